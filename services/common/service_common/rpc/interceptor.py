@@ -1,0 +1,258 @@
+"""Everything that happens around a handler, fused into one layer for all four shapes of call.
+
+Around each call, in this order: request id, admission, credential, deadline, server span; then the handler;
+then the status, metrics and one log line. A servicer takes messages and returns messages (or bytes already
+serialised) and raises `ServiceError`; a response stream is an async generator. It never calls `abort`.
+
+The layer is put around each handler once, when it is registered: a grpc.aio interceptor would be looked up
+and awaited anew for every call. Handlers take raw bytes, so that bytes which are no message are the
+caller's INVALID_ARGUMENT and not gRPC's INTERNAL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from service_common.clock import Clock
+from service_common.errors import ErrorKind, ServiceError
+from service_common.rpc.admission import Admission
+from service_common.rpc.auth import Authenticator
+from service_common.rpc.call import REQUEST_ID, CallContext, enter_call
+from service_common.rpc.observe import MethodObserver
+from service_common.rpc.status import abort, grpc_code, internal_error
+from service_common.telemetry.tracing import TRACEPARENT, active_tracing, format_traceparent
+
+_REQUEST_ID_FORMAT = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Body = Callable[[], Awaitable[bytes | None]]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_Metadata = Mapping[str, str | bytes]
+_NO_ATTRIBUTES: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """One method as registered."""
+
+    name: str
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+    behaviour: Callable[..., Any]
+    observer: MethodObserver
+    admission: Admission
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """How a call ended, gathered while it ends."""
+
+    request_id: str
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    reason: str = ""
+    failure: BaseException | None = None
+
+    def settle(self, error: Exception) -> ServiceError:
+        """Note how the call failed and return what the caller may see of it."""
+        shown = error if isinstance(error, ServiceError) else internal_error(self.request_id)
+        self.code = grpc_code(shown.kind)
+        self.reason = shown.reason
+        if shown is not error or shown.kind is ErrorKind.INTERNAL:
+            self.failure = error
+        return shown
+
+
+class CallLayer:
+    """Wraps handlers; shared by every service of a server."""
+
+    def __init__(
+        self, authenticator: Authenticator, *, clock: Clock, max_unary: int, max_streams: int
+    ) -> None:
+        self._authenticator = authenticator
+        self._clock = clock
+        self._unary = Admission(max_unary, "calls")
+        self._streams = Admission(max_streams, "streams")
+
+    def wrap(self, service: str, method: str, handler: Handler) -> Handler:
+        """Return the handler with everything around it.
+
+        Args:
+            service: Full name of the service.
+            method: Name of the method in it.
+            handler: As generated code makes it.
+        """
+        streams = bool(handler.request_streaming or handler.response_streaming)
+        known = _Method(
+            name=f"{service}/{method}",
+            decode=_checked_decode(handler.request_deserializer),
+            encode=handler.response_serializer or bytes,
+            behaviour=_behaviour(handler),
+            observer=MethodObserver(service, method, streams=streams),
+            admission=self._streams if streams else self._unary,
+        )
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._stream_stream(known))
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(self._stream_unary(known))
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._unary_stream(known))
+        return grpc.unary_unary_rpc_method_handler(self._unary_unary(known))
+
+    def _unary_unary(self, method: _Method) -> Callable[..., Any]:
+        async def serve(raw: bytes, context: Context) -> bytes | None:
+            async def body() -> bytes:
+                return _encode(method, await method.behaviour(method.decode(raw), context))
+
+            return await self._around(method, context, body)
+
+        return serve
+
+    def _stream_unary(self, method: _Method) -> Callable[..., Any]:
+        async def serve(raw: AsyncIterator[bytes], context: Context) -> bytes | None:
+            async def body() -> bytes:
+                async with aclosing(_decoded(method, raw)) as requests:
+                    return _encode(method, await method.behaviour(requests, context))
+
+            return await self._around(method, context, body)
+
+        return serve
+
+    def _unary_stream(self, method: _Method) -> Callable[..., Any]:
+        async def serve(raw: bytes, context: Context) -> None:
+            async def body() -> None:
+                await _send_all(method, method.behaviour(method.decode(raw), context), context)
+
+            await self._around(method, context, body)
+
+        return serve
+
+    def _stream_stream(self, method: _Method) -> Callable[..., Any]:
+        async def serve(raw: AsyncIterator[bytes], context: Context) -> None:
+            async def body() -> None:
+                async with aclosing(_decoded(method, raw)) as requests:
+                    await _send_all(method, method.behaviour(requests, context), context)
+
+            await self._around(method, context, body)
+
+        return serve
+
+    async def _around(self, method: _Method, context: Context, body: Body) -> bytes | None:
+        started = self._clock.monotonic()
+        metadata = dict(context.invocation_metadata() or ())
+        outcome = _Outcome(_request_id(metadata))
+        try:
+            method.admission.enter()
+            try:
+                span = self._open(method, context, metadata, outcome.request_id)
+                return await (_traced(span, body) if span.is_recording() else body())
+            finally:
+                method.admission.leave()
+        except asyncio.CancelledError:
+            outcome.code = _code_of_cancellation(context)
+            raise
+        except grpc.aio.AbortError:
+            outcome.code = context.code()
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets a status
+            return await abort(context, outcome.settle(error))
+        finally:
+            method.observer.finished(
+                outcome.code,
+                self._clock.monotonic() - started,
+                request_id=outcome.request_id,
+                reason=outcome.reason,
+                failure=outcome.failure,
+            )
+
+    def _open(self, method: _Method, context: Context, metadata: _Metadata, request_id: str) -> Span:
+        """Make the call current; everything a handler may rely on is set here, without awaiting."""
+        principal = self._authenticator.authenticate(metadata)
+        remaining: float | None = context.time_remaining()  # typed as always known by the stubs
+        incoming = metadata.get(TRACEPARENT)
+        traceparent = incoming if isinstance(incoming, str) else None
+        span = active_tracing().start(method.name, SpanKind.SERVER, traceparent, _NO_ATTRIBUTES)
+        inner = span.get_span_context()
+        enter_call(
+            CallContext(
+                principal=principal,
+                request_id=request_id,
+                deadline=None if remaining is None else self._clock.monotonic() + remaining,
+                traceparent=format_traceparent(inner) if inner.is_valid else traceparent,
+            )
+        )
+        return span
+
+
+async def _traced(span: Span, body: Body) -> bytes | None:
+    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            return await body()
+        except ServiceError as error:
+            span.set_attribute("error.reason", error.reason)
+            span.set_status(StatusCode.ERROR, error.kind.value)
+            raise
+        except Exception:
+            span.set_status(StatusCode.ERROR, ErrorKind.INTERNAL.value)
+            raise
+
+
+def _behaviour(handler: Handler) -> Callable[..., Any]:
+    found = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    if found is None:
+        raise TypeError("the handler has no behaviour")
+    return found
+
+
+def _checked_decode(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    if decode is None:
+        return bytes
+
+    def checked(raw: bytes) -> Any:
+        try:
+            return decode(raw)
+        except (DecodeError, ValueError) as error:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                "MALFORMED_REQUEST",
+                "the request is not a message of this method: its bytes or its text cannot be read",
+            ) from error
+
+    return checked
+
+
+def _encode(method: _Method, response: Any) -> bytes:
+    return response if type(response) is bytes else method.encode(response)
+
+
+async def _decoded(method: _Method, raw: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
+    async for each in raw:
+        yield method.decode(each)
+
+
+async def _send_all(method: _Method, responses: AsyncGenerator[Any, None], context: Context) -> None:
+    # Closing in this task runs the generator's `finally` now, also when the client is gone.
+    async with aclosing(responses):
+        async for response in responses:
+            await context.write(_encode(method, response))
+
+
+def _request_id(metadata: _Metadata) -> str:
+    given = metadata.get(REQUEST_ID)
+    if isinstance(given, str) and _REQUEST_ID_FORMAT.fullmatch(given):
+        return given
+    return f"{random.getrandbits(64):016x}"
+
+
+def _code_of_cancellation(context: Context) -> grpc.StatusCode:
+    return grpc.StatusCode.DEADLINE_EXCEEDED if context.time_remaining() == 0 else grpc.StatusCode.CANCELLED

@@ -1,0 +1,53 @@
+"""Where services keep documents: one port, one contract, several backends that keep it alike."""
+
+from service_common.storage.documents import (
+    MAX_COMMIT_BYTES,
+    MAX_DOCUMENT_BYTES,
+    MAX_WRITES,
+    Create,
+    Decision,
+    Delete,
+    Document,
+    Key,
+    Set,
+    Update,
+    Value,
+    Write,
+)
+from service_common.storage.opening import open_store
+from service_common.storage.shapes import (
+    MAX_PAGE_SIZE,
+    Collection,
+    Direction,
+    Order,
+    Page,
+    Query,
+    QueryShape,
+    Schema,
+)
+from service_common.storage.store import DocumentStore
+
+__all__ = [
+    "MAX_COMMIT_BYTES",
+    "MAX_DOCUMENT_BYTES",
+    "MAX_PAGE_SIZE",
+    "MAX_WRITES",
+    "Collection",
+    "Create",
+    "Decision",
+    "Delete",
+    "Direction",
+    "Document",
+    "DocumentStore",
+    "Key",
+    "Order",
+    "Page",
+    "Query",
+    "QueryShape",
+    "Schema",
+    "Set",
+    "Update",
+    "Value",
+    "Write",
+    "open_store",
+]

@@ -1,0 +1,90 @@
+"""Composition root: settings → store → cache → servicer → server, opened so and closed in reverse."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+
+from contentfactory.cache.v1 import cache_pb2_grpc
+from service_common.clock import Clock, SystemClock
+from service_common.lifecycle import Lifecycle
+from service_common.rpc.server import RpcServer
+from service_common.storage.opening import open_store
+from service_common.telemetry.metrics import REGISTRY
+
+from content_cache.cache import ContentCache
+from content_cache.config import Settings
+from content_cache.eviction import Lru
+from content_cache.live import LiveCache
+from content_cache.loading import Loader
+from content_cache.metrics import CacheCollector, observer
+from content_cache.repository import SCHEMA, EntryRepository
+from content_cache.servicer import CacheServicer
+from content_cache.upkeep import sweep_memory, sweep_store
+from content_cache.write_behind import WriteBehind
+
+_TOKEN_BYTES = 16
+_FLUSH_TIMEOUT_S = 10.0
+
+
+async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
+    """Start the cache; returns when it is SERVING."""
+    await start(settings, lifecycle, clock=SystemClock())
+
+
+async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> RpcServer:
+    """Open everything, load what was stored, and say SERVING.
+
+    Args:
+        settings: What to run with.
+        lifecycle: Closes what is opened here.
+        clock: Decides what is expired.
+    """
+    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
+    lifecycle.push("store", store.close)
+    repository = EntryRepository(store)
+    cache = ContentCache(
+        max_bytes=settings.cache_max_bytes,
+        policy=Lru(),
+        clock=clock,
+        new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
+    )
+    writes = WriteBehind(
+        repository,
+        cache.held,
+        interval_s=settings.cache_flush_interval_s,
+        max_pending=settings.cache_max_pending_writes,
+    )
+    lifecycle.push("write_behind", writes.flush, timeout_s=_FLUSH_TIMEOUT_S)
+    lifecycle.spawn("write_behind", writes.run())
+    live = LiveCache(cache, clock=clock, changed=writes.note)
+    lifecycle.push("lease_alarm", live.close)
+    loader = Loader(repository, cache, clock=clock)
+    _show_metrics(CacheCollector(live, writes, loader.counts), lifecycle)
+    server = await _listen(settings, lifecycle, live, clock=clock)
+    await loader.run(settings.cache_load_timeout_s)
+    live.open()
+    sweep = live.operation(observer("sweep"))
+    lifecycle.spawn("sweep_memory", sweep_memory(sweep, settings.cache_sweep_interval_s))
+    lifecycle.spawn("sweep_store", sweep_store(repository))
+    await server.ready()
+    return server
+
+
+def _show_metrics(collector: CacheCollector, lifecycle: Lifecycle) -> None:
+    REGISTRY.register(collector)
+    lifecycle.push("cache_metrics", lambda: REGISTRY.unregister(collector))
+
+
+async def _listen(settings: Settings, lifecycle: Lifecycle, live: LiveCache, *, clock: Clock) -> RpcServer:
+    servicer = CacheServicer(
+        live,
+        default_ttl=timedelta(seconds=settings.cache_default_ttl_s),
+        max_message_bytes=settings.max_message_bytes,
+        observer=observer,
+    )
+    server = RpcServer(settings, lifecycle, clock=clock)
+    server.add(cache_pb2_grpc.add_CacheServiceServicer_to_server, servicer)
+    await server.start()
+    lifecycle.on_drain("waiting", live.waiting.close)
+    return server

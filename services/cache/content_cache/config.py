@@ -1,0 +1,67 @@
+"""What the cache reads from its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import Field
+from service_common.config import MIB, CommonSettings, Problem
+
+LEAST_MESSAGE_BYTES = 2 * MIB
+"""An entry of the largest value with all its labels and facts must fit into one message."""
+
+
+class Settings(CommonSettings):
+    """The cache's settings."""
+
+    port: int = Field(50051, ge=0, le=65535, description="RPC port; 0 takes any free one.")
+    metrics_port: int = Field(
+        9101, ge=0, le=65535, description="Port of the Prometheus endpoint; 0 takes any free one."
+    )
+    store_url: str = Field(
+        "sqlite:///.factory/cache.db",
+        pattern=r"^(sqlite|firestore|memory)://",
+        description="Where documents live: sqlite:///PATH, firestore://PROJECT/DATABASE or memory://.",
+    )
+    cache_max_bytes: int = Field(
+        256 * MIB,
+        ge=64 * 1024,
+        description="Most bytes of memory that entries take, overhead included; beyond it the least recently "
+        "used leave.",
+    )
+    cache_default_ttl_s: float = Field(
+        7 * 24 * 3600,
+        gt=0,
+        le=10 * 365 * 24 * 3600,
+        description="Seconds an entry is served when its caller names no expiration.",
+    )
+    cache_sweep_interval_s: float = Field(
+        5,
+        gt=0,
+        le=3600,
+        description="Seconds between two rounds that free the memory of expired entries.",
+    )
+    cache_flush_interval_s: float = Field(
+        0.05,
+        ge=0,
+        le=60,
+        description="Seconds changes gather before they are written to the store: what a crash may lose.",
+    )
+    cache_max_pending_writes: int = Field(
+        1_000_000,
+        ge=1,
+        description="Most changed keys waiting for the store; beyond it the oldest are given up and counted.",
+    )
+    cache_load_timeout_s: float = Field(
+        60,
+        gt=0,
+        le=3600,
+        description="Seconds the start may take to load stored entries; then it serves what came until then.",
+    )
+
+    def problems(self) -> Iterable[Problem]:
+        """Yield what is wrong between fields that are each right."""
+        yield from super().problems()
+        if self.max_message_bytes < LEAST_MESSAGE_BYTES:
+            text = f"must be at least {LEAST_MESSAGE_BYTES}: values may have 1 MiB"
+            yield Problem("MAX_MESSAGE_BYTES", text)

@@ -1,0 +1,143 @@
+"""Between messages and the cache's own values; pure, and without opinions of its own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from contentfactory.cache.v1 import cache_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from service_common.errors import ServiceError, invalid_field
+from service_common.rpc.status import to_status
+
+from content_cache.cache import ContentCache, FillOutcome
+from content_cache.entry import Address, Entry
+from content_cache.leases import Lease
+from content_cache.validation import check_content, check_key, expire_time
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_FILL_OUTCOMES = {
+    FillOutcome.FILLED: cache_pb2.FILL_OUTCOME_FILLED,
+    FillOutcome.STORED_WITHOUT_LEASE: cache_pb2.FILL_OUTCOME_STORED_WITHOUT_LEASE,
+    FillOutcome.SUPERSEDED: cache_pb2.FILL_OUTCOME_SUPERSEDED,
+}
+
+
+def entry_of(
+    request: cache_pb2.SetRequest | cache_pb2.BatchFillRequest.FillRequest,
+    field: str,
+    *,
+    tenant: str,
+    now: datetime,
+    default_ttl: timedelta,
+) -> Entry:
+    """Return the entry a request stores.
+
+    Args:
+        request: The request.
+        field: Where it stands, as a prefix of its fields' names, e.g. `requests[3].`.
+        tenant: Whose it is.
+        now: The time of arrival.
+        default_ttl: How long it is served when the request does not say.
+
+    Raises:
+        ServiceError: INVALID_ARGUMENT naming the bad fields.
+    """
+    check_key(f"{field}key", request.key)
+    if not request.HasField("content"):
+        raise invalid_field(f"{field}content", "is required")
+    content = request.content
+    check_content(f"{field}content", content)
+    expires = expire_time(f"{field}content", content, now=now, default_ttl=default_ttl)
+    return Entry(
+        address=Address(tenant, request.key),
+        encoded=_encoded(request.key, content, created=now, expires=expires),
+        cost_micros=content.cost_micros,
+        create_time=now,
+        expire_time=expires,
+    )
+
+
+def _encoded(key: str, content: cache_pb2.EntryContent, *, created: datetime, expires: datetime) -> bytes:
+    message = cache_pb2.Entry(
+        key=key,
+        value=content.value,
+        content_type=content.content_type,
+        tags=content.tags,
+        metadata=content.metadata,
+        checksum=content.checksum or sha256(content.value).digest(),
+        cost_micros=content.cost_micros,
+        create_time=timestamp(created),
+        expire_time=timestamp(expires),
+    )
+    return message.SerializeToString()
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """Return a moment as a message."""
+    seconds, micros = divmod((moment - _EPOCH) // _MICROSECOND, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=micros * 1000)
+
+
+def lease_message(lease: Lease, cache: ContentCache) -> cache_pb2.Lease:
+    """Return a lease with its end on the calendar."""
+    return cache_pb2.Lease(
+        key=lease.address.key, token=lease.token, expire_time=timestamp(lease_end(lease, cache))
+    )
+
+
+def lease_end(lease: Lease, cache: ContentCache) -> datetime:
+    """Return when a lease ends unless renewed."""
+    return cache.now + timedelta(seconds=cache.remaining_s(lease))
+
+
+def leased(lease: Lease, cache: ContentCache) -> cache_pb2.BatchAcquireResponse.Result:
+    """Return the result for a caller that holds the lease."""
+    return cache_pb2.BatchAcquireResponse.Result(
+        value=cache_pb2.BatchAcquireResponse.Acquisition(
+            outcome=cache_pb2.ACQUIRE_OUTCOME_LEASED, lease=lease_message(lease, cache)
+        )
+    )
+
+
+def busy(lease: Lease, cache: ContentCache) -> cache_pb2.BatchAcquireResponse.Result:
+    """Return the result for a caller that must wait for another's lease."""
+    return cache_pb2.BatchAcquireResponse.Result(
+        value=cache_pb2.BatchAcquireResponse.Acquisition(
+            outcome=cache_pb2.ACQUIRE_OUTCOME_BUSY, busy_until=timestamp(lease_end(lease, cache))
+        )
+    )
+
+
+def acquire_error(error: ServiceError) -> cache_pb2.BatchAcquireResponse.Result:
+    """Return the result of a key that could not be acquired."""
+    return cache_pb2.BatchAcquireResponse.Result(error=to_status(error))
+
+
+def get_error(error: ServiceError) -> cache_pb2.BatchGetResponse.Result:
+    """Return the result of a key that could not be looked up."""
+    return cache_pb2.BatchGetResponse.Result(error=to_status(error))
+
+
+def fill_outcome(outcome: FillOutcome) -> cache_pb2.FillOutcome.ValueType:
+    """Return an outcome as the contract names it."""
+    return _FILL_OUTCOMES[outcome]
+
+
+def stats_message(cache: ContentCache, tenant: str) -> cache_pb2.GetStatsResponse:
+    """Return a tenant's statistics."""
+    counters = cache.counters(tenant)
+    return cache_pb2.GetStatsResponse(
+        hits=counters.hits,
+        misses=counters.misses,
+        hit_ratio=counters.hit_ratio,
+        entries=counters.entries,
+        size_bytes=counters.size_bytes,
+        capacity_bytes=cache.max_bytes,
+        evictions=counters.evictions,
+        expirations=counters.expirations,
+        active_leases=cache.active_leases(tenant),
+        saved_micros=counters.saved_micros,
+        start_time=timestamp(cache.start_time),
+    )

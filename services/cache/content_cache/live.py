@@ -1,0 +1,146 @@
+"""The cache in a running process: what its steps ask of the world is done at the end of each turn.
+
+A turn is synchronous: nothing happens between its steps, and none ends before its waiters are told and its
+changes are noted for the durable tier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from types import TracebackType
+
+from service_common.clock import Clock
+from service_common.errors import unavailable
+
+from content_cache.cache import ContentCache, Effects
+from content_cache.entry import Address, Entry
+from content_cache.waiting import Decided, WaitingRoom
+
+Changed = Callable[[Address, Entry | None], None]
+Observe = Callable[[float], None]
+
+
+class LiveCache:
+    """Turns on a `ContentCache`, its waiters and its lease alarm.
+
+    Attributes:
+        cache: The cache; outside a turn for reading counts only.
+        waiting: Those who wait.
+    """
+
+    def __init__(self, cache: ContentCache, *, clock: Clock, changed: Changed) -> None:
+        self.cache = cache
+        self.waiting = WaitingRoom()
+        self._clock = clock
+        self._changed = changed
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
+        self._loaded = False
+
+    def open(self) -> None:
+        """Let callers in: what was stored before is loaded."""
+        self._loaded = True
+
+    def operation(self, observe: Observe) -> Turn:
+        """Return the turns of one kind of operation, to be used again and again in `with`.
+
+        Args:
+            observe: Is told each turn's seconds.
+        """
+        return Turn(self, self._clock, observe)
+
+    def begin(self) -> ContentCache:
+        """Begin a turn.
+
+        Raises:
+            ServiceError: UNAVAILABLE while loading: a lease given now could be for content about to appear.
+        """
+        if not self._loaded:
+            raise unavailable("CACHE_LOADING", "the cache is loading its content; try again in a moment")
+        self.cache.begin_turn()
+        return self.cache
+
+    def end(self) -> None:
+        """End a turn: do what its steps ask for."""
+        effects = self.cache.take_effects()
+        if effects:
+            self._perform(effects)
+        self._set_alarm()
+
+    async def decisions(
+        self, turn: Turn, addresses: Sequence[Address]
+    ) -> AsyncGenerator[list[Decided], None]:
+        """Yield each key once, with its entry or None when it has neither entry nor lease any more."""
+        undecided: list[Address] = []
+        decided: list[Decided] = []
+        with turn as cache:
+            for address in addresses:
+                entry = cache.peek(address)
+                if entry is None and cache.lease(address) is not None:
+                    undecided.append(address)
+                else:
+                    decided.append((address, entry))
+            wait = self.waiting.enter(undecided)
+        try:
+            if decided:
+                yield decided
+            remaining = len(undecided)
+            while remaining:
+                decided = await wait.decided()
+                remaining -= len(decided)
+                yield decided
+        finally:
+            self.waiting.leave(wait)
+
+    def close(self) -> None:
+        """Set no more alarms."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _perform(self, effects: Effects) -> None:
+        for address, before in effects.changed:
+            self._changed(address, before)
+        for address, entry in effects.decided:
+            self.waiting.settle(address, entry)
+
+    def _set_alarm(self) -> None:
+        due = self.cache.next_lease_alarm()
+        if due is None or (self._alarm is not None and self._alarm_at <= due):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = due
+        delay = max(0.0, due - self._clock.monotonic())
+        self._alarm = asyncio.get_running_loop().call_later(delay, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self.cache.begin_turn()
+        self.end()
+
+
+class Turn:
+    """`with turn as cache:` is one turn; not to be nested."""
+
+    __slots__ = ("_clock", "_live", "_observe", "_started")
+
+    def __init__(self, live: LiveCache, clock: Clock, observe: Observe) -> None:
+        self._live = live
+        self._clock = clock
+        self._observe = observe
+        self._started = 0.0
+
+    def __enter__(self) -> ContentCache:
+        self._started = self._clock.monotonic()
+        return self._live.begin()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.end()
+        self._observe(self._clock.monotonic() - self._started)

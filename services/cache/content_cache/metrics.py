@@ -1,0 +1,89 @@
+"""Every metric the cache emits; counts are read from the cache when scraped, so they cost a call nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
+
+from content_cache.live import LiveCache
+from content_cache.loading import LoadCounts
+from content_cache.stats import total
+from content_cache.write_behind import WriteBehind
+
+OPERATION_SECONDS = Histogram(
+    "content_cache_operation_duration_seconds",
+    "Seconds the cache itself worked on one call, without transport.",
+    ["operation"],
+    buckets=(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, *LATENCY_BUCKETS_S),
+    registry=REGISTRY,
+)
+
+
+def observer(operation: str) -> Callable[[float], None]:
+    """Return what is told the seconds of one kind of operation."""
+    return OPERATION_SECONDS.labels(operation).observe
+
+
+class CacheCollector(Collector):
+    """Shows one cache; safe to scrape from another thread."""
+
+    def __init__(self, live: LiveCache, writes: WriteBehind, loaded: LoadCounts) -> None:
+        self._live = live
+        self._writes = writes
+        self._loaded = loaded
+
+    def describe(self) -> Iterable[Metric]:
+        """Return what `collect` will."""
+        return self.collect()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the current values."""
+        yield from self._entry_metrics()
+        yield from self._lease_metrics()
+        yield from self._durability_metrics()
+
+    def _entry_metrics(self) -> Iterable[Metric]:
+        cache = self._live.cache
+        counts = total(cache.all_counters())
+        yield CounterMetricFamily("content_cache_hits", "Lookups that found an entry.", counts.hits)
+        yield CounterMetricFamily("content_cache_misses", "Lookups that found none.", counts.misses)
+        yield GaugeMetricFamily(
+            "content_cache_size_bytes", "Memory that entries take, overhead included.", cache.size_bytes
+        )
+        yield GaugeMetricFamily("content_cache_capacity_bytes", "Most that may be taken.", cache.max_bytes)
+        yield GaugeMetricFamily("content_cache_items_total", "Entries held now (a gauge).", len(cache))
+        evictions = CounterMetricFamily(
+            "content_cache_evictions", "Entries that left by themselves.", labels=["cause"]
+        )
+        evictions.add_metric(["capacity"], counts.evictions)
+        evictions.add_metric(["ttl"], counts.expirations)
+        yield evictions
+
+    def _lease_metrics(self) -> Iterable[Metric]:
+        leases = self._live.cache.active_leases()
+        yield GaugeMetricFamily("content_cache_leases", "Keys being generated now.", leases)
+        waited = len(self._live.waiting)
+        yield GaugeMetricFamily("content_cache_awaited_keys", "Keys waited for now.", waited)
+
+    def _durability_metrics(self) -> Iterable[Metric]:
+        counts = self._writes.counts
+        yield GaugeMetricFamily(
+            "content_cache_pending_writes", "Changed keys the store does not have yet.", len(self._writes)
+        )
+        yield CounterMetricFamily("content_cache_writes", "Changes stored.", counts.written)
+        yield CounterMetricFamily(
+            "content_cache_write_failures", "Batches the store did not take.", counts.failed_commits
+        )
+        yield CounterMetricFamily(
+            "content_cache_writes_dropped", "Changes given up; not durable.", counts.dropped
+        )
+        yield GaugeMetricFamily(
+            "content_cache_loaded_entries", "Entries loaded at the start.", self._loaded.entries
+        )
+        yield CounterMetricFamily(
+            "content_cache_damaged_entries", "Stored entries whose checksum failed.", self._loaded.damaged
+        )

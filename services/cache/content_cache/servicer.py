@@ -1,0 +1,277 @@
+"""Answers CacheService: message → cache → message; entries leave in the bytes they are kept in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
+from google.protobuf.message import Message
+from service_common.errors import ServiceError, resource_exhausted
+from service_common.rpc.call import current_call
+from service_common.rpc.status import to_status
+
+from content_cache import convert, validation, wire
+from content_cache.cache import ContentCache
+from content_cache.entry import Address, Entry
+from content_cache.live import LiveCache, Turn
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Observer = Callable[[str], Callable[[float], None]]
+_RenewRequest = cache_pb2.BatchRenewLeasesRequest.RenewLeaseRequest
+_ReleaseRequest = cache_pb2.BatchReleaseRequest.ReleaseRequest
+_SetResult = cache_pb2.BatchSetResponse.Result
+_DeleteResult = cache_pb2.BatchDeleteResponse.Result
+_FillResult = cache_pb2.BatchFillResponse.Result
+_RenewResult = cache_pb2.BatchRenewLeasesResponse.Result
+_ReleaseResult = cache_pb2.BatchReleaseResponse.Result
+
+ResponseT = TypeVar("ResponseT", bound=Message)
+
+_FRAME_BYTES = 256
+"""What a result may take beside its entry, an error included."""
+
+
+class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
+    """The contract over a live cache."""
+
+    def __init__(
+        self, live: LiveCache, *, default_ttl: timedelta, max_message_bytes: int, observer: Observer
+    ) -> None:
+        """Prepare to answer.
+
+        Args:
+            live: The cache.
+            default_ttl: How long an entry is served when its caller does not say.
+            max_message_bytes: Largest response.
+            observer: Returns what is told the seconds of one kind of operation.
+        """
+
+        def turns(operation: str) -> Turn:
+            return live.operation(observer(operation))
+
+        self._live = live
+        self._default_ttl = default_ttl
+        self._max_message_bytes = max_message_bytes
+        self._get, self._batch_get = turns("get"), turns("batch_get")
+        self._set, self._batch_set = turns("set"), turns("batch_set")
+        self._delete, self._batch_delete = turns("delete"), turns("batch_delete")
+        self._acquire, self._await = turns("batch_acquire"), turns("await_entries")
+        self._fill, self._renew = turns("batch_fill"), turns("batch_renew_leases")
+        self._release, self._stats = turns("batch_release"), turns("get_stats")
+
+    async def Get(self, request: cache_pb2.GetRequest, _context: Context) -> Any:
+        """Look one entry up."""
+        validation.check_key("key", request.key)
+        with self._get as cache:
+            entry = cache.get(Address(_tenant(), request.key))
+        return wire.get_response(None if entry is None else entry.encoded)
+
+    async def BatchGet(self, request: cache_pb2.BatchGetRequest, _context: Context) -> Any:
+        """Look many entries up."""
+        validation.check_batch("requests", request.requests)
+        tenant, results = _tenant(), self._results(len(request.requests))
+        with self._batch_get as cache:
+            for index, each in enumerate(request.requests):
+                try:
+                    validation.check_key(f"requests[{index}].key", each.key)
+                    entry = cache.get(Address(tenant, each.key))
+                    if entry is None:
+                        results.missed()
+                    else:
+                        results.found(_fitting(entry, results))
+                except ServiceError as error:
+                    results.add(convert.get_error(error))
+        return results.serialized()
+
+    async def Set(self, request: cache_pb2.SetRequest, _context: Context) -> cache_pb2.SetResponse:
+        """Store one entry."""
+        with self._set as cache:
+            return self._stored(cache, request, field="", tenant=_tenant())
+
+    async def BatchSet(
+        self, request: cache_pb2.BatchSetRequest, _context: Context
+    ) -> cache_pb2.BatchSetResponse:
+        """Store many entries."""
+        validation.check_batch("requests", request.requests)
+        tenant = _tenant()
+        with self._batch_set as cache:
+
+            def store(field: str, each: cache_pb2.SetRequest, result: _SetResult) -> None:
+                result.value.CopyFrom(self._stored(cache, each, field=field, tenant=tenant))
+
+            return _answer_each(request.requests, cache_pb2.BatchSetResponse(), store)
+
+    async def Delete(self, request: cache_pb2.DeleteRequest, _context: Context) -> cache_pb2.DeleteResponse:
+        """Remove one entry."""
+        validation.check_key("key", request.key)
+        with self._delete as cache:
+            return cache_pb2.DeleteResponse(deleted=cache.delete(Address(_tenant(), request.key)))
+
+    async def BatchDelete(
+        self, request: cache_pb2.BatchDeleteRequest, _context: Context
+    ) -> cache_pb2.BatchDeleteResponse:
+        """Remove many entries."""
+        validation.check_batch("requests", request.requests)
+        tenant = _tenant()
+        with self._batch_delete as cache:
+
+            def delete(field: str, each: cache_pb2.DeleteRequest, result: _DeleteResult) -> None:
+                validation.check_key(f"{field}key", each.key)
+                result.value.deleted = cache.delete(Address(tenant, each.key))
+
+            return _answer_each(request.requests, cache_pb2.BatchDeleteResponse(), delete)
+
+    async def BatchAcquire(self, request: cache_pb2.BatchAcquireRequest, _context: Context) -> Any:
+        """Find entries, or make the caller the one who generates them."""
+        validation.check_batch("requests", request.requests)
+        validation.check_holder(request)
+        ttl_s = validation.lease_ttl_s(request)
+        tenant, results = _tenant(), self._results(len(request.requests))
+        with self._acquire as cache:
+            for field, each in _numbered(request.requests):
+                try:
+                    validation.check_key(f"{field}key", each.key)
+                    found = cache.acquire(
+                        Address(tenant, each.key),
+                        holder=request.holder,
+                        epoch=request.holder_epoch,
+                        ttl_s=ttl_s,
+                    )
+                    if isinstance(found, Entry):
+                        results.hit(_fitting(found, results))
+                    elif found.holder == request.holder:
+                        results.add(convert.leased(found, cache))
+                    else:
+                        results.add(convert.busy(found, cache))
+                except ServiceError as error:
+                    results.add(convert.acquire_error(error))
+        return results.serialized()
+
+    async def AwaitEntries(
+        self, request: cache_pb2.AwaitEntriesRequest, _context: Context
+    ) -> AsyncGenerator[Any, None]:
+        """Send each key when it is decided."""
+        validation.check_keys_once(request.keys)
+        tenant = _tenant()
+        addresses = [Address(tenant, key) for key in request.keys]
+        async with aclosing(self._live.decisions(self._await, addresses)) as decisions:
+            async for decided in decisions:
+                for message in wire.awaited_entries(decided, room=self._room(len(decided))):
+                    yield message
+
+    async def BatchFill(
+        self, request: cache_pb2.BatchFillRequest, _context: Context
+    ) -> cache_pb2.BatchFillResponse:
+        """Store generated entries and end their leases."""
+        validation.check_batch("requests", request.requests)
+        tenant = _tenant()
+        with self._fill as cache:
+
+            def fill(field: str, each: cache_pb2.BatchFillRequest.FillRequest, result: _FillResult) -> None:
+                entry = self._entry(each, field, tenant=tenant, cache=cache)
+                result.value = convert.fill_outcome(cache.fill(entry, each.lease_token))
+
+            return _answer_each(request.requests, cache_pb2.BatchFillResponse(), fill)
+
+    async def BatchRenewLeases(
+        self, request: cache_pb2.BatchRenewLeasesRequest, _context: Context
+    ) -> cache_pb2.BatchRenewLeasesResponse:
+        """Extend leases."""
+        validation.check_batch("requests", request.requests)
+        ttl_s = validation.lease_ttl_s(request)
+        tenant = _tenant()
+        with self._renew as cache:
+
+            def renew(field: str, each: _RenewRequest, result: _RenewResult) -> None:
+                _check_lease(field, each)
+                lease = cache.renew(Address(tenant, each.key), each.lease_token, ttl_s=ttl_s)
+                result.value.CopyFrom(convert.lease_message(lease, cache))
+
+            return _answer_each(request.requests, cache_pb2.BatchRenewLeasesResponse(), renew)
+
+    async def BatchRelease(
+        self, request: cache_pb2.BatchReleaseRequest, _context: Context
+    ) -> cache_pb2.BatchReleaseResponse:
+        """Give leases back."""
+        validation.check_batch("requests", request.requests)
+        tenant = _tenant()
+        with self._release as cache:
+
+            def release(field: str, each: _ReleaseRequest, result: _ReleaseResult) -> None:
+                _check_lease(field, each)
+                result.value.released = cache.release(Address(tenant, each.key), each.lease_token)
+
+            return _answer_each(request.requests, cache_pb2.BatchReleaseResponse(), release)
+
+    async def GetStats(
+        self, _request: cache_pb2.GetStatsRequest, _context: Context
+    ) -> cache_pb2.GetStatsResponse:
+        """Return the tenant's statistics."""
+        with self._stats as cache:
+            return convert.stats_message(cache, _tenant())
+
+    def _stored(
+        self, cache: ContentCache, request: cache_pb2.SetRequest, *, field: str, tenant: str
+    ) -> cache_pb2.SetResponse:
+        entry = self._entry(request, field, tenant=tenant, cache=cache)
+        cache.set(entry)
+        return cache_pb2.SetResponse(expire_time=convert.timestamp(entry.expire_time))
+
+    def _entry(
+        self,
+        request: cache_pb2.SetRequest | cache_pb2.BatchFillRequest.FillRequest,
+        field: str,
+        *,
+        tenant: str,
+        cache: ContentCache,
+    ) -> Entry:
+        return convert.entry_of(request, field, tenant=tenant, now=cache.now, default_ttl=self._default_ttl)
+
+    def _results(self, count: int) -> wire.BatchResults:
+        return wire.BatchResults(self._room(count))
+
+    def _room(self, count: int) -> int:
+        return self._max_message_bytes - count * _FRAME_BYTES
+
+
+def _tenant() -> str:
+    return current_call().principal.tenant
+
+
+def _answer_each(
+    requests: Iterable[Any], response: ResponseT, answer: Callable[[str, Any, Any], None]
+) -> ResponseT:
+    """Add one result per request: what `answer` puts there, or the error it raises."""
+    results: Any = response.results  # type: ignore[attr-defined]  # every batch response has them
+    for field, each in _numbered(requests):
+        result = results.add()
+        try:
+            answer(field, each, result)
+        except ServiceError as error:
+            result.error.CopyFrom(to_status(error))
+    return response
+
+
+def _numbered(requests: Iterable[Any]) -> Iterable[tuple[str, Any]]:
+    return ((f"requests[{index}].", each) for index, each in enumerate(requests))
+
+
+def _fitting(entry: Entry, results: wire.BatchResults) -> bytes:
+    if not results.has_room(entry.encoded):
+        raise resource_exhausted(
+            "RESPONSE_TOO_LARGE", "the entry does not fit into this response any more; ask for fewer at once"
+        )
+    return entry.encoded
+
+
+def _check_lease(
+    field: str,
+    request: cache_pb2.BatchRenewLeasesRequest.RenewLeaseRequest
+    | cache_pb2.BatchReleaseRequest.ReleaseRequest,
+) -> None:
+    validation.check_key(f"{field}key", request.key)
+    validation.check_token(f"{field}lease_token", request.lease_token)

@@ -1,0 +1,154 @@
+"""Makes the durable tier follow memory, a moment behind and in batches.
+
+Only the keys that changed are queued; what is written is what memory holds when the batch leaves. So the
+queue is small, a key that changes often is written once, and repeating a batch never brings back old content.
+
+Loss window: a crash loses what changed in the last `interval_s`, plus one commit, and while the store is away
+what changed since then. When more than `max_pending` keys wait, the oldest are given up and counted: such a
+change is not durable, and after a crash the key may come back as it was before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from service_common.errors import ErrorKind, ServiceError
+
+from content_cache.entry import Address, Entry
+from content_cache.repository import Change, EntryRepository, fits_one_commit
+
+_FIRST_RETRY_S = 0.1
+_LAST_RETRY_S = 5.0
+_log = structlog.get_logger("content_cache.write_behind")
+
+
+@dataclass(slots=True)
+class WriteCounts:
+    """What became of the changes so far.
+
+    Attributes:
+        written: Changes stored.
+        failed_commits: Batches the store did not take; they are repeated.
+        dropped: Changes given up: too many were waiting, or the store can never take them.
+    """
+
+    written: int = 0
+    failed_commits: int = 0
+    dropped: int = 0
+
+
+class WriteBehind:
+    """The queue of changed keys and the loop that empties it.
+
+    Attributes:
+        counts: What became of the changes so far.
+    """
+
+    def __init__(
+        self,
+        repository: EntryRepository,
+        held: Callable[[Address], Entry | None],
+        *,
+        interval_s: float,
+        max_pending: int,
+    ) -> None:
+        """Prepare the queue.
+
+        Args:
+            repository: Where changes go.
+            held: Tells what memory holds under a key.
+            interval_s: How long changes gather before they are written.
+            max_pending: Most keys that wait.
+        """
+        self.counts = WriteCounts()
+        self._repository = repository
+        self._held = held
+        self._interval_s = interval_s
+        self._max_pending = max_pending
+        # Changed keys, oldest first, with the largest encoded entry that may be stored under each.
+        self._pending: dict[Address, int] = {}
+        self._noted = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def note(self, address: Address, before: Entry | None) -> None:
+        """Queue a key whose entry changed; `before` is what was there."""
+        stored = len(before.encoded) if before is not None else 0
+        self._pending[address] = max(stored, self._pending.get(address, 0))
+        if len(self._pending) > self._max_pending:
+            del self._pending[next(iter(self._pending))]
+            self.counts.dropped += 1
+        self._noted.set()
+
+    async def run(self) -> None:
+        """Write changes as they come, for ever; a store that is away is tried again."""
+        delay_s = _FIRST_RETRY_S
+        while True:
+            await self._noted.wait()
+            await asyncio.sleep(self._interval_s)
+            try:
+                await self.flush()
+                delay_s = _FIRST_RETRY_S
+            except ServiceError as error:
+                _log.warning("write_failed", reason=error.reason, pending=len(self), retry_s=delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, _LAST_RETRY_S)
+
+    async def flush(self) -> None:
+        """Write until nothing waits.
+
+        Raises:
+            ServiceError: If the store does not take a batch; its changes wait on.
+        """
+        while self._pending:
+            changes = self._take()
+            try:
+                await self._write(changes)
+            except BaseException:
+                self._put_back(changes)
+                raise
+        self._noted.clear()
+
+    async def _write(self, changes: list[Change]) -> None:
+        try:
+            await self._repository.write(changes)
+        except ServiceError as error:
+            self.counts.failed_commits += 1
+            if error.kind is not ErrorKind.INVALID_ARGUMENT:
+                raise
+            await self._write_apart(changes, error)
+        else:
+            self.counts.written += len(changes)
+
+    async def _write_apart(self, changes: list[Change], error: ServiceError) -> None:
+        """Keep one change the store can never take from holding up the others."""
+        if len(changes) == 1:
+            self.counts.dropped += 1
+            _log.error("change_refused", reason=error.reason, error=error.message)
+            return
+        middle = len(changes) // 2
+        await self._write(changes[:middle])
+        await self._write(changes[middle:])
+
+    def _take(self) -> list[Change]:
+        changes: list[Change] = []
+        size = 0
+        for address, stored in self._pending.items():
+            entry = self._held(address)
+            size += len(entry.encoded) if entry is not None else 0
+            if changes and not fits_one_commit(len(changes) + 1, size):
+                break
+            changes.append(Change(address, entry, stored))
+        for change in changes:
+            del self._pending[change.address]
+        return changes
+
+    def _put_back(self, changes: list[Change]) -> None:
+        waiting = self._pending
+        self._pending = {each.address: each.stored_bytes for each in changes}
+        for address, stored in waiting.items():
+            self._pending[address] = max(stored, self._pending.get(address, 0))

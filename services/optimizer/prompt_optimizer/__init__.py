@@ -1,0 +1,1 @@
+"""The prompt optimizer: versioned templates, rendered prompts and what came of them."""

@@ -1,0 +1,1 @@
+"""The built-in templates: one file for each content type, read once at the start."""

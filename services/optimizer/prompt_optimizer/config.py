@@ -1,0 +1,32 @@
+"""What the optimizer reads from its environment."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from service_common.config import CommonSettings
+
+
+class OptimizerSettings(CommonSettings):
+    """The optimizer's settings."""
+
+    port: int = Field(50052, ge=0, le=65535, description="RPC port; 0 takes any free one.")
+    metrics_port: int = Field(
+        9102, ge=0, le=65535, description="Port of the Prometheus endpoint; 0 takes any free one."
+    )
+    store_url: str = Field(
+        "sqlite:///.factory/optimizer.db",
+        pattern=r"^(sqlite|firestore|memory)://",
+        description="Where documents live: sqlite:///PATH, firestore://PROJECT/DATABASE or memory://.",
+    )
+    optimizer_poll_interval_s: float = Field(
+        1.0,
+        ge=0.05,
+        le=60,
+        description="Seconds between looks for changes made by other optimizers on the same store.",
+    )
+    optimizer_cached_versions: int = Field(
+        2000,
+        ge=1,
+        le=1_000_000,
+        description="Compiled versions kept in memory, besides the built-in ones.",
+    )

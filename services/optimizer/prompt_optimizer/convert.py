@@ -1,0 +1,162 @@
+"""Answers written: domain values to messages of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from contentfactory.optimizer.v1 import optimizer_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
+from service_common.errors import ServiceError
+from service_common.rpc.status import to_status
+
+from prompt_optimizer.decisions.optimizer import Prompt
+from prompt_optimizer.outcomes.statistics import Statistics
+from prompt_optimizer.quality import QualityScore
+from prompt_optimizer.templates.source import Message, Role, Sampling, TemplateSource, TemplateVersion
+from prompt_optimizer.templates.template import Template
+from prompt_optimizer.templates.watching import ActiveVersions
+
+_ROLE_NUMBERS = {
+    Role.SYSTEM: pb.ChatMessage.ROLE_SYSTEM,
+    Role.USER: pb.ChatMessage.ROLE_USER,
+    Role.ASSISTANT: pb.ChatMessage.ROLE_ASSISTANT,
+}
+
+
+def template_to(template: Template) -> pb.Template:
+    """Write a template."""
+    return pb.Template(
+        template_id=template.template_id,
+        content_type=template.content_type,
+        display_name=template.display_name,
+        active_version=template.active_version,
+        latest_version=template.latest_version,
+        built_in=template.built_in,
+        create_time=_timestamp(template.create_time),
+        update_time=_timestamp(template.update_time),
+        activations=[
+            pb.Template.Activation(version=each.version, activate_time=_timestamp(each.time), user=each.user)
+            for each in template.activations
+        ],
+    )
+
+
+def version_to(version: TemplateVersion) -> pb.TemplateVersion:
+    """Write a version."""
+    return pb.TemplateVersion(
+        template_id=version.template_id,
+        version=version.version,
+        source=_source_to(version.source),
+        description=version.description,
+        create_time=_timestamp(version.create_time),
+        create_user=version.create_user,
+        content_type=version.content_type,
+    )
+
+
+def _source_to(source: TemplateSource) -> pb.TemplateSource:
+    return pb.TemplateSource(
+        messages=_messages_to(source.messages),
+        variables=[
+            pb.TemplateSource.Variable(
+                name=each.name,
+                description=each.description,
+                required=each.required,
+                default_value=each.default,
+                max_bytes=each.max_bytes,
+            )
+            for each in source.variables
+        ],
+        sampling=_sampling_to(source.sampling),
+        model=source.model,
+    )
+
+
+def _messages_to(messages: Sequence[Message]) -> list[pb.ChatMessage]:
+    return [pb.ChatMessage(role=_ROLE_NUMBERS[each.role], content=each.content) for each in messages]
+
+
+def _sampling_to(sampling: Sampling) -> pb.SamplingParameters:
+    return pb.SamplingParameters(
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=sampling.seed,
+        stop=sampling.stop,
+    )
+
+
+def prompt_to(prompt: Prompt) -> pb.OptimizeResponse:
+    """Write a prompt."""
+    return pb.OptimizeResponse(
+        decision_id=prompt.decision_id,
+        messages=_messages_to(prompt.messages),
+        sampling=_sampling_to(prompt.sampling),
+        model=prompt.model,
+        template_id=prompt.decision.family.template_id,
+        version=prompt.decision.version,
+        content_type=prompt.decision.content_type,
+        estimated_prompt_tokens=prompt.estimated_prompt_tokens,
+        estimated_output_tokens=prompt.estimated_output_tokens,
+    )
+
+
+def active_versions_to(news: ActiveVersions) -> pb.WatchActiveVersionsResponse:
+    """Write what a watcher is told."""
+    return pb.WatchActiveVersionsResponse(
+        active_versions=[
+            pb.WatchActiveVersionsResponse.ActiveVersion(tenant=tenant, version=version_to(version))
+            for tenant, version in news.active
+        ],
+        deleted_templates=[
+            pb.WatchActiveVersionsResponse.DeletedTemplate(tenant=tenant, template_id=template_id)
+            for tenant, template_id in news.deleted
+        ],
+        synchronized=news.synchronized,
+    )
+
+
+def prompt_result_to(result: Prompt | ServiceError) -> pb.BatchOptimizeResponse.Result:
+    """Write one result of BatchOptimize."""
+    if isinstance(result, ServiceError):
+        return pb.BatchOptimizeResponse.Result(error=to_status(result))
+    return pb.BatchOptimizeResponse.Result(value=prompt_to(result))
+
+
+def score_result_to(result: QualityScore | ServiceError) -> pb.BatchRecordOutcomesResponse.Result:
+    """Write one result of BatchRecordOutcomes."""
+    if isinstance(result, ServiceError):
+        return pb.BatchRecordOutcomesResponse.Result(error=to_status(result))
+    return pb.BatchRecordOutcomesResponse.Result(
+        value=pb.QualityScore(
+            overall=result.overall,
+            components=[
+                pb.QualityScore.Component(
+                    name=each.name, score=each.score, weight=each.weight, explanation=each.explanation
+                )
+                for each in result.components
+            ],
+        )
+    )
+
+
+def statistics_to(statistics: Statistics) -> pb.VersionStatistics:
+    """Write what came of a version."""
+    return pb.VersionStatistics(
+        outcomes=statistics.outcomes,
+        successes=statistics.successes,
+        scored=statistics.scored,
+        mean_score=statistics.mean_score,
+        prompt_tokens=statistics.prompt_tokens,
+        output_tokens=statistics.output_tokens,
+        cost_micros=statistics.cost_micros,
+    )
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp

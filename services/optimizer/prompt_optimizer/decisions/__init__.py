@@ -1,0 +1,1 @@
+"""Decisions: from a request to messages and parameters, and the id that names the choice."""

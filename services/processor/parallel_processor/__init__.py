@@ -1,0 +1,1 @@
+"""The parallel processor: jobs of content items, run against a model endpoint."""

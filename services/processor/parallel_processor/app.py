@@ -1,0 +1,300 @@
+"""Composition root: settings → store → neighbours → running → servicer → server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from contentfactory.processor.v1 import processor_pb2_grpc
+from service_common.clock import Clock, SystemClock
+from service_common.config import ConfigError, Problem
+from service_common.errors import ServiceError
+from service_common.lifecycle import Lifecycle
+from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
+from service_common.rpc.server import RpcServer
+from service_common.storage import DocumentStore, open_store
+
+from parallel_processor import metrics
+from parallel_processor.capacity import BreakerReading, Capacity, ResourceMeter, Throughput
+from parallel_processor.config import Settings
+from parallel_processor.intake import Intake
+from parallel_processor.interactive import Interactive
+from parallel_processor.jobs.item import Outcome
+from parallel_processor.model.client import ModelClient
+from parallel_processor.model.prices import PriceTable, PriceTableError
+from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
+from parallel_processor.neighbours.pools import Neighbours, open_neighbours
+from parallel_processor.repository import (
+    SCHEMA,
+    JobRepository,
+    RequestRepository,
+    ShardRepository,
+    VersionRepository,
+)
+from parallel_processor.results import CommitSignal, Results
+from parallel_processor.running.calls import ModelCalls
+from parallel_processor.running.claims import ClaimPolicy, Claims
+from parallel_processor.running.content import Content
+from parallel_processor.running.making import Making
+from parallel_processor.running.outcomes import Outcomes
+from parallel_processor.running.prompts import Prompts
+from parallel_processor.running.reporting import Reporter
+from parallel_processor.running.settling import Settling
+from parallel_processor.running.slots import Slots
+from parallel_processor.running.versions import ActiveVersions
+from parallel_processor.running.workshop import Workshop
+from parallel_processor.servicer import ProcessorServicer
+
+_log = structlog.get_logger("parallel_processor.app")
+_SWEEP_EVERY_S = 60.0
+_SWEEP_AT_ONCE = 500
+_MODEL_BREAKER = BreakerPolicy(window_s=20.0, min_calls=10, open_s=1.0, open_cap_s=15.0, half_open_calls=2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    jobs: JobRepository
+    shards: ShardRepository
+    requests: RequestRepository
+    versions: VersionRepository
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    workshop: Workshop
+    calls: ModelCalls
+    slots: Slots
+    claims: Claims
+    settling: Settling
+    reporter: Reporter
+    signal: CommitSignal
+    finished: Throughput
+
+
+async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
+    """Open everything and say SERVING."""
+    clock, rng = SystemClock(), random.Random()
+    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
+    lifecycle.push("store", store.close)
+    stores = _Stores(
+        JobRepository(store), ShardRepository(store), RequestRepository(store), VersionRepository(store)
+    )
+    neighbours = open_neighbours(settings, lifecycle, clock=clock)
+    engine = await _start_engine(settings, lifecycle, stores, neighbours, clock=clock, rng=rng)
+    lifecycle.spawn("sweep", _sweep(store))
+    server = RpcServer(settings, lifecycle, clock=clock)
+    server.add(
+        processor_pb2_grpc.add_ProcessorServiceServicer_to_server,
+        _servicer(stores, neighbours, engine, clock=clock),
+    )
+    await server.start()
+    lifecycle.on_drain(
+        "shards", lambda: _drain(engine, settings.drain_grace_s), timeout_s=settings.drain_grace_s + 5
+    )
+    await server.ready()
+
+
+async def _start_engine(
+    settings: Settings,
+    lifecycle: Lifecycle,
+    stores: _Stores,
+    neighbours: Neighbours,
+    *,
+    clock: Clock,
+    rng: random.Random,
+) -> _Engine:
+    """Put together what runs shards, and set it going."""
+    slots = Slots(settings.processor_max_concurrency)
+    calls = _model_calls(settings, lifecycle, clock=clock, rng=rng)
+    outcomes = Outcomes(neighbours.optimizer, score_wait_s=settings.processor_score_wait_s)
+    metrics.show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)
+    versions = ActiveVersions(stores.versions, neighbours.optimizer, all_tenants=neighbours.acts_for_all)
+    await versions.load()
+    content = Content(neighbours.cache)
+    making = Making(
+        content=content,
+        calls=calls,
+        outcomes=outcomes,
+        slots=slots,
+        clock=clock,
+        rng=rng,
+        max_attempts=settings.processor_max_attempts,
+        on_spend=metrics.observe_spend,
+    )
+    prompts = Prompts(neighbours.optimizer, versions, rng=rng)
+    workshop = _workshop(settings, prompts, making, content=content, clock=clock)
+    engine = _engine(settings, stores, neighbours, workshop, slots=slots, calls=calls, clock=clock, rng=rng)
+    for name, work in (
+        ("versions", versions.follow(rng)),
+        ("leases", content.keep_leases(LEASE_RENEWAL_S)),
+        ("outcomes", outcomes.deliver_backlog()),
+        ("reports", engine.reporter.run()),
+        ("settling", engine.settling.run()),
+        ("catch_up", engine.settling.catch_up()),
+        ("renewals", engine.claims.renew()),
+        ("claims", engine.claims.run()),
+    ):
+        lifecycle.spawn(name, work)
+    return engine
+
+
+def _workshop(
+    settings: Settings, prompts: Prompts, making: Making, *, content: Content, clock: Clock
+) -> Workshop:
+    return Workshop(
+        prompts=prompts,
+        content=content,
+        making=making,
+        default_model=settings.processor_model,
+        max_output_tokens=settings.processor_max_output_tokens,
+        clock=clock,
+        patience_s=settings.processor_patience_s,
+        urgent_patience_s=settings.processor_urgent_patience_s,
+    )
+
+
+def _engine(
+    settings: Settings,
+    stores: _Stores,
+    neighbours: Neighbours,
+    workshop: Workshop,
+    *,
+    slots: Slots,
+    calls: ModelCalls,
+    clock: Clock,
+    rng: random.Random,
+) -> _Engine:
+    """Put together what claims shards, settles them and tells of them."""
+    reporter = Reporter(neighbours.tracker, rng=rng)
+    signal, finished = CommitSignal(), Throughput(clock)
+    settling = Settling(
+        jobs=stores.jobs,
+        shards=stores.shards,
+        reporter=reporter,
+        clock=clock,
+        interval_s=settings.processor_settle_interval_s,
+        on_change=lambda job: signal.committed(job.job_id),
+    )
+
+    def observe(outcomes: Sequence[Outcome]) -> None:
+        finished.count(len(outcomes))
+        metrics.observe_outcomes(outcomes)
+
+    claims = Claims(
+        _claim_policy(settings),
+        jobs=stores.jobs,
+        shards=stores.shards,
+        workshop=workshop,
+        slots=slots,
+        reporter=reporter,
+        settling=settling,
+        clock=clock,
+        rng=rng,
+        on_outcomes=observe,
+        on_committed=signal.committed,
+    )
+    return _Engine(workshop, calls, slots, claims, settling, reporter, signal, finished)
+
+
+def _claim_policy(settings: Settings) -> ClaimPolicy:
+    return ClaimPolicy(
+        worker=f"{socket.gethostname()}/{os.getpid()}",
+        lease=timedelta(seconds=settings.processor_lease_s),
+        poll_s=settings.processor_poll_s,
+        commit_interval_s=settings.processor_commit_interval_s,
+    )
+
+
+def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng: random.Random) -> ModelCalls:
+    key = settings.processor_model_api_key
+    try:
+        client = ModelClient(
+            settings.processor_model_url,
+            api_key=key.get_secret_value() if key else None,
+            total_s=settings.processor_model_timeout_s,
+            connections=settings.processor_max_concurrency,
+            clock=clock,
+        )
+    except ValueError as error:
+        raise ConfigError([Problem("PROCESSOR_MODEL_URL", str(error))]) from error
+    lifecycle.push("model", client.close)
+    breaker = CircuitBreaker(
+        "model",
+        _MODEL_BREAKER,
+        clock=clock,
+        rng=rng,
+        hooks=(metrics.model_breaker_changed(settings.processor_model_url),),
+    )
+    return ModelCalls(client, prices=_prices(settings), breaker=breaker)
+
+
+def _prices(settings: Settings) -> PriceTable:
+    if settings.processor_prices_file is None:
+        _log.info("models_cost_nothing", advice="set PROCESSOR_PRICES_FILE to account for money")
+        return PriceTable.free()
+    try:
+        return PriceTable.load(settings.processor_prices_file)
+    except PriceTableError as error:
+        raise ConfigError([Problem("PROCESSOR_PRICES_FILE", str(error))]) from error
+
+
+def _servicer(stores: _Stores, neighbours: Neighbours, engine: _Engine, *, clock: Clock) -> ProcessorServicer:
+    meter, answered = ResourceMeter(clock), Throughput(clock)
+    engine.calls.on_answer(lambda: answered.count(1))
+    capacity = Capacity(
+        slots=engine.slots,
+        shards=lambda: engine.claims.running,
+        breakers=lambda: [
+            *neighbours.breakers(),
+            BreakerReading("model", engine.workshop.default_model, engine.calls.breaker.state),
+        ],
+        meter=meter,
+        calls=answered,
+    )
+    metrics.show(metrics.ACTIVE_WORKERS, lambda: engine.slots.active)
+    metrics.show(metrics.QUEUE_SIZE, lambda: engine.claims.queued_items)
+    metrics.show(metrics.THROUGHPUT, engine.finished.per_second)
+    metrics.show(metrics.MEMORY_MB, lambda: meter.read().memory_bytes / 2**20)
+    metrics.show(metrics.CPU_PERCENT, lambda: meter.read().cpu_percent)
+    return ProcessorServicer(
+        intake=Intake(
+            jobs=stores.jobs,
+            requests=stores.requests,
+            clock=clock,
+            report=engine.reporter.submit,
+            on_started=engine.claims.wake,
+            on_cancelled=engine.claims.cancel_job,
+        ),
+        jobs=stores.jobs,
+        results=Results(stores.jobs, stores.shards, signal=engine.signal, clock=clock),
+        interactive=Interactive(engine.workshop, calls=engine.calls, requests=stores.requests, clock=clock),
+        capacity=capacity,
+    )
+
+
+async def _drain(engine: _Engine, grace_s: float) -> None:
+    """Hand shards back, then tell the tracker what it has not heard."""
+    await engine.claims.drain(grace_s)
+    try:
+        async with asyncio.timeout(2.0):
+            await engine.workshop.content.flushed()
+            await engine.reporter.flushed()
+    except TimeoutError:
+        _log.warning("reports_left", producers=engine.reporter.pending)
+
+
+async def _sweep(store: DocumentStore) -> None:
+    """Remove what has expired, for ever."""
+    while True:
+        try:
+            while await store.sweep_expired(_SWEEP_AT_ONCE) == _SWEEP_AT_ONCE:
+                pass
+        except ServiceError as error:
+            _log.warning("sweep_delayed", reason=error.reason)
+        await asyncio.sleep(_SWEEP_EVERY_S)

@@ -1,0 +1,93 @@
+"""What the processor reads from its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+from service_common.config import CommonSettings, Problem
+from service_common.rpc.targets import parse_targets
+
+
+class Settings(CommonSettings):
+    """The processor's settings; the environment variable of a field is its name in upper case."""
+
+    port: int = Field(50053, ge=0, le=65535, description="RPC port; 0 takes any free one.")
+    metrics_port: int = Field(
+        9103, ge=0, le=65535, description="Port of the Prometheus endpoint; 0 takes any free one."
+    )
+    store_url: str = Field(
+        "sqlite:///.factory/processor.db",
+        pattern=r"^(sqlite|firestore|memory)://",
+        description="Where jobs, items, results and money live: sqlite:///PATH or memory://.",
+    )
+    cache_targets: str = Field(
+        "127.0.0.1:50051", description="Cache replicas: host:port,host:port or dns:///headless-name:port."
+    )
+    optimizer_targets: str = Field("127.0.0.1:50052", description="Optimizer replicas, likewise.")
+    tracker_targets: str = Field("127.0.0.1:50054", description="Tracker replicas, likewise.")
+    processor_model_url: str = Field(
+        "http://127.0.0.1:8089/v1",
+        description="Base URL of an OpenAI-compatible model endpoint, as in http://127.0.0.1:8089/v1.",
+    )
+    processor_model: str = Field(
+        "smollm2-135m-instruct",
+        min_length=1,
+        description="Model of items for which nobody names one, as the endpoint calls it.",
+    )
+    processor_model_api_key: SecretStr | None = Field(
+        None, description="Bearer token for the model endpoint."
+    )
+    processor_model_timeout_s: float = Field(
+        120, gt=0, le=3600, description="The longest a model call may take, in seconds."
+    )
+    processor_max_output_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="The most tokens the endpoint is asked for in one piece; unset: as the template says.",
+    )
+    processor_prices_file: Path | None = Field(
+        None,
+        description="JSON object from model to {prompt_micros_per_million, output_micros_per_million}. "
+        "Unset: every model costs nothing.",
+    )
+    processor_max_concurrency: int = Field(64, ge=1, le=4096, description="The most model calls at a time.")
+    processor_max_attempts: int = Field(
+        4, ge=1, le=20, description="Failed model calls that speak against an item before it fails."
+    )
+    processor_lease_s: float = Field(
+        15, ge=1, le=600, description="Seconds after which a dead worker's shards are taken over."
+    )
+    processor_poll_s: float = Field(
+        0.5, gt=0, le=60, description="Seconds between looks for work that other processes left."
+    )
+    processor_commit_interval_s: float = Field(
+        0.25, ge=0, le=10, description="The longest a result waits for company before it is committed."
+    )
+    processor_settle_interval_s: float = Field(
+        1.0, ge=0, le=60, description="The least time between two writes of one job's totals."
+    )
+    processor_patience_s: float = Field(
+        600, gt=0, description="Seconds an item waits for equal content that someone else generates."
+    )
+    processor_urgent_patience_s: float = Field(
+        10,
+        gt=0,
+        description="The same for urgent jobs and interactive calls, which then generate without a lease.",
+    )
+    processor_score_wait_s: float = Field(
+        0.25, ge=0, le=10, description="The longest a piece waits for its quality score."
+    )
+
+    def problems(self) -> Iterable[Problem]:
+        """Yield what is wrong between fields that are each right."""
+        yield from super().problems()
+        for name in ("cache_targets", "optimizer_targets", "tracker_targets"):
+            try:
+                parse_targets(getattr(self, name))
+            except ValueError as error:
+                yield Problem(name.upper(), str(error))
+        if urlsplit(self.processor_model_url).scheme not in ("http", "https"):
+            yield Problem("PROCESSOR_MODEL_URL", "must be an http:// or https:// URL")

@@ -1,0 +1,225 @@
+"""Messages to domain values and back; nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from contentfactory.processor.v1 import processor_pb2 as pb
+from service_common.errors import ServiceError
+from service_common.resilience.breaker import BreakerState
+from service_common.rpc.status import to_status
+from service_common.rpc.times import duration, timestamp
+
+from parallel_processor.capacity import CapacityReading, explain
+from parallel_processor.interactive import served
+from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
+from parallel_processor.jobs.job import Job, JobState, Priority
+from parallel_processor.jobs.piece import (
+    CachePolicy,
+    Piece,
+    PieceError,
+    PieceSpec,
+    RawPrompt,
+    Sampling,
+    Usage,
+)
+from parallel_processor.results import ListedItem
+
+_ROLES = {
+    pb.ChatMessage.ROLE_SYSTEM: "system",
+    pb.ChatMessage.ROLE_USER: "user",
+    pb.ChatMessage.ROLE_ASSISTANT: "assistant",
+}
+_POLICIES = {
+    pb.CACHE_POLICY_USE: CachePolicy.USE,
+    pb.CACHE_POLICY_REFRESH: CachePolicy.REFRESH,
+    pb.CACHE_POLICY_BYPASS: CachePolicy.BYPASS,
+}
+_POLICY_NUMBERS = {policy: number for number, policy in _POLICIES.items()}
+_JOB_STATES = {state: pb.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
+_JOB_STATES_BACK = {number: state for state, number in _JOB_STATES.items()}
+_BREAKER_STATES = {
+    BreakerState.CLOSED: pb.BREAKER_STATE_CLOSED,
+    BreakerState.OPEN: pb.BREAKER_STATE_OPEN,
+    BreakerState.HALF_OPEN: pb.BREAKER_STATE_HALF_OPEN,
+}
+
+
+def priority(number: int) -> Priority:
+    """Read how urgent a job is."""
+    return Priority(number) if number else Priority.NORMAL
+
+
+def cache_policy(number: int) -> CachePolicy | None:
+    """Read how to use the cache; None when it is not said."""
+    return _POLICIES.get(number)  # type: ignore[call-overload,no-any-return]  # keys are the enum's numbers
+
+
+def job_state(number: int) -> JobState | None:
+    """Read a job's state; None when it is not said."""
+    return _JOB_STATES_BACK.get(number)  # type: ignore[call-overload,no-any-return]  # keys are the enum's numbers
+
+
+def item_state(number: int) -> ItemState | None:
+    """Read an item's state; None when it is not said."""
+    return ItemState(number) if number else None
+
+
+def item(message: pb.JobItem) -> Item:
+    """Read an item."""
+    return Item(
+        item_id=message.item_id,
+        spec=spec(message.spec),
+        depends_on=tuple(Dependency(each.item_id, each.variable) for each in message.depends_on),
+        labels=dict(message.labels),
+    )
+
+
+def spec(message: pb.PieceSpec) -> PieceSpec:
+    """Read what to generate."""
+    is_raw = message.WhichOneof("prompt") == "raw"
+    return PieceSpec(
+        template_id=None if is_raw else message.template_id,
+        raw=_raw(message.raw) if is_raw else None,
+        template_version=message.template_version,
+        variables=dict(message.variables),
+        content_type=message.content_type,
+        model=message.model,
+        max_tokens=message.max_tokens,
+        variation=message.variation,
+        cache_policy=cache_policy(message.cache_policy),
+    )
+
+
+def _raw(message: pb.RawPrompt) -> RawPrompt:
+    return RawPrompt(
+        messages=tuple((_ROLES[each.role], each.content) for each in message.messages),
+        sampling=Sampling(
+            max_tokens=message.max_tokens,
+            temperature=message.temperature if message.HasField("temperature") else None,
+            top_p=message.top_p if message.HasField("top_p") else None,
+            seed=message.seed if message.HasField("seed") else None,
+            stop=tuple(message.stop),
+        ),
+    )
+
+
+def job_message(job: Job, counts: ItemCounts, usage: Usage) -> pb.Job:
+    """Write a job with the totals given."""
+    begun = counts.finished + counts.running
+    pending = job.item_count - begun
+    return pb.Job(
+        job_id=job.job_id,
+        display_name=job.display_name,
+        user=job.user,
+        state=_JOB_STATES[job.state],
+        priority=pb.JobPriority.ValueType(int(job.priority)),
+        labels=job.labels,
+        model=job.model,
+        cache_policy=_POLICY_NUMBERS[job.cache_policy],
+        counts=pb.ItemCounts(
+            total=job.item_count,
+            pending=max(0, pending),
+            running=counts.running,
+            succeeded=counts.succeeded,
+            failed=counts.failed,
+            skipped=counts.skipped,
+            cancelled=counts.cancelled,
+            cached=counts.cached,
+        ),
+        usage=pb.Usage(
+            prompt_tokens=usage.prompt_tokens,
+            output_tokens=usage.output_tokens,
+            model_calls=usage.model_calls,
+            cost_micros=usage.cost_micros,
+            saved_micros=usage.saved_micros,
+            uncertain_calls=usage.uncertain_calls,
+            uncertain_spend_micros=usage.uncertain_spend_micros,
+        ),
+        create_time=timestamp(job.create_time),
+        start_time=timestamp(job.start_time),
+        finish_time=timestamp(job.finish_time),
+    )
+
+
+def add_items_response(results: Sequence[bool | ServiceError]) -> pb.BatchAddItemsResponse:
+    """Write what became of the items of a batch."""
+    response = pb.BatchAddItemsResponse()
+    for each in results:
+        if isinstance(each, ServiceError):
+            response.results.add(error=to_status(each))
+        else:
+            response.results.add(value=pb.BatchAddItemsResponse.AddedItem(already_added=each))
+    return response
+
+
+def item_status(listed: ListedItem) -> pb.ItemStatus:
+    """Write an item and where it is."""
+    return pb.ItemStatus(
+        item_id=listed.item.item_id,
+        content_type=listed.item.spec.content_type or listed.item.spec.template_id or "text",
+        state=pb.ItemState.ValueType(int(listed.state)),
+        error=_error(listed.error),
+        labels=listed.item.labels,
+        depends_on=[each.item_id for each in listed.item.depends_on],
+    )
+
+
+def item_result(outcome: Outcome) -> pb.ItemResult:
+    """Write how an item ended."""
+    return pb.ItemResult(
+        item_id=outcome.item_id,
+        state=pb.ItemState.ValueType(int(outcome.state)),
+        piece=piece(outcome.piece) if outcome.piece else None,
+        error=_error(outcome.error),
+        labels=outcome.labels,
+        attempts=outcome.attempts,
+        finish_time=timestamp(outcome.finish_time),
+    )
+
+
+def piece(made: Piece) -> pb.Piece:
+    """Write a piece, as it is shown."""
+    shown = served(made)
+    return pb.Piece(
+        content=shown.content,
+        content_type=shown.content_type,
+        model=shown.model,
+        template_id=shown.template_id,
+        template_version=shown.template_version,
+        cache_key=shown.cache_key,
+        cached=shown.cached,
+        truncated=shown.truncated,
+        prompt_tokens=shown.prompt_tokens,
+        output_tokens=shown.output_tokens,
+        cost_micros=shown.cost_micros,
+        quality=shown.quality,
+        generate_duration=duration(shown.generate_s),
+    )
+
+
+def _error(error: PieceError | None) -> pb.ItemError | None:
+    return pb.ItemError(reason=error.reason, message=error.message) if error else None
+
+
+def capacity(now: CapacityReading) -> pb.GetCapacityResponse:
+    """Write how the replica stands."""
+    return pb.GetCapacityResponse(
+        concurrency_limit=now.limit,
+        active_calls=now.active,
+        queues=[
+            pb.GetCapacityResponse.QueueDepth(priority=pb.JobPriority.ValueType(int(each)), items=items)
+            for each, items in sorted(now.waiting.items(), reverse=True)
+        ],
+        leased_shards=now.shards,
+        breakers=[
+            pb.GetCapacityResponse.Breaker(
+                name=each.name, target=each.target, state=_BREAKER_STATES[each.state]
+            )
+            for each in now.breakers
+        ],
+        cpu_percent=now.resources.cpu_percent,
+        memory_bytes=now.resources.memory_bytes,
+        calls_per_second=now.calls_per_second,
+        explanation=explain(now),
+    )

@@ -1,0 +1,164 @@
+"""One piece, for someone who waits: through prompt, cache and model like any item, but ahead of jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from service_common.clock import Clock
+from service_common.errors import ErrorKind, ServiceError, failed_precondition, unavailable
+
+from parallel_processor.jobs.job import Priority
+from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
+from parallel_processor.jobs.records import piece_from_fields, piece_to_fields
+from parallel_processor.model.prices import PriceUnknownError
+from parallel_processor.repository import RequestRepository
+from parallel_processor.running.calls import ModelCalls
+from parallel_processor.running.entries import piece_of
+from parallel_processor.running.making import Order, Work
+from parallel_processor.running.ports import Owner
+from parallel_processor.running.slots import Rank
+from parallel_processor.running.treatment import Effort
+from parallel_processor.running.workshop import Workshop, order_of
+
+_IN_PROGRESS = timedelta(minutes=3)
+"""How long a request that was begun is left to whoever began it."""
+
+_KINDS = {
+    "MODEL_UNAVAILABLE": ErrorKind.UNAVAILABLE,
+    "MODEL_TIMEOUT": ErrorKind.DEADLINE_EXCEEDED,
+    "MODEL_ERROR": ErrorKind.UNAVAILABLE,
+    "MODEL_MALFORMED": ErrorKind.UNAVAILABLE,
+    "MODEL_EMPTY": ErrorKind.UNAVAILABLE,
+}
+
+
+class Interactive:
+    """Generates single pieces."""
+
+    def __init__(
+        self, workshop: Workshop, *, calls: ModelCalls, requests: RequestRepository, clock: Clock
+    ) -> None:
+        self._shop = workshop
+        self._calls = calls
+        self._requests = requests
+        self._clock = clock
+
+    async def generate(
+        self, owner: Owner, spec: PieceSpec, *, request_id: str, body: bytes, max_cost_micros: int
+    ) -> Piece:
+        """Generate a piece; a repeat of a request returns the piece it made before.
+
+        Args:
+            owner: On whose behalf.
+            spec: What to generate.
+            request_id: Names the request; empty for no such protection.
+            body: The request's body, to tell a repeat from another request.
+            max_cost_micros: The most it may cost; 0 for no limit.
+
+        Raises:
+            ServiceError: As the contract says.
+        """
+        if not request_id:
+            return await self._generate(owner, spec, max_cost_micros)
+        name, body_hash = f"Generate/{request_id}", hashlib.sha256(body).hexdigest()
+        token = uuid4().hex
+        begun = {"by": token, "until": self._clock.now() + _IN_PROGRESS}
+        kept = await self._requests.claim(
+            owner.tenant, name, body_hash=body_hash, answer=begun, now=self._clock.now()
+        )
+        if "content" in kept:
+            return piece_from_fields(kept)
+        if kept["by"] != token and kept["until"] > self._clock.now():
+            raise _in_progress(kept, self._clock.now())
+        piece: Piece | None = None
+        try:
+            piece = await self._generate(owner, spec, max_cost_micros)
+        finally:
+            answer: Mapping[str, Any] = {"by": token, "until": self._clock.now()}
+            if piece is not None:
+                answer = piece_to_fields(piece)
+            await asyncio.shield(
+                self._requests.replace(
+                    owner.tenant, name, body_hash=body_hash, answer=answer, now=self._clock.now()
+                )
+            )
+        return piece
+
+    async def _generate(self, owner: Owner, spec: PieceSpec, max_cost_micros: int) -> Piece:
+        order = await self._order(owner, spec)
+        policy = spec.cache_policy or CachePolicy.USE
+        if policy is CachePolicy.USE:
+            entries = await self._shop.content.lookup(owner, [order.key])
+            if entry := entries.get(order.key):
+                return piece_of(entry, order.prompt, order.key)
+        self._check_cost(order, max_cost_micros)
+        effort = Effort()
+
+        async def within_budget(_worst_case_micros: int) -> None:
+            """Check before every call, since earlier ones may have cost something and brought nothing."""
+            self._check_cost(order, max_cost_micros, spent=effort.usage)
+
+        work = Work(
+            owner=owner,
+            rank=Rank.of(Priority.URGENT, self._clock.now()),
+            holder=f"generate/{uuid4().hex}",
+            epoch=1,
+            item_id="",
+            policy=policy,
+            patience_s=self._shop.urgent_patience_s,
+            persistent=False,
+            announce=within_budget,
+        )
+        made = await self._shop.making.make(order, work, effort)
+        if isinstance(made, PieceError):
+            kind = _KINDS.get(made.reason, ErrorKind.FAILED_PRECONDITION)
+            raise ServiceError(kind, made.reason, made.message)
+        return made
+
+    async def _order(self, owner: Owner, spec: PieceSpec) -> Order:
+        (prompt,) = await self._shop.prompts.prepare(owner, [spec], patient=False)
+        if isinstance(prompt, ServiceError):
+            raise prompt
+        return order_of(
+            spec,
+            prompt,
+            tenant=owner.tenant,
+            default_model=self._shop.default_model,
+            max_output_tokens=self._shop.max_output_tokens,
+        )
+
+    def _check_cost(self, order: Order, max_cost_micros: int, *, spent: Usage | None = None) -> None:
+        try:
+            worst_case = self._calls.worst_case_micros(order.request)
+        except PriceUnknownError as error:
+            raise failed_precondition(
+                "PRICE_UNKNOWN", f"there is no price for model {error.model!r} in the price table"
+            ) from error
+        if spent is not None:
+            worst_case += spent.cost_micros + spent.uncertain_spend_micros
+        if max_cost_micros and worst_case > max_cost_micros:
+            raise ServiceError(
+                ErrorKind.FAILED_PRECONDITION,
+                "MAX_COST_EXCEEDED",
+                f"the piece may cost up to {worst_case} micros, max_cost_micros is {max_cost_micros}",
+                metadata={"worst_case_micros": str(worst_case)},
+            )
+
+
+def _in_progress(kept: Mapping[str, Any], now: datetime) -> ServiceError:
+    return unavailable(
+        "REQUEST_IN_PROGRESS",
+        "a request of this request_id is being worked on; ask again for its answer",
+        retry_after=min(timedelta(seconds=2), kept["until"] - now),
+    )
+
+
+def served(piece: Piece) -> Piece:
+    """Return a piece as it is shown: what it costs now, not what it cost when it was made."""
+    return replace(piece, cost_micros=0) if piece.cached else piece

@@ -1,0 +1,1 @@
+"""Jobs, items, shards and results: values and state transitions, without I/O."""

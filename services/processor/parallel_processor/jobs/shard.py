@@ -1,0 +1,211 @@
+"""A shard: a lease over whole groups of items, fenced by an epoch; every change of it is made here.
+
+A worker claims a shard for a while and renews the lease with every commit. Whoever claims it next gets a
+higher epoch, and nothing that an earlier epoch commits is accepted (fencing token: Kleppmann, "Designing
+Data-Intensive Applications", chapter 8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import Enum
+
+from service_common.errors import aborted
+
+from parallel_processor.jobs.item import ItemCounts, ItemState, Outcome, count_states, total_usage
+from parallel_processor.jobs.job import Priority, ShardTotals
+from parallel_processor.jobs.piece import Usage
+
+LEASE_LOST = "LEASE_LOST"
+
+
+class ShardPhase(Enum):
+    """How far a shard has come."""
+
+    WAITING = "WAITING"
+    BEGUN = "BEGUN"
+    FINISHED = "FINISHED"
+    SETTLED = "SETTLED"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSource:
+    """Which items of one stored chunk belong to the shard."""
+
+    chunk: int
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard as stored.
+
+    Attributes:
+        job_id: The job it is part of.
+        tenant: Whose it is.
+        number: Its place in the job, from 0.
+        priority: The job's priority.
+        sources: Where its items are stored, in their order.
+        states: One `ItemState` number per item.
+        claimable_at: From when on it may be claimed; None when there is nothing left to do.
+        phase: How far it has come.
+        owner: The worker that holds the lease; empty when handed back.
+        epoch: Counts its claims; the fencing token.
+        commits: Counts its commits, across epochs; numbers its reports of progress.
+        result_chunks: Ids of the documents that hold its results, in the order of their commits.
+        intents: Worst-case cost, by item index, of announced model calls that are not accounted for.
+        cached: Of the succeeded items, those that needed no model call.
+        usage: What its items took so far.
+        unreported: Whether its last commit may not have reached the tracker.
+    """
+
+    job_id: str
+    tenant: str
+    number: int
+    priority: Priority
+    sources: tuple[ItemSource, ...]
+    states: bytes
+    claimable_at: datetime | None
+    phase: ShardPhase = ShardPhase.WAITING
+    owner: str = ""
+    epoch: int = 0
+    commits: int = 0
+    result_chunks: tuple[str, ...] = ()
+    intents: Mapping[int, int] = field(default_factory=dict)
+    cached: int = 0
+    usage: Usage = field(default_factory=Usage)
+    unreported: bool = False
+
+    @property
+    def holder(self) -> str:
+        """The name under which the shard's workers hold things elsewhere, whatever their epoch (law 1)."""
+        return f"{self.job_id}/{self.number}"
+
+    @property
+    def counts(self) -> ItemCounts:
+        """Its items by state."""
+        return count_states(self.states, cached=self.cached, running=len(self.intents))
+
+    @property
+    def totals(self) -> ShardTotals:
+        """What it adds to its job."""
+        return ShardTotals(self.number, self.counts, self.usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a worker makes durable in one step.
+
+    Attributes:
+        epoch: The epoch under which the work was done.
+        number: `Shard.commits` once this is done; recognises a repeat of a commit whose answer was lost.
+        outcomes: Items that finished, by index.
+        result_chunks: Ids of the documents that hold those outcomes.
+        intents: Worst-case cost, by item index, of model calls about to be made.
+        settled_intents: Indexes of items whose earlier announced calls are accounted for.
+        uncertain: What calls of unknown fate may have cost.
+        lease_until: How long the lease lasts from here.
+    """
+
+    epoch: int
+    number: int
+    lease_until: datetime
+    outcomes: Mapping[int, Outcome] = field(default_factory=dict)
+    result_chunks: Sequence[str] = ()
+    intents: Mapping[int, int] = field(default_factory=dict)
+    settled_intents: frozenset[int] = frozenset()
+    uncertain: Usage = field(default_factory=Usage)
+
+
+def new_shard(
+    *, job_id: str, tenant: str, number: int, priority: Priority, sources: Sequence[ItemSource], now: datetime
+) -> Shard:
+    """Lay out a shard of a job that is being started."""
+    size = sum(len(source.positions) for source in sources)
+    return Shard(
+        job_id=job_id,
+        tenant=tenant,
+        number=number,
+        priority=priority,
+        sources=tuple(sources),
+        states=bytes([ItemState.PENDING]) * size,
+        claimable_at=now,
+    )
+
+
+def claimed(shard: Shard, *, owner: str, now: datetime, lease: timedelta) -> Shard:
+    """Return the shard with its lease taken, under a new epoch.
+
+    Raises:
+        ServiceError: ABORTED if someone else holds it or nothing is left to do.
+    """
+    if shard.claimable_at is None or shard.claimable_at > now:
+        raise aborted("SHARD_NOT_CLAIMABLE", f"shard {shard.holder} is held by another worker or finished")
+    return replace(
+        shard, owner=owner, epoch=shard.epoch + 1, claimable_at=now + lease, phase=ShardPhase.BEGUN
+    )
+
+
+def is_applied(shard: Shard, commit: Commit) -> bool:
+    """Whether a commit whose answer was lost has happened."""
+    return shard.epoch == commit.epoch and shard.commits >= commit.number
+
+
+def committed(shard: Shard, commit: Commit) -> Shard:
+    """Return the shard with a commit applied.
+
+    Raises:
+        ServiceError: ABORTED, reason LEASE_LOST, if the epoch is not the present one.
+    """
+    if shard.epoch != commit.epoch or shard.claimable_at is None:
+        raise aborted(LEASE_LOST, f"shard {shard.holder} was taken over by another worker")
+    states = bytearray(shard.states)
+    cached = shard.cached
+    for index, outcome in commit.outcomes.items():
+        states[index] = outcome.state
+        cached += outcome.piece is not None and outcome.piece.cached
+    accounted = commit.settled_intents | commit.outcomes.keys()
+    intents = {index: worst for index, worst in shard.intents.items() if index not in accounted}
+    finished = all(state >= ItemState.SUCCEEDED for state in states)
+    return replace(
+        shard,
+        states=bytes(states),
+        cached=cached,
+        commits=commit.number,
+        result_chunks=(*shard.result_chunks, *commit.result_chunks),
+        intents={**intents, **commit.intents},
+        usage=shard.usage + total_usage(commit.outcomes.values()) + commit.uncertain,
+        phase=ShardPhase.FINISHED if finished else ShardPhase.BEGUN,
+        claimable_at=None if finished else commit.lease_until,
+        unreported=True,
+    )
+
+
+def handed_back(shard: Shard, *, epoch: int, now: datetime) -> Shard:
+    """Return the shard free to be claimed at once; as it is when the epoch is not the present one."""
+    if shard.epoch != epoch or shard.claimable_at is None:
+        return shard
+    return replace(shard, owner="", claimable_at=now)
+
+
+def renewed(shard: Shard, *, epoch: int, lease_until: datetime) -> Shard:
+    """Return the shard with its lease extended.
+
+    Raises:
+        ServiceError: ABORTED, reason LEASE_LOST, if the epoch is not the present one.
+    """
+    if shard.epoch != epoch:
+        raise aborted(LEASE_LOST, f"shard {shard.holder} was taken over by another worker")
+    return shard if shard.claimable_at is None else replace(shard, claimable_at=lease_until)
+
+
+def settled(shard: Shard, *, reported: bool) -> Shard:
+    """Return the finished shard with its totals part of its job's.
+
+    Args:
+        shard: A finished shard.
+        reported: Whether the tracker has acknowledged its last commit.
+    """
+    return replace(shard, phase=ShardPhase.SETTLED, unreported=shard.unreported and not reported)

@@ -1,0 +1,103 @@
+"""Every metric the processor emits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from prometheus_client import Counter as Count
+from prometheus_client import Gauge, Histogram
+from service_common.resilience.breaker import StateChanged
+from service_common.rpc.replicas import BREAKER_STATE
+from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
+
+from parallel_processor.jobs.item import Outcome
+from parallel_processor.jobs.piece import Usage
+
+ACTIVE_WORKERS = Gauge("parallel_active_workers", "Model calls under way.", registry=REGISTRY)
+QUEUE_SIZE = Gauge(
+    "parallel_queue_size",
+    "Unfinished items of the shards held here that are not with the model.",
+    registry=REGISTRY,
+)
+THROUGHPUT = Gauge(
+    "parallel_throughput_tasks_per_second", "Items finished per second, over ten seconds.", registry=REGISTRY
+)
+MEMORY_MB = Gauge("parallel_memory_usage_mb", "Resident memory of this process, in MiB.", registry=REGISTRY)
+CPU_PERCENT = Gauge(
+    "parallel_cpu_usage_percent", "CPU use of this process, in percent of one core.", registry=REGISTRY
+)
+TASK_DURATION = Histogram(
+    "parallel_task_duration_seconds",
+    "Time from when an item could begin to its end, by its final state.",
+    ["state"],
+    buckets=LATENCY_BUCKETS_S,
+    registry=REGISTRY,
+)
+SPEND = Count(
+    "model_spend_micros_total",
+    "Cost of answered model calls, in micros of US dollars.",
+    ["model", "content_type"],
+    registry=REGISTRY,
+)
+TOKENS = Count(
+    "model_tokens_total",
+    "Tokens of answered model calls, as the endpoint counted.",
+    ["kind"],
+    registry=REGISTRY,
+)
+ITEMS = Count(
+    "parallel_items_total",
+    "Items finished, by final state and whether a model was called.",
+    ["state", "cached"],
+    registry=REGISTRY,
+)
+OUTCOMES_DROPPED = Gauge(
+    "parallel_outcomes_dropped",
+    "Outcomes given up because the optimizer was away too long.",
+    registry=REGISTRY,
+)
+
+_PROMPT_TOKENS = TOKENS.labels("prompt")
+_OUTPUT_TOKENS = TOKENS.labels("output")
+_MAX_LABELS = 100
+_seen: dict[str, set[str]] = {"model": set(), "content_type": set()}
+
+
+def _bounded(kind: str, value: str) -> str:
+    """Return a label's value, or `other` once there are too many of its kind."""
+    seen = _seen[kind]
+    if value in seen or len(seen) < _MAX_LABELS:
+        seen.add(value)
+        return value
+    return "other"
+
+
+def observe_outcomes(outcomes: Sequence[Outcome]) -> None:
+    """Count items whose end is durable."""
+    kinds = Counter((each.state, each.piece is not None and each.piece.cached) for each in outcomes)
+    for (state, cached), count in kinds.items():
+        ITEMS.labels(state.name, str(cached).lower()).inc(count)
+    durations = {state: TASK_DURATION.labels(state.name) for state, _ in kinds}
+    for outcome in outcomes:
+        durations[outcome.state].observe(sum(outcome.stages.values()))
+
+
+def observe_spend(model: str, content_type: str, usage: Usage) -> None:
+    """Count what an answered call took, of an item or an interactive piece."""
+    if usage.model_calls:
+        _PROMPT_TOKENS.inc(usage.prompt_tokens)
+        _OUTPUT_TOKENS.inc(usage.output_tokens)
+        labels = _bounded("model", model), _bounded("content_type", content_type)
+        SPEND.labels(*labels).inc(usage.cost_micros)
+
+
+def show(gauge: Gauge, read: Callable[[], float]) -> None:
+    """Let a gauge be read when it is scraped."""
+    gauge.set_function(read)
+
+
+def model_breaker_changed(target: str) -> Callable[[StateChanged], None]:
+    """Return a hook that shows the model endpoint's breaker beside those of the neighbours."""
+    BREAKER_STATE.labels("model", target).set(0)
+    return lambda change: BREAKER_STATE.labels("model", target).set(change.after.value)

@@ -1,0 +1,233 @@
+"""The content cache as a neighbour: batches are split by replica, entries become domain values."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, TypeAlias, TypeVar
+
+from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
+from service_common.errors import ServiceError
+from service_common.rpc.client import ClientPool
+from service_common.rpc.status import from_status
+from service_common.rpc.times import duration
+
+from parallel_processor.neighbours.acting import Acting
+from parallel_processor.running.ports import Acquired, Acquisition, Entry, Fill, Owner
+
+Pool: TypeAlias = "ClientPool[cache_pb2_grpc.CacheServiceAsyncStub]"
+ResultT = TypeVar("ResultT")
+_TIMEOUT_S = 5.0
+_LEASE_S = 30.0
+_LEASE_TTL = duration(_LEASE_S)
+LEASE_RENEWAL_S = _LEASE_S / 3
+
+_ACQUIRED = {
+    cache_pb2.ACQUIRE_OUTCOME_HIT: Acquired.HIT,
+    cache_pb2.ACQUIRE_OUTCOME_LEASED: Acquired.LEASED,
+    cache_pb2.ACQUIRE_OUTCOME_BUSY: Acquired.BUSY,
+}
+
+
+class CacheNeighbour:
+    """Calls the cache; see `CachePort`."""
+
+    def __init__(self, pool: Pool, acting: Acting) -> None:
+        self._pool = pool
+        self._acting = acting
+
+    async def get(self, owner: Owner, keys: Sequence[str]) -> list[Entry | None]:
+        """Return one entry or None per key."""
+
+        async def ask(part: Sequence[str]) -> list[Entry | Exception | None]:
+            request = cache_pb2.BatchGetRequest(requests=[cache_pb2.GetRequest(key=key) for key in part])
+            response = await self._call(owner, part[0], lambda stub: stub.BatchGet, request)
+            return [_looked_up(each) for each in response.results]
+
+        found = await self._split(keys, keys, lambda part: _in_full(part, ask))
+        return [None if isinstance(each, Exception) else each for each in found]
+
+    async def acquire(
+        self, owner: Owner, holder: str, epoch: int, keys: Sequence[str]
+    ) -> list[Acquisition | Exception]:
+        """Take the leases of keys, or learn what else to do."""
+
+        async def ask(part: Sequence[str]) -> list[Acquisition | Exception]:
+            request = cache_pb2.BatchAcquireRequest(
+                holder=holder,
+                holder_epoch=epoch,
+                lease_ttl=_LEASE_TTL,
+                requests=[cache_pb2.BatchAcquireRequest.AcquireRequest(key=key) for key in part],
+            )
+            response = await self._call(owner, part[0], lambda stub: stub.BatchAcquire, request)
+            return [_acquisition(each) for each in response.results]
+
+        return await self._split(keys, keys, lambda part: _in_full(part, ask))
+
+    async def await_entries(
+        self, owner: Owner, keys: Sequence[str], *, timeout_s: float
+    ) -> AsyncIterator[tuple[str, Entry | None]]:
+        """Yield each key once, with its entry or None for a lost lease; the keys belong to one replica."""
+        stream = self._pool.stream(
+            lambda stub: stub.AwaitEntries,
+            cache_pb2.AwaitEntriesRequest(keys=keys),
+            timeout_s=timeout_s,
+            key=keys[0].encode(),
+            act_as=self._acting.as_owner(owner),
+        )
+        async with aclosing(stream) as frames:
+            async for frame in frames:
+                for each in frame.entries:
+                    yield each.key, _entry(each.entry) if each.HasField("entry") else None
+
+    async def fill(self, owner: Owner, fills: Sequence[Fill]) -> None:
+        """Store generated content under leases."""
+
+        async def ask(part: Sequence[Fill]) -> list[None]:
+            request = cache_pb2.BatchFillRequest(
+                requests=[
+                    cache_pb2.BatchFillRequest.FillRequest(
+                        key=each.key, lease_token=each.lease_token, content=_content(each)
+                    )
+                    for each in part
+                ]
+            )
+            await self._call(owner, part[0].key, lambda stub: stub.BatchFill, request)
+            return [None] * len(part)
+
+        await self._split([each.key for each in fills], fills, ask)
+
+    async def replace(self, owner: Owner, fills: Sequence[Fill]) -> None:
+        """Store content in place of what is there."""
+
+        async def ask(part: Sequence[Fill]) -> list[None]:
+            request = cache_pb2.BatchSetRequest(
+                requests=[cache_pb2.SetRequest(key=each.key, content=_content(each)) for each in part]
+            )
+            await self._call(owner, part[0].key, lambda stub: stub.BatchSet, request)
+            return [None] * len(part)
+
+        await self._split([each.key for each in fills], fills, ask)
+
+    async def renew(self, owner: Owner, leases: Sequence[tuple[str, str]]) -> None:
+        """Extend leases, given as pairs of key and token."""
+
+        async def ask(part: Sequence[tuple[str, str]]) -> list[None]:
+            renewals = [
+                cache_pb2.BatchRenewLeasesRequest.RenewLeaseRequest(key=key, lease_token=token)
+                for key, token in part
+            ]
+            request = cache_pb2.BatchRenewLeasesRequest(lease_ttl=_LEASE_TTL, requests=renewals)
+            await self._call(owner, part[0][0], lambda stub: stub.BatchRenewLeases, request)
+            return [None] * len(part)
+
+        await self._split([key for key, _ in leases], leases, ask)
+
+    async def release(self, owner: Owner, leases: Sequence[tuple[str, str]]) -> None:
+        """Give leases back, given as pairs of key and token."""
+
+        async def ask(part: Sequence[tuple[str, str]]) -> list[None]:
+            releases = [
+                cache_pb2.BatchReleaseRequest.ReleaseRequest(key=key, lease_token=token)
+                for key, token in part
+            ]
+            request = cache_pb2.BatchReleaseRequest(requests=releases)
+            await self._call(owner, part[0][0], lambda stub: stub.BatchRelease, request)
+            return [None] * len(part)
+
+        await self._split([key for key, _ in leases], leases, ask)
+
+    def replica_of(self, key: str) -> str:
+        """Return a name for the replica a key belongs to."""
+        return self._pool.target_for(key.encode()) if self._pool.targets else ""
+
+    async def _call(self, owner: Owner, key: str, method: Callable[[Any], Any], request: Any) -> Any:
+        return await self._pool.call(
+            method,
+            request,
+            timeout_s=_TIMEOUT_S,
+            key=key.encode(),
+            act_as=self._acting.as_owner(owner),
+            idempotent=True,
+        )
+
+    async def _split(
+        self,
+        keys: Sequence[str],
+        requests: Sequence[Any],
+        ask: Callable[[Sequence[Any]], Awaitable[list[ResultT]]],
+    ) -> list[ResultT]:
+        """Ask each replica for its part of a batch, and put the results back in order."""
+        if len(self._pool.targets) < 2:  # noqa: PLR2004 - nothing to split
+            return await ask(requests)
+        parts: dict[str, list[int]] = defaultdict(list)
+        for index, key in enumerate(keys):
+            parts[self.replica_of(key)].append(index)
+        answers = await asyncio.gather(*(ask([requests[i] for i in part]) for part in parts.values()))
+        by_index = {
+            index: result
+            for part, results in zip(parts.values(), answers, strict=True)
+            for index, result in zip(part, results, strict=True)
+        }
+        return [by_index[index] for index in range(len(requests))]
+
+
+async def _in_full(
+    keys: Sequence[str], ask: Callable[[Sequence[str]], Awaitable[list[ResultT | Exception]]]
+) -> list[ResultT | Exception]:
+    """Ask again for the entries that did not fit into one response, as long as that brings some of them."""
+    results = await ask(keys)
+    while left := [index for index, each in enumerate(results) if _did_not_fit(each)]:
+        answers = await ask([keys[index] for index in left])
+        for index, answer in zip(left, answers, strict=True):
+            results[index] = answer
+        if all(map(_did_not_fit, answers)):
+            break
+    return results
+
+
+def _did_not_fit(result: object) -> bool:
+    return isinstance(result, ServiceError) and result.reason == "RESPONSE_TOO_LARGE"
+
+
+def _looked_up(result: cache_pb2.BatchGetResponse.Result) -> Entry | Exception | None:
+    if result.HasField("error"):
+        return from_status(result.error)
+    return _entry(result.value.entry) if result.value.HasField("entry") else None
+
+
+def _entry(message: cache_pb2.Entry) -> Entry | None:
+    """Return an entry; None for one that is no text, which only a client of the cache can have stored."""
+    try:
+        text = message.value.decode()
+    except UnicodeDecodeError:
+        return None
+    return Entry(
+        value=text,
+        content_type=message.content_type,
+        cost_micros=message.cost_micros,
+        facts=dict(message.metadata),
+    )
+
+
+def _content(fill: Fill) -> cache_pb2.EntryContent:
+    return cache_pb2.EntryContent(
+        value=fill.entry.value.encode(),
+        content_type=fill.entry.content_type,
+        tags=fill.tags,
+        metadata=fill.entry.facts,
+        cost_micros=fill.entry.cost_micros,
+    )
+
+
+def _acquisition(result: cache_pb2.BatchAcquireResponse.Result) -> Acquisition | Exception:
+    if result.HasField("error"):
+        return from_status(result.error)
+    value = result.value
+    outcome = _ACQUIRED[value.outcome]
+    if outcome is not Acquired.HIT:
+        return Acquisition(outcome, lease_token=value.lease.token)
+    entry = _entry(value.entry)
+    return Acquisition(Acquired.HIT, entry) if entry else Acquisition(Acquired.LEASED)

@@ -1,0 +1,70 @@
+"""Every collection and every query of the processor, declared once."""
+
+from __future__ import annotations
+
+from service_common.storage import Collection, Direction, Key, Order, QueryShape, Schema
+
+JOBS = "jobs"
+ITEM_CHUNKS = "item_chunks"
+SHARDS = "shards"
+RESULTS = "results"
+REQUESTS = "requests"
+ACTIVE_VERSIONS = "active_versions"
+
+JOBS_BY_TIME = QueryShape("jobs_by_time", JOBS, order=(Order("create_time", Direction.DESCENDING),))
+JOBS_BY_STATE = QueryShape(
+    "jobs_by_state", JOBS, equals=("state",), order=(Order("create_time", Direction.DESCENDING),)
+)
+JOBS_UNREPORTED = QueryShape("jobs_unreported", JOBS, equals=("unreported",), all_tenants=True)
+SHARDS_CLAIMABLE = QueryShape(
+    "shards_claimable",
+    SHARDS,
+    equals=("claimable",),
+    order=(Order("priority", Direction.DESCENDING), Order("claimable_at")),
+    all_tenants=True,
+)
+SHARDS_BY_PHASE = QueryShape("shards_by_phase", SHARDS, equals=("phase",), all_tenants=True)
+SHARDS_UNREPORTED = QueryShape("shards_unreported", SHARDS, equals=("phase", "unreported"), all_tenants=True)
+SHARDS_OF_JOB = QueryShape("shards_of_job", SHARDS, equals=("job_id", "phase"), order=(Order("number"),))
+ALL_ACTIVE_VERSIONS = QueryShape("all_active_versions", ACTIVE_VERSIONS, all_tenants=True)
+
+SCHEMA = Schema(
+    collections=(
+        Collection(JOBS),
+        Collection(ITEM_CHUNKS),
+        Collection(SHARDS),
+        Collection(RESULTS),
+        Collection(REQUESTS, ttl_field="expire_time"),
+        Collection(ACTIVE_VERSIONS),
+    ),
+    shapes=(
+        JOBS_BY_TIME,
+        JOBS_BY_STATE,
+        JOBS_UNREPORTED,
+        SHARDS_CLAIMABLE,
+        SHARDS_BY_PHASE,
+        SHARDS_UNREPORTED,
+        SHARDS_OF_JOB,
+        ALL_ACTIVE_VERSIONS,
+    ),
+)
+
+
+def job_key(tenant: str, job_id: str) -> Key:
+    """Where a job is."""
+    return Key(JOBS, tenant, job_id)
+
+
+def item_chunk_key(tenant: str, job_id: str, chunk: int) -> Key:
+    """Where a chunk of a job's items is."""
+    return Key(ITEM_CHUNKS, tenant, f"{job_id}.{chunk}")
+
+
+def shard_key(tenant: str, job_id: str, number: int) -> Key:
+    """Where a shard is."""
+    return Key(SHARDS, tenant, f"{job_id}.{number}")
+
+
+def result_chunk_key(tenant: str, chunk_id: str) -> Key:
+    """Where a chunk of results is."""
+    return Key(RESULTS, tenant, chunk_id)

@@ -1,0 +1,235 @@
+"""Shards and results as documents: claims, commits and settlements, each one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from service_common.errors import aborted
+from service_common.storage import Decision, Delete, Document, DocumentStore, Key, Query, Set, Value, Write
+
+from parallel_processor.jobs import shard as transitions
+from parallel_processor.jobs.item import Outcome
+from parallel_processor.jobs.job import Job, JobState, running, settle
+from parallel_processor.jobs.records import (
+    job_from_fields,
+    job_to_fields,
+    outcome_from_fields,
+    outcome_to_fields,
+    shard_from_fields,
+    shard_to_fields,
+)
+from parallel_processor.jobs.shard import Commit, Shard, ShardPhase
+from parallel_processor.repository import schema
+
+_READ_AT_ONCE = 20
+_CLAIMABLE_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A shard whose lease was just taken, and its job."""
+
+    job: Job
+    shard: Shard
+
+
+class ShardRepository:
+    """Stores shards and results."""
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+
+    async def claimable(self, *, now: datetime, limit: int) -> list[Shard]:
+        """Return shards that may be claimed now, the most urgent first and then the longest waiting."""
+        found: list[Shard] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            query = Query(
+                schema.SHARDS_CLAIMABLE, {"claimable": True}, limit=_CLAIMABLE_AT_ONCE, cursor=cursor
+            )
+            page = await self._store.query(query)
+            shards = (shard_from_fields(each.key.tenant, each.data) for each in page.documents)
+            found += [each for each in shards if each.claimable_at is not None and each.claimable_at <= now]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return found[:limit]
+
+    async def claim(self, shard: Shard, *, owner: str, now: datetime, lease: timedelta) -> Claim:
+        """Take a shard's lease under a new epoch, and mark its job as running.
+
+        Raises:
+            ServiceError: ABORTED if someone else was faster, or the job is not started.
+        """
+        key = _key(shard)
+        job_key = schema.job_key(shard.tenant, shard.job_id)
+
+        def decide(documents: Sequence[Document | None]) -> Decision[Claim | None]:
+            if documents[0] is None or documents[1] is None:
+                return Decision(None, [Delete(key)])
+            before = shard_from_fields(shard.tenant, documents[0].data)
+            job = job_from_fields(shard.tenant, documents[1].data)
+            if job.state is JobState.DRAFT:
+                return Decision(None)
+            if before.number >= job.shard_count:  # left over from a start that did not come through
+                return Decision(None, [Delete(key)])
+            after = transitions.claimed(before, owner=owner, now=now, lease=lease)
+            begun = running(job)
+            writes: list[Write] = [Set(key, shard_to_fields(after))]
+            if begun is not job:
+                writes.append(Set(job_key, job_to_fields(begun)))
+            return Decision(Claim(begun, after), writes)
+
+        claim = await self._store.transact([key, job_key], decide)
+        if claim is None:
+            raise aborted("SHARD_NOT_CLAIMABLE", f"shard {shard.holder} belongs to no started job")
+        return claim
+
+    async def commit(
+        self, shard: Shard, commit: Commit, results: Mapping[str, Mapping[int, Outcome]]
+    ) -> Shard:
+        """Make a commit durable: its results, and the shard that shows them.
+
+        Repeating a commit whose answer was lost changes nothing.
+
+        Args:
+            shard: The shard.
+            commit: What to make durable.
+            results: The commit's outcomes, by the ids of the documents they go into.
+
+        Raises:
+            ServiceError: ABORTED, reason LEASE_LOST, if the epoch is not the present one.
+        """
+        key = _key(shard)
+        chunks: list[Write] = [
+            Set(
+                schema.result_chunk_key(shard.tenant, chunk_id),
+                {"results": [outcome_to_fields(index, each) for index, each in outcomes.items()]},
+            )
+            for chunk_id, outcomes in results.items()
+        ]
+
+        def decide(documents: Sequence[Document | None]) -> Decision[Shard]:
+            now = _present(documents[0], shard)
+            if transitions.is_applied(now, commit):
+                return Decision(now)
+            after = transitions.committed(now, commit)
+            return Decision(after, [*chunks, Set(key, shard_to_fields(after))])
+
+        return await self._store.transact([key], decide)
+
+    async def renew(self, shard: Shard, *, lease_until: datetime) -> Job:
+        """Extend a shard's lease and return its job as it is now.
+
+        Raises:
+            ServiceError: ABORTED, reason LEASE_LOST, if the epoch is not the present one.
+        """
+        key = _key(shard)
+        job_key = schema.job_key(shard.tenant, shard.job_id)
+
+        def decide(documents: Sequence[Document | None]) -> Decision[Job]:
+            before = _present(documents[0], shard)
+            after = transitions.renewed(before, epoch=shard.epoch, lease_until=lease_until)
+            if documents[1] is None:
+                raise aborted(transitions.LEASE_LOST, f"the job of shard {shard.holder} is gone")
+            return Decision(
+                job_from_fields(shard.tenant, documents[1].data),
+                [Set(key, shard_to_fields(after))] if after is not before else [],
+            )
+
+        return await self._store.transact([key, job_key], decide)
+
+    async def hand_back(self, shard: Shard, *, now: datetime) -> None:
+        """Free a shard to be claimed at once; nothing happens when the epoch is not the present one."""
+        await self._change(shard, lambda each: transitions.handed_back(each, epoch=shard.epoch, now=now))
+
+    async def settle(
+        self, job: Job, shards: Sequence[Shard], *, now: datetime, reported: frozenset[int]
+    ) -> Job:
+        """Add finished shards' totals to their job, each once, and return the job as it is then.
+
+        Args:
+            job: The job.
+            shards: Finished shards of it.
+            now: The job's finish time if these are the last.
+            reported: Numbers of those whose last commit the tracker has acknowledged.
+        """
+        job_key = schema.job_key(job.tenant, job.job_id)
+        keys = [job_key, *(_key(each) for each in shards)]
+
+        def decide(documents: Sequence[Document | None]) -> Decision[Job]:
+            before = job_from_fields(job.tenant, _data(documents[0]))
+            finished = [shard_from_fields(job.tenant, _data(each)) for each in documents[1:]]
+            after = settle(before, [each.totals for each in finished], now)
+            writes: list[Write] = [
+                Set(_key(each), shard_to_fields(transitions.settled(each, reported=each.number in reported)))
+                for each in finished
+                if each.phase is ShardPhase.FINISHED
+            ]
+            if after != before:
+                writes.append(Set(job_key, job_to_fields(after)))
+            return Decision(after, writes)
+
+        return await self._store.transact(keys, decide)
+
+    async def finished(self, limit: int) -> list[Shard]:
+        """Return finished shards whose totals are not part of their jobs yet."""
+        query = Query(schema.SHARDS_BY_PHASE, {"phase": ShardPhase.FINISHED.value}, limit=limit)
+        return await self._query(query)
+
+    async def unreported(self, limit: int) -> list[Shard]:
+        """Return settled shards whose last commit may not have reached the tracker."""
+        equals: dict[str, Value] = {"phase": ShardPhase.SETTLED.value, "unreported": True}
+        return await self._query(Query(schema.SHARDS_UNREPORTED, equals, limit=limit))
+
+    async def mark_reported(self, shard: Shard) -> None:
+        """Note that the tracker has acknowledged a settled shard's last commit."""
+        await self._change(shard, lambda each: transitions.settled(each, reported=True))
+
+    async def read(self, job: Job, numbers: Sequence[int]) -> list[Shard]:
+        """Return shards of a job by number, in order; those that are not there are left out."""
+        keys = [schema.shard_key(job.tenant, job.job_id, number) for number in numbers]
+        documents = await self._store.get_many(keys) if keys else []
+        return [shard_from_fields(job.tenant, each.data) for each in documents if each is not None]
+
+    async def results(self, shard: Shard, *, chunks: slice = slice(None)) -> list[tuple[int, Outcome]]:
+        """Return a shard's results with their item indexes, in the order in which they were committed."""
+        keys = [schema.result_chunk_key(shard.tenant, each) for each in shard.result_chunks[chunks]]
+        read: list[tuple[int, Outcome]] = []
+        for start in range(0, len(keys), _READ_AT_ONCE):
+            for document in await self._store.get_many(keys[start : start + _READ_AT_ONCE]):
+                read += [outcome_from_fields(each) for each in _data(document)["results"]]
+        return read
+
+    async def _query(self, query: Query) -> list[Shard]:
+        page = await self._store.query(query)
+        return [shard_from_fields(each.key.tenant, each.data) for each in page.documents]
+
+    async def _change(self, shard: Shard, transition: Callable[[Shard], Shard]) -> None:
+        key = _key(shard)
+
+        def decide(documents: Sequence[Document | None]) -> Decision[None]:
+            before = _present(documents[0], shard)
+            after = transition(before)
+            return Decision(None, [Set(key, shard_to_fields(after))] if after != before else [])
+
+        await self._store.transact([key], decide)
+
+
+def _key(shard: Shard) -> Key:
+    return schema.shard_key(shard.tenant, shard.job_id, shard.number)
+
+
+def _present(document: Document | None, shard: Shard) -> Shard:
+    if document is None:
+        raise aborted(transitions.LEASE_LOST, f"shard {shard.holder} is gone")
+    return shard_from_fields(shard.tenant, document.data)
+
+
+def _data(document: Document | None) -> Mapping[str, Any]:
+    if document is None:
+        raise aborted("JOB_CHANGED", "a document of the job is gone")
+    return document.data

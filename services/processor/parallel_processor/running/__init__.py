@@ -1,0 +1,1 @@
+"""Doing the work: shards are claimed, their items prepared, generated, scored, committed and reported."""

@@ -1,0 +1,134 @@
+"""Requests that arrive together travel together: one RPC for many items, no waiting without load.
+
+The first request of an idle lane goes out at once. While batches are under way further requests gather, and
+go out together a little later, so batches grow with load and latency stays near that of one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+LaneT = TypeVar("LaneT", bound=Hashable)
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(slots=True)
+class _Lane(Generic[RequestT, ResultT]):
+    waiting: list[tuple[RequestT, asyncio.Future[ResultT]]] = field(default_factory=list)
+    under_way: int = 0
+    flush_planned: bool = False
+
+
+class Batcher(Generic[LaneT, RequestT, ResultT]):
+    """Gathers requests by lane and sends them in batches.
+
+    A lane is what a batch must not mix, such as tenants.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[LaneT, list[RequestT]], Awaitable[Sequence[ResultT | Exception]]],
+        *,
+        max_batch: int = 200,
+        max_under_way: int = 2,
+        linger_s: float = 0.008,
+    ) -> None:
+        """Prepare a batcher.
+
+        Args:
+            send: Sends a batch and returns one result per request, in order; an exception among them is
+                raised to its own caller, one that it raises to all of the batch.
+            max_batch: The most requests in a batch.
+            max_under_way: The most batches of a lane at a time.
+            linger_s: How long a loaded lane gathers before its next batch.
+        """
+        self._send = send
+        self._max_batch = max_batch
+        self._max_under_way = max_under_way
+        self._linger_s = linger_s
+        self._lanes: dict[LaneT, _Lane[RequestT, ResultT]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def submit(self, lane: LaneT, request: RequestT) -> ResultT:
+        """Send a request with others of its lane and return its result."""
+        return await self._enqueue(lane, request)
+
+    def post(self, lane: LaneT, request: RequestT) -> asyncio.Future[ResultT]:
+        """Send a request with others of its lane, whether or not anyone waits for what is returned."""
+        future = self._enqueue(lane, request)
+        future.add_done_callback(_forget)
+        return future
+
+    async def flushed(self) -> None:
+        """Wait until everything is sent."""
+        await asyncio.sleep(0)  # what was enqueued in this turn of the loop forms its batch
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+            await asyncio.sleep(0)
+
+    def _enqueue(self, lane: LaneT, request: RequestT) -> asyncio.Future[ResultT]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[ResultT] = loop.create_future()
+        state = self._lanes.setdefault(lane, _Lane())
+        state.waiting.append((request, future))
+        if len(state.waiting) >= self._max_batch:
+            self._flush(lane, state)
+        elif not state.flush_planned and state.under_way < self._max_under_way:
+            state.flush_planned = True
+            if state.under_way:
+                loop.call_later(self._linger_s, self._flush, lane, state)
+            else:
+                loop.call_soon(self._flush, lane, state)
+        return future
+
+    def _flush(self, lane: LaneT, state: _Lane[RequestT, ResultT]) -> None:
+        state.flush_planned = False
+        while state.waiting and state.under_way < self._max_under_way:
+            batch = state.waiting[: self._max_batch]
+            del state.waiting[: self._max_batch]
+            batch = [each for each in batch if not each[1].done()]
+            if not batch:
+                continue
+            state.under_way += 1
+            task = asyncio.create_task(self._deliver(lane, state, batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if not state.waiting and not state.under_way:
+            self._lanes.pop(lane, None)
+
+    async def _deliver(
+        self,
+        lane: LaneT,
+        state: _Lane[RequestT, ResultT],
+        batch: list[tuple[RequestT, asyncio.Future[ResultT]]],
+    ) -> None:
+        try:
+            results = await self._send(lane, [request for request, _ in batch])
+            for (_, future), result in zip(batch, results, strict=True):
+                _resolve(future, result)
+        except Exception as error:  # noqa: BLE001 - every caller of the batch gets it
+            for _, future in batch:
+                _resolve(future, error)
+        finally:
+            for _, future in batch:
+                future.cancel()  # only those that a cancelled delivery left undecided
+            state.under_way -= 1
+            self._flush(lane, state)
+
+
+def _forget(future: asyncio.Future[ResultT]) -> None:
+    if not future.cancelled():
+        future.exception()  # marks it as seen
+
+
+def _resolve(future: asyncio.Future[ResultT], result: ResultT | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

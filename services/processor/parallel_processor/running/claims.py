@@ -1,0 +1,227 @@
+"""Which shards this worker runs: claimed while there is room, renewed, and handed back at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from service_common.clock import Clock
+from service_common.errors import ServiceError
+
+from parallel_processor.jobs.item import Item, Outcome
+from parallel_processor.jobs.job import Job, JobState
+from parallel_processor.jobs.shard import Shard, ShardPhase
+from parallel_processor.repository import Claim, JobRepository, ShardRepository
+from parallel_processor.running.journal import Journal
+from parallel_processor.running.reporting import JOB_PRODUCER, Reporter, job_report, shard_report
+from parallel_processor.running.settling import Settling
+from parallel_processor.running.shard_run import ShardRun
+from parallel_processor.running.slots import Slots
+from parallel_processor.running.workshop import Workshop
+
+_log = structlog.get_logger("parallel_processor.running.claims")
+_CLAIM_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPolicy:
+    """How shards are claimed.
+
+    Attributes:
+        worker: This process's name.
+        lease: How long a lease lasts unless renewed.
+        poll_s: How often to look for work that nobody here was told of.
+        commit_interval_s: How long results wait for company.
+        max_shards: The most shards at a time.
+    """
+
+    worker: str
+    lease: timedelta
+    poll_s: float
+    commit_interval_s: float
+    max_shards: int = 64
+
+
+class Claims:
+    """Claims shards and runs them. Its mutable state: the runs, by shard."""
+
+    def __init__(
+        self,
+        policy: ClaimPolicy,
+        *,
+        jobs: JobRepository,
+        shards: ShardRepository,
+        workshop: Workshop,
+        slots: Slots,
+        reporter: Reporter,
+        settling: Settling,
+        clock: Clock,
+        rng: random.Random,
+        on_outcomes: Callable[[Sequence[Outcome]], None],
+        on_committed: Callable[[str], None],
+    ) -> None:
+        self._policy = policy
+        self._jobs = jobs
+        self._shards = shards
+        self._workshop = workshop
+        self._slots = slots
+        self._reporter = reporter
+        self._settling = settling
+        self._clock = clock
+        self._rng = rng
+        self._on_outcomes = on_outcomes
+        self._on_committed = on_committed
+        self._runs: dict[str, ShardRun] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._draining = False
+
+    @property
+    def running(self) -> int:
+        """Shards that run here."""
+        return len(self._runs)
+
+    @property
+    def queued_items(self) -> int:
+        """Unfinished items of the shards that run here, beyond those that are with the model."""
+        return max(0, sum(run.unfinished for run in self._runs.values()) - self._slots.active)
+
+    def wake(self) -> None:
+        """Look for work now: a job was started here."""
+        self._wake.set()
+
+    async def cancel_job(self, job_id: str) -> None:
+        """Stop a job's shards that run here."""
+        await asyncio.gather(*(run.cancel_job() for run in self._runs_of(job_id)))
+
+    async def run(self) -> None:
+        """Claim and run shards, for ever."""
+        while True:
+            self._wake.clear()
+            try:
+                await self._claim_some()
+            except ServiceError as error:
+                _log.warning("claiming_delayed", reason=error.reason)
+            try:
+                async with asyncio.timeout(self._policy.poll_s * self._rng.uniform(0.8, 1.2)):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def renew(self) -> None:
+        """Renew the leases of all runs, and learn of jobs that were cancelled elsewhere, for ever."""
+        while True:
+            await asyncio.sleep(self._policy.lease.total_seconds() / 4)
+            runs = list(self._runs.values())
+            await asyncio.gather(*(self._renew(run) for run in runs))
+
+    async def drain(self, grace_s: float) -> None:
+        """Claim nothing more, let calls in flight come back, commit, and hand the shards back."""
+        self._draining = True
+        await asyncio.gather(*(run.drain(grace_s) for run in self._runs.values()))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+
+    def _runs_of(self, job_id: str) -> Iterable[ShardRun]:
+        return [run for run in self._runs.values() if run.job.job_id == job_id]
+
+    def _room(self, shard: Shard | None = None) -> bool:
+        """Whether to claim: too few items to keep the slots busy, or a shard more urgent than all others."""
+        if self._draining or len(self._runs) >= self._policy.max_shards:
+            return False
+        if shard is not None and all(run.job.priority < shard.priority for run in self._runs.values()):
+            return True
+        return self._slots.active + self._slots.waiting + self._preparing() < 2 * self._slots.limit
+
+    def _preparing(self) -> int:
+        return sum(run.unprepared for run in self._runs.values())
+
+    async def _claim_some(self) -> None:
+        if self._draining or len(self._runs) >= self._policy.max_shards:
+            return
+        now = self._clock.now()
+        for shard in await self._shards.claimable(now=now, limit=_CLAIM_AT_ONCE):
+            if not self._room(shard):
+                return
+            if shard.holder in self._runs:
+                continue
+            try:
+                claim = await self._shards.claim(
+                    shard, owner=self._policy.worker, now=self._clock.now(), lease=self._policy.lease
+                )
+            except ServiceError as error:
+                _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
+                continue
+            await self._start(claim)
+
+    async def _start(self, claim: Claim) -> None:
+        shard = claim.shard
+        if not self._reporter.is_acknowledged(shard.job_id, JOB_PRODUCER, claim.job.revision):
+            self._reporter.submit(job_report(claim.job, self._clock.now()))
+        items = await self._jobs.read_items(claim.job, shard.sources)
+        committed = await self._shards.results(shard) if shard.result_chunks else []
+        run = self._new_run(claim, items)
+        self._runs[shard.holder] = run
+        task = asyncio.create_task(self._run(shard.holder, run, committed), name=shard.holder)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if committed:  # what the worker before reported last may be lost: tell all of it again
+            outcomes = [outcome for _, outcome in committed]
+            self._report(run, shard, outcomes)
+
+    def _new_run(self, claim: Claim, items: list[Item]) -> ShardRun:
+        runs: list[ShardRun] = []
+        journal = Journal(
+            claim.shard,
+            self._shards,
+            clock=self._clock,
+            rng=self._rng,
+            lease=self._policy.lease,
+            interval_s=self._policy.commit_interval_s,
+            on_commit=lambda shard, outcomes: self._committed(runs[0], shard, outcomes),
+        )
+        runs.append(ShardRun(claim.job, items, journal, self._workshop, epoch=claim.shard.epoch))
+        return runs[0]
+
+    async def _run(self, holder: str, run: ShardRun, committed: Sequence[tuple[int, Outcome]]) -> None:
+        try:
+            if run.job.state is JobState.CANCELLED:
+                await run.cancel_job()
+            await run.run(committed)
+            if run.journal.shard.phase is ShardPhase.FINISHED:
+                self._settling.finished(run.journal.shard)
+            elif run.journal.shard.phase is not ShardPhase.SETTLED:
+                await self._shards.hand_back(run.journal.shard, now=self._clock.now())
+        except ServiceError as error:
+            _log.warning("shard_run_ended", shard=holder, reason=error.reason, message=error.message)
+        except Exception:  # noqa: BLE001 - one shard's trouble must not stop the worker; its lease runs out
+            _log.exception("shard_run_failed", shard=holder)
+        finally:
+            del self._runs[holder]
+            self._wake.set()
+
+    def _committed(self, run: ShardRun, shard: Shard, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes and shard.commits > 1:
+            return
+        self._report(run, shard, outcomes)
+        self._on_outcomes(outcomes)
+        self._on_committed(shard.job_id)
+        if self._room():
+            self._wake.set()
+
+    def _report(self, run: ShardRun, shard: Shard, outcomes: Sequence[Outcome]) -> None:
+        self._reporter.submit(shard_report(run.job, shard, outcomes, self._clock.now()))
+
+    async def _renew(self, run: ShardRun) -> None:
+        try:
+            until = self._clock.now() + self._policy.lease
+            job: Job = await self._shards.renew(run.journal.shard, lease_until=until)
+        except ServiceError as error:
+            _log.warning("renewal_failed", shard=run.journal.shard.holder, reason=error.reason)
+            return
+        if job.state is JobState.CANCELLED:
+            await run.cancel_job()

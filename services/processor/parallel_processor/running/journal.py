@@ -1,0 +1,214 @@
+"""What a shard's worker makes durable: calls before they are made, results soon after they are there.
+
+Everything that is ready when a commit begins goes into it, so commits grow with load. An announcement is
+committed at once, because a call waits for it; results alone wait a little for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+from service_common.clock import Clock
+from service_common.errors import ErrorKind, ServiceError
+
+from parallel_processor.jobs.item import Outcome
+from parallel_processor.jobs.piece import Usage
+from parallel_processor.jobs.shard import Commit, Shard, ShardPhase
+from parallel_processor.running.outages import Backoff
+
+_log = structlog.get_logger("parallel_processor.running.journal")
+_CHUNK_BYTES = 700_000
+"""What a result document may hold; leaves room for its own frame below the largest document."""
+
+_FRAME_BYTES = 1_000
+"""What an outcome takes beside its texts."""
+
+
+class ShardLedger(Protocol):
+    """Where commits go."""
+
+    async def commit(
+        self, shard: Shard, commit: Commit, results: Mapping[str, Mapping[int, Outcome]]
+    ) -> Shard:
+        """Make a commit durable; ABORTED when the lease is lost, and harmless to repeat."""
+        ...
+
+
+@dataclass(slots=True)
+class _Pending:
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    intents: dict[int, int] = field(default_factory=dict)
+    settled_intents: set[int] = field(default_factory=set)
+    uncertain: Usage = field(default_factory=Usage)
+    announced: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.intents or self.settled_intents or self.uncertain != Usage())
+
+
+class Journal:
+    """Commits one shard's work, one commit at a time.
+
+    Its mutable state: the shard as last committed, and what is to be committed next.
+
+    Attributes:
+        shard: The shard as last committed.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        ledger: ShardLedger,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        lease: timedelta,
+        interval_s: float,
+        on_commit: Callable[[Shard, Sequence[Outcome]], None],
+    ) -> None:
+        """Prepare to commit.
+
+        Args:
+            shard: The shard as claimed.
+            ledger: Where commits go.
+            clock: Time.
+            rng: Jitter of repeated tries.
+            lease: How long each commit extends the lease.
+            interval_s: How long results wait for company.
+            on_commit: Called with the shard and the outcomes of each commit once it is durable.
+        """
+        self.shard = shard
+        self._ledger = ledger
+        self._clock = clock
+        self._rng = rng
+        self._lease = lease
+        self._interval_s = interval_s
+        self._on_commit = on_commit
+        self._pending = _Pending()
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    def announce(self, index: int, worst_case_micros: int) -> Awaitable[None]:
+        """Begin to make it durable that an item's call is coming; done when what is returned is."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.intents[index] = worst_case_micros
+        self._pending.announced.append(future)
+        self._wake.set()
+        return future
+
+    def finish(self, index: int, outcome: Outcome) -> None:
+        """Make an item's outcome durable soon."""
+        self._pending.intents.pop(index, None)
+        self._pending.outcomes[index] = outcome
+        self._wake.set()
+
+    def account(self, index: int, uncertain: Usage) -> None:
+        """Note what became of a call that an earlier epoch announced, or that was cut off here."""
+        self._pending.settled_intents.add(index)
+        self._pending.intents.pop(index, None)
+        self._pending.uncertain += uncertain
+        self._wake.set()
+
+    def close(self) -> None:
+        """Commit what there is and let `run` return."""
+        self._closing = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Commit what comes until everything is finished or `close` is called.
+
+        Raises:
+            ServiceError: ABORTED, reason LEASE_LOST: the shard is someone else's, and so is what was left.
+        """
+        while True:
+            await self._wake.wait()
+            if not self._pending.intents and not self._closing and not self._last():
+                await self._company()
+            self._wake.clear()
+            while self._pending:
+                await self._commit()
+            if self._closing or self.shard.phase in (ShardPhase.FINISHED, ShardPhase.SETTLED):
+                return
+
+    def _last(self) -> bool:
+        """Whether what is pending finishes the shard."""
+        counts = self.shard.counts
+        return counts.pending + counts.running <= len(self._pending.outcomes)
+
+    async def _company(self) -> None:
+        """Wait for more results, but for no announcement and not for the shard's last result."""
+        deadline = self._clock.monotonic() + self._interval_s
+        while not (self._pending.intents or self._closing or self._last()):
+            self._wake.clear()
+            left_s = deadline - self._clock.monotonic()
+            if left_s <= 0:
+                return
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+
+    async def _commit(self) -> None:
+        pending, self._pending = self._pending, _Pending()
+        results = self._chunked(pending.outcomes)
+        backoff = Backoff(base_s=0.1, cap_s=2.0, rng=self._rng)
+        try:
+            while True:
+                commit = Commit(
+                    epoch=self.shard.epoch,
+                    number=self.shard.commits + 1,
+                    lease_until=self._clock.now() + self._lease,
+                    outcomes=pending.outcomes,
+                    result_chunks=tuple(results),
+                    intents=pending.intents,
+                    settled_intents=frozenset(pending.settled_intents),
+                    uncertain=pending.uncertain,
+                )
+                try:
+                    self.shard = await self._ledger.commit(self.shard, commit, results)
+                    break
+                except ServiceError as error:
+                    if error.kind is not ErrorKind.UNAVAILABLE:
+                        raise
+                    _log.warning("commit_delayed", shard=self.shard.holder, reason=error.reason)
+                    await asyncio.sleep(backoff.next_s(floor_s=0.05))
+        except BaseException as error:
+            for future in pending.announced:
+                if not future.done():
+                    future.set_exception(error) if isinstance(error, Exception) else future.cancel()
+            raise
+        for future in pending.announced:
+            if not future.done():
+                future.set_result(None)
+        self._on_commit(self.shard, list(pending.outcomes.values()))
+
+    def _chunked(self, outcomes: Mapping[int, Outcome]) -> dict[str, dict[int, Outcome]]:
+        """Cut outcomes into documents of bounded size, under ids no other epoch or commit uses (law 1)."""
+        prefix = f"{self.shard.job_id}.{self.shard.number}.{self.shard.epoch}.{self.shard.commits + 1}"
+        chunks: list[dict[int, Outcome]] = []
+        size = _CHUNK_BYTES + 1
+        for index, outcome in outcomes.items():
+            weight = _weight(outcome)
+            if size + weight > _CHUNK_BYTES:
+                chunks.append({})
+                size = 0
+            chunks[-1][index] = outcome
+            size += weight
+        return {f"{prefix}.{number}": chunk for number, chunk in enumerate(chunks)}
+
+
+def _weight(outcome: Outcome) -> int:
+    """Return about how many bytes an outcome takes in its document, rather more than fewer."""
+    texts = [outcome.item_id, *outcome.labels, *outcome.labels.values()]
+    if outcome.piece is not None:
+        texts.append(outcome.piece.content)
+    if outcome.error is not None:
+        texts.append(outcome.error.message)
+    return _FRAME_BYTES + sum(len(each.encode()) for each in texts)

@@ -1,0 +1,322 @@
+"""One worker's run of one shard: items begin as they become free, and none waits for the slowest.
+
+The run ends when every item is finished, when the shard is taken over, or when it is handed back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from service_common.errors import ServiceError
+from service_common.telemetry.tracing import span
+
+from parallel_processor.jobs.item import Item, ItemState, Outcome
+from parallel_processor.jobs.job import Job
+from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
+from parallel_processor.running.dependencies import Dependencies, skipped_because_of
+from parallel_processor.running.entries import is_own_work, piece_of
+from parallel_processor.running.journal import Journal
+from parallel_processor.running.making import Order, Work
+from parallel_processor.running.ports import Entry, Owner, Prompt
+from parallel_processor.running.slots import Rank
+from parallel_processor.running.treatment import Effort
+from parallel_processor.running.workshop import Workshop, order_of
+
+_log = structlog.get_logger("parallel_processor.running.shard_run")
+_CANCELLED = PieceError("JOB_CANCELLED", "the job was cancelled")
+
+
+class ShardRun:
+    """Runs one claimed shard.
+
+    Its mutable state: the items' states, the tasks that work on them, and who leads which cache key.
+    """
+
+    def __init__(
+        self, job: Job, items: Sequence[Item], journal: Journal, workshop: Workshop, *, epoch: int
+    ) -> None:
+        self.job = job
+        self.journal = journal
+        self._items = items
+        self._shop = workshop
+        self._epoch = epoch
+        self._owner = Owner(job.tenant, job.user)
+        self._rank = Rank.of(job.priority, job.start_time or job.create_time)
+        self._states = bytearray(journal.shard.states)
+        self._inherited = dict(journal.shard.intents)
+        self._dependencies = Dependencies(items)
+        self._tasks: dict[asyncio.Task[None], list[int]] = {}
+        self._efforts: dict[int, Effort] = {}
+        self._leaders: dict[str, list[int]] = {}
+        self._prompts: dict[int, Prompt] = {}
+        self._stopping = False
+
+    @property
+    def unfinished(self) -> int:
+        """Items that are not finished."""
+        return sum(state < ItemState.SUCCEEDED for state in self._states)
+
+    @property
+    def unprepared(self) -> int:
+        """Items that have been begun and do not stand in line for the model yet."""
+        return sum(len(indexes) for indexes in self._tasks.values() if len(indexes) > 1)
+
+    async def run(self, committed: Sequence[tuple[int, Outcome]]) -> None:
+        """Work until everything is finished and durable.
+
+        Args:
+            committed: What earlier epochs committed, by item index.
+
+        Raises:
+            ServiceError: ABORTED, reason LEASE_LOST, when the shard was taken over.
+        """
+        with span("shard.run", parent=self.job.traceparent, attributes={"items": len(self._items)}):
+            self._resume(committed)
+            try:
+                await self.journal.run()
+            finally:
+                await self._stop_tasks()
+
+    async def cancel_job(self) -> None:
+        """Finish what is left as cancelled; calls in flight are cut off and count as of unknown fate."""
+        await self._stop_tasks()
+        for index, state in enumerate(bytes(self._states)):
+            if state < ItemState.SUCCEEDED:
+                self._account_inherited(index)
+                self._finish(index, ItemState.CANCELLED, error=_CANCELLED)
+
+    async def drain(self, grace_s: float) -> None:
+        """Let calls in flight come back for a while, commit, and stop; the rest is for the next epoch."""
+        self._stopping = True
+        for task, indexes in self._tasks.items():
+            if not any(self._efforts[index].committed for index in indexes):
+                task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        await self._stop_tasks()
+        self._account_efforts()
+        self.journal.close()
+
+    def _account_efforts(self) -> None:
+        """Commit what unfinished items have spent, so that the next epoch need not assume the worst."""
+        for index, effort in self._efforts.items():
+            if self._terminal(index) or index in self._inherited:
+                continue  # what an earlier epoch announced stays announced
+            self.journal.account(index, effort.usage)
+
+    def _resume(self, committed: Sequence[tuple[int, Outcome]]) -> None:
+        """Begin where the shard stands."""
+        for index, outcome in committed:
+            if outcome.piece is not None:
+                self._dependencies.succeeded(index, outcome.piece.content)
+        for index, state in enumerate(bytes(self._states)):
+            if state > ItemState.SUCCEEDED:
+                self._skip_dependants(index)
+        self._begin(list(self._dependencies.free(self._states)))
+
+    def _begin(self, indexes: list[int]) -> None:
+        """Prepare items that became free together, together."""
+        if self._stopping or not indexes:
+            return
+        for index in indexes:
+            self._states[index] = ItemState.RUNNING
+            self._efforts[index] = Effort()
+        self._spawn(indexes, self._prepare(indexes))
+
+    def _spawn(self, indexes: list[int], work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks[task] = indexes
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        indexes = self._tasks.pop(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        problem = self._problem(error)
+        for index in indexes:
+            self._finish(index, ItemState.FAILED, error=problem)
+
+    def _problem(self, error: BaseException) -> PieceError:
+        if isinstance(error, ServiceError):
+            return PieceError(error.reason, error.message)
+        _log.error("item_task_failed", job_id=self.job.job_id, exc_info=error)
+        return PieceError("INTERNAL", "an unexpected error of the processor; its log says more")
+
+    async def _prepare(self, indexes: list[int]) -> None:
+        """Get the prompts of items, take what the cache has, and set out to make the rest."""
+        began = self._shop.clock.monotonic()
+        specs = [self._spec(index) for index in indexes]
+        prompts = await self._shop.prompts.prepare(self._owner, specs)
+        self._spend(indexes, "optimize", began)
+        orders: dict[int, Order] = {}
+        for index, spec, prompt in zip(indexes, specs, prompts, strict=True):
+            if isinstance(prompt, ServiceError):
+                self._account_inherited(index)
+                self._finish(index, ItemState.FAILED, error=PieceError(prompt.reason, prompt.message))
+            else:
+                orders[index] = order_of(
+                    spec,
+                    prompt,
+                    tenant=self.job.tenant,
+                    default_model=self._shop.default_model,
+                    max_output_tokens=self._shop.max_output_tokens,
+                )
+        began = self._shop.clock.monotonic()
+        entries = await self._lookup(orders)
+        self._spend(orders, "cache", began)
+        for index, order in orders.items():
+            if not self._terminal(index):
+                self._set_out(index, order, entries.get(order.key))
+
+    def _spec(self, index: int) -> PieceSpec:
+        spec = self._dependencies.spec(index)
+        if spec.model and spec.cache_policy:
+            return spec
+        return replace(
+            spec,
+            model=spec.model or self.job.model,
+            cache_policy=spec.cache_policy or self.job.cache_policy,
+        )
+
+    async def _lookup(self, orders: dict[int, Order]) -> dict[str, Entry]:
+        keys = {order.key for order in orders.values() if order.spec.cache_policy is CachePolicy.USE}
+        return await self._shop.content.lookup(self._owner, sorted(keys)) if keys else {}
+
+    def _set_out(self, index: int, order: Order, entry: Entry | None) -> None:
+        """Take the cached entry, follow an equal item that is being made, or make the piece."""
+        if order.spec.cache_policy is not CachePolicy.USE:
+            self._account_inherited(index)
+            self._spawn([index], self._make(index, order))
+        elif entry is not None:
+            self._take_entry(index, order, entry)
+        elif (followers := self._leaders.get(order.key)) is not None:
+            self._account_inherited(index)
+            self._prompts[index] = order.prompt
+            followers.append(index)
+        else:
+            self._account_inherited(index)
+            self._leaders[order.key] = []
+            self._spawn([index], self._make(index, order))
+
+    def _take_entry(self, index: int, order: Order, entry: Entry) -> None:
+        piece = piece_of(entry, order.prompt, order.key)
+        item_id = self._items[index].item_id
+        if index in self._inherited and is_own_work(entry, holder=self.journal.shard.holder, item_id=item_id):
+            # The earlier epoch's call came back after all: it was paid once, and here is what it bought.
+            self._inherited.pop(index)
+            self._efforts[index].attempts += 1
+            self._efforts[index].usage += Usage(
+                piece.prompt_tokens, piece.output_tokens, 1, piece.cost_micros
+            )
+            piece = replace(piece, cached=False)
+        else:
+            self._account_inherited(index)
+        self._succeed(index, piece)
+
+    def _account_inherited(self, index: int) -> None:
+        """Count a call that an earlier epoch announced, and nobody knows the fate of, as spent (law 5)."""
+        worst_case = self._inherited.pop(index, None)
+        if worst_case is not None:
+            self.journal.account(index, Usage(uncertain_calls=1, uncertain_spend_micros=worst_case))
+
+    async def _make(self, index: int, order: Order) -> None:
+        effort = self._efforts[index]
+        policy = order.spec.cache_policy or CachePolicy.USE
+        urgent = self._rank.priority.name == "URGENT"
+        work = Work(
+            owner=self._owner,
+            rank=self._rank,
+            holder=self.journal.shard.holder,
+            epoch=self._epoch,
+            item_id=self._items[index].item_id,
+            policy=policy,
+            patience_s=self._shop.urgent_patience_s if urgent else self._shop.patience_s,
+            announce=lambda worst_case: self.journal.announce(index, worst_case),
+            withdraw=lambda: self._withdraw(index, effort),
+        )
+        made: Piece | PieceError
+        try:
+            made = await self._shop.making.make(order, work, effort)
+        except Exception as error:  # noqa: BLE001 - equal items wait for this one and must learn of it
+            made = self._problem(error)
+        if isinstance(made, Piece):
+            self._succeed(index, made)
+        else:
+            self._finish(index, ItemState.FAILED, error=made)
+        self._lead_on(order.key, made)
+
+    def _withdraw(self, index: int, effort: Effort) -> None:
+        """Put what an item's calls took in the place of their announcement, since none is out any more."""
+        self.journal.account(index, effort.usage)
+        effort.usage = Usage()
+
+    def _lead_on(self, key: str, made: Piece | PieceError) -> None:
+        """Give what an item came to to the equal items that waited for it."""
+        for follower in self._leaders.pop(key, ()):
+            prompt = self._prompts.pop(follower)
+            if isinstance(made, PieceError):
+                self._finish(follower, ItemState.FAILED, error=made)
+                continue
+            piece = replace(
+                made,
+                cached=True,
+                generate_s=0.0,
+                content_type=prompt.content_type,
+                template_id=prompt.template_id,
+                template_version=prompt.template_version,
+            )
+            self._succeed(follower, piece)
+
+    def _succeed(self, index: int, piece: Piece) -> None:
+        self._finish(index, ItemState.SUCCEEDED, piece=piece)
+        self._begin(self._dependencies.succeeded(index, piece.content))
+
+    def _finish(
+        self, index: int, state: ItemState, *, piece: Piece | None = None, error: PieceError | None = None
+    ) -> None:
+        """End an item, once, and skip what can no longer begin."""
+        if self._terminal(index):
+            return
+        self._states[index] = state
+        effort = self._efforts.get(index) or Effort()
+        usage = effort.usage
+        if piece is not None and piece.cached:
+            usage += Usage(saved_micros=piece.cost_micros)
+        outcome = Outcome(
+            item_id=self._items[index].item_id,
+            state=state,
+            finish_time=self._shop.clock.now(),
+            piece=piece,
+            error=error,
+            attempts=effort.attempts,
+            stages=dict(effort.stages),
+            usage=usage,
+            labels=self._items[index].labels,
+        )
+        self.journal.finish(index, outcome)
+        if piece is None and state is not ItemState.CANCELLED:
+            self._skip_dependants(index)
+
+    def _terminal(self, index: int) -> bool:
+        return self._states[index] >= ItemState.SUCCEEDED
+
+    def _skip_dependants(self, index: int) -> None:
+        because = skipped_because_of(self._items[index], ItemState(self._states[index]))
+        for dependant in self._dependencies.failed(index):
+            self._finish(dependant, ItemState.SKIPPED, error=because)
+
+    def _spend(self, indexes: Iterable[int], stage: str, began: float) -> None:
+        seconds = self._shop.clock.monotonic() - began
+        for index in indexes:
+            self._efforts[index].spend(stage, seconds)
+
+    async def _stop_tasks(self) -> None:
+        self._stopping = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

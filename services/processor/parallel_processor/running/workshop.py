@@ -1,0 +1,65 @@
+"""What all runs share, and how a prompt becomes an order: the request to the model and its cache key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service_common.clock import Clock
+
+from parallel_processor.cache_key import cache_key
+from parallel_processor.jobs.piece import PieceSpec
+from parallel_processor.model.requests import Message, ModelRequest
+from parallel_processor.running.content import Content
+from parallel_processor.running.making import Making, Order
+from parallel_processor.running.ports import Prompt
+from parallel_processor.running.prompts import Prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What all runs share.
+
+    Attributes:
+        prompts: Makes prompts of specs.
+        content: The cache.
+        making: Makes pieces.
+        default_model: The model of items for which nobody names one.
+        max_output_tokens: The most tokens the endpoint is asked for in one piece; None: as prompts say.
+        clock: Time.
+        patience_s: How long an item waits for what someone else generates.
+        urgent_patience_s: The same, for items of urgent jobs.
+    """
+
+    prompts: Prompts
+    content: Content
+    making: Making
+    default_model: str
+    max_output_tokens: int | None
+    clock: Clock
+    patience_s: float
+    urgent_patience_s: float
+
+
+def order_of(
+    spec: PieceSpec, prompt: Prompt, *, tenant: str, default_model: str, max_output_tokens: int | None
+) -> Order:
+    """Return the order for a prompt: the request that goes to the model, and its cache key.
+
+    The limit on the output is applied here, before the key is made: a piece that was cut short for one
+    endpoint is never the answer to a request that another one may answer in full.
+    """
+    sampling = prompt.sampling
+    request = ModelRequest(
+        model=prompt.model or default_model,
+        messages=tuple(Message(role, content) for role, content in prompt.messages),
+        max_tokens=_at_most(sampling.max_tokens, max_output_tokens),
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=sampling.seed,
+        stop=sampling.stop,
+    )
+    return Order(spec, prompt, request, cache_key(tenant, request, variation=spec.variation))
+
+
+def _at_most(tokens: int, limit: int | None) -> int:
+    return tokens if limit is None else min(tokens, limit)

@@ -1,0 +1,195 @@
+"""Requests checked field by field; every violation is named by its path, and all of them at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from contentfactory.processor.v1 import processor_pb2 as pb
+from service_common.errors import FieldViolation, invalid_argument
+
+MAX_BATCH = 1_000
+MAX_PAGE = 1_000
+DEFAULT_PAGE = 50
+_MAX_VARIABLES = 32
+_MAX_VARIABLE_BYTES = 64 * 1024
+_MAX_SPEC_BYTES = 512 * 1024
+_MAX_RAW_BYTES = 256 * 1024
+_MAX_MESSAGES = 16
+_MAX_TOKENS = 131_072
+_MAX_DEPENDENCIES = 16
+_MAX_STOPS = 4
+_INT32_MAX = 2**31 - 1
+_ITEM_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+class Violations:
+    """Collects what is wrong with a request."""
+
+    def __init__(self) -> None:
+        self._found: list[FieldViolation] = []
+
+    def add(self, field: str, description: str) -> None:
+        """Note a bad field."""
+        self._found.append(FieldViolation(field, description))
+
+    def require(self, ok: bool, field: str, description: str) -> None:  # noqa: FBT001 - reads as a sentence
+        """Note a bad field unless it is fine."""
+        if not ok:
+            self.add(field, description)
+
+    def text(self, field: str, value: str, *, most: int, required: bool = False) -> None:
+        """Check a text's length in bytes."""
+        if required and not value:
+            self.add(field, "is required")
+        elif len(value.encode()) > most:
+            self.add(field, f"must be at most {most} bytes")
+
+    def member(self, field: str, value: int, enum: type) -> None:
+        """Check that an enum's value is one of this contract."""
+        if value not in enum.values():  # type: ignore[attr-defined]  # a protobuf enum wrapper
+            self.add(field, "is not a value of this contract")
+
+    def labels(self, field: str, labels: Mapping[str, str], *, most: int) -> None:
+        """Check a map of labels."""
+        self.require(len(labels) <= most, field, f"must have at most {most} pairs")
+        for key, value in labels.items():
+            if not key or len(key.encode()) > 63 or len(value.encode()) > 256:  # noqa: PLR2004 - the contract's limits
+                self.add(field, "keys must be 1 to 63 bytes, values at most 256 bytes")
+                return
+            if key.startswith("__") and key.endswith("__"):
+                self.add(field, "keys must not be __like_this__, which stores keep for themselves")
+                return
+
+    def raise_if_any(self) -> None:
+        """Raise INVALID_ARGUMENT naming every bad field, if there is one."""
+        if self._found:
+            raise invalid_argument(*self._found)
+
+
+def check_job_id(job_id: str) -> None:
+    """Check the id of a job."""
+    found = Violations()
+    found.text("job_id", job_id, most=128, required=True)
+    found.raise_if_any()
+
+
+def check_create_job(request: pb.CreateJobRequest) -> None:
+    """Check a request for a new job."""
+    found = Violations()
+    found.text("display_name", request.display_name, most=256)
+    found.text("model", request.model, most=256)
+    found.text("request_id", request.request_id, most=128)
+    found.labels("labels", request.labels, most=32)
+    found.member("priority", request.priority, pb.JobPriority)
+    found.member("cache_policy", request.cache_policy, pb.CachePolicy)
+    found.raise_if_any()
+
+
+def check_add_items(request: pb.BatchAddItemsRequest) -> None:
+    """Check a batch of items as a whole."""
+    found = Violations()
+    found.text("job_id", request.job_id, most=128, required=True)
+    found.require(1 <= len(request.items) <= MAX_BATCH, "items", f"must be 1 to {MAX_BATCH} items")
+    found.raise_if_any()
+
+
+def check_item(field: str, item: pb.JobItem) -> None:
+    """Check one item of a batch."""
+    found = Violations()
+    if not _ITEM_ID.fullmatch(item.item_id):
+        found.add(f"{field}.item_id", "must be 1 to 128 letters, digits and ._:/-")
+    found.labels(f"{field}.labels", item.labels, most=16)
+    _check_spec(found, f"{field}.spec", item.spec if item.HasField("spec") else None)
+    found.require(
+        len(item.depends_on) <= _MAX_DEPENDENCIES,
+        f"{field}.depends_on",
+        f"must be at most {_MAX_DEPENDENCIES}",
+    )
+    if item.depends_on and item.spec.WhichOneof("prompt") == "raw":
+        found.add(f"{field}.depends_on", "a raw prompt has no variables to receive content")
+    taken = set(item.spec.variables)
+    for number, dependency in enumerate(item.depends_on):
+        path = f"{field}.depends_on[{number}]"
+        found.text(f"{path}.item_id", dependency.item_id, most=128, required=True)
+        if not _NAME.fullmatch(dependency.variable):
+            found.add(f"{path}.variable", "must be the name of a template variable")
+        elif dependency.variable in taken:
+            found.add(f"{path}.variable", "has a value in spec.variables or from another dependency already")
+        taken.add(dependency.variable)
+    found.raise_if_any()
+
+
+def check_generate(request: pb.GenerateRequest) -> None:
+    """Check a request for one piece."""
+    found = Violations()
+    _check_spec(found, "spec", request.spec if request.HasField("spec") else None)
+    found.text("request_id", request.request_id, most=128)
+    found.require(request.max_cost_micros >= 0, "max_cost_micros", "must not be negative")
+    found.raise_if_any()
+
+
+def _check_spec(found: Violations, field: str, spec: pb.PieceSpec | None) -> None:
+    if spec is None or spec.WhichOneof("prompt") is None:
+        found.add(f"{field}.prompt" if spec else field, "is required: a template_id or a raw prompt")
+        return
+    if spec.WhichOneof("prompt") == "raw":
+        _check_raw(found, f"{field}.raw", spec.raw)
+        found.require(not spec.variables, f"{field}.variables", "a raw prompt has no variables")
+        found.require(spec.template_version == 0, f"{field}.template_version", "a raw prompt has no version")
+    elif not _NAME.fullmatch(spec.template_id):
+        found.add(f"{field}.template_id", "must be lower-case letters, digits and _, starting with a letter")
+    found.require(spec.template_version >= 0, f"{field}.template_version", "must not be negative")
+    found.require(0 <= spec.max_tokens <= _MAX_TOKENS, f"{field}.max_tokens", f"must be 0 to {_MAX_TOKENS}")
+    found.require(spec.variation >= 0, f"{field}.variation", "must not be negative")
+    found.text(f"{field}.model", spec.model, most=256)
+    if spec.content_type and not _NAME.fullmatch(spec.content_type):
+        found.add(f"{field}.content_type", "must be lower-case letters, digits and _, starting with a letter")
+    found.member(f"{field}.cache_policy", spec.cache_policy, pb.CachePolicy)
+    _check_variables(found, f"{field}.variables", spec.variables)
+
+
+def _check_variables(found: Violations, field: str, variables: Mapping[str, str]) -> None:
+    found.require(len(variables) <= _MAX_VARIABLES, field, f"must be at most {_MAX_VARIABLES}")
+    for name, value in variables.items():
+        if not _NAME.fullmatch(name):
+            found.add(field, "names must be lower-case letters, digits and _, starting with a letter")
+        elif len(value.encode()) > _MAX_VARIABLE_BYTES:
+            found.add(f"{field}.{name}", f"must be at most {_MAX_VARIABLE_BYTES} bytes")
+    total = sum(len(value.encode()) for value in variables.values())
+    found.require(total <= _MAX_SPEC_BYTES, field, f"must be at most {_MAX_SPEC_BYTES} bytes together")
+
+
+def _check_raw(found: Violations, field: str, raw: pb.RawPrompt) -> None:
+    count = len(raw.messages)
+    found.require(1 <= count <= _MAX_MESSAGES, f"{field}.messages", f"must be 1 to {_MAX_MESSAGES} messages")
+    total = 0
+    for number, message in enumerate(raw.messages):
+        path = f"{field}.messages[{number}]"
+        found.require(message.role in (1, 2, 3), f"{path}.role", "must be SYSTEM, USER or ASSISTANT")
+        found.require(bool(message.content), f"{path}.content", "is required")
+        total += len(message.content.encode())
+    found.require(
+        total <= _MAX_RAW_BYTES, f"{field}.messages", f"must be at most {_MAX_RAW_BYTES} bytes together"
+    )
+    found.require(1 <= raw.max_tokens <= _MAX_TOKENS, f"{field}.max_tokens", f"must be 1 to {_MAX_TOKENS}")
+    if raw.HasField("temperature"):
+        found.require(0 <= raw.temperature <= 2, f"{field}.temperature", "must be 0 to 2")  # noqa: PLR2004 - the contract's limit
+    if raw.HasField("top_p"):
+        found.require(0 < raw.top_p <= 1, f"{field}.top_p", "must be more than 0, at most 1")
+    found.require(len(raw.stop) <= _MAX_STOPS, f"{field}.stop", f"must be at most {_MAX_STOPS}")
+    for number, stop in enumerate(raw.stop):
+        found.text(f"{field}.stop[{number}]", stop, most=256, required=True)
+
+
+def page_size(asked: int) -> int:
+    """Return how many to list.
+
+    Raises:
+        ServiceError: INVALID_ARGUMENT if the size is out of range.
+    """
+    found = Violations()
+    found.require(0 <= asked <= MAX_PAGE, "page_size", f"must be 0 (for {DEFAULT_PAGE}) to {MAX_PAGE}")
+    found.raise_if_any()
+    return asked or DEFAULT_PAGE

@@ -1,0 +1,1 @@
+"""The `factory` command: a client of the four contracts like any other."""

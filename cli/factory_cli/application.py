@@ -1,0 +1,39 @@
+"""The command line: which commands there are, and under which names."""
+
+from __future__ import annotations
+
+import typer
+
+from factory_cli.commands.cancel import cancel
+from factory_cli.commands.doctor import doctor
+from factory_cli.commands.down import down
+from factory_cli.commands.generate import generate
+from factory_cli.commands.jobs import jobs
+from factory_cli.commands.results import results
+from factory_cli.commands.run import run
+from factory_cli.commands.submit import submit_command
+from factory_cli.commands.up import up
+from factory_cli.commands.watch import watch
+from factory_cli.exit_codes import MEANING
+
+app = typer.Typer(
+    name="factory",
+    help="Turns topics and documents into content: an outline and seven pieces of each.",
+    epilog=MEANING,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for name, command in (
+    ("run", run),
+    ("up", up),
+    ("down", down),
+    ("submit", submit_command),
+    ("watch", watch),
+    ("results", results),
+    ("generate", generate),
+    ("jobs", jobs),
+    ("cancel", cancel),
+    ("doctor", doctor),
+):
+    app.command(name, epilog=MEANING)(command)

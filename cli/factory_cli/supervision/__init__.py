@@ -1,0 +1,1 @@
+"""Local processes: started in order, watched, restarted, drained in order."""

@@ -1,0 +1,113 @@
+"""Items per second through all four services, beside the bare minimum and beside the openai SDK, in one run.
+
+All processes share two cores: the mock model endpoint, the services and the client. Run it from the
+repository's root: `python -m benchmarks.pipeline`, or with `--quick`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.support.factory import SHAPES, Run, four_services, run_job
+from benchmarks.support.loops import IN_FLIGHT, run_bare_loop, run_openai_loop
+from benchmarks.support.metering import Meter, Taken, peak_memory_mib
+from benchmarks.support.report import Report
+from tests.support.mock_process import MockProcess, mock_endpoint
+
+CORES = 2
+ITEMS, QUICK_ITEMS = 20_000, 2_000
+OPENAI_ITEMS = 1_500
+LEAST_ITEMS_PER_S = 900.0
+LEAST_RATIO_TO_OPENAI = 2.5
+
+
+def main() -> int:
+    """Run it all; the exit code is 1 when a bar is missed."""
+    arguments = _arguments()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    # In a short run, starting up and the last second's settling weigh too much to judge by.
+    report = Report(judging=arguments.items >= ITEMS)
+    report.machine()
+    bare = _loop(report, "bare_loop", arguments.items, run=run_bare_loop)
+    openai_items = min(OPENAI_ITEMS, arguments.items)
+    report.remark(f"the openai SDK is slow: {openai_items} items stand for its rate")
+    openai = _loop(report, "openai_sdk", openai_items, run=run_openai_loop)
+    factory = _factory(report, arguments.shape, arguments.items)
+    report.figure("factory_to_bare_loop", factory / bare, "ratio")
+    report.figure("factory_to_openai_sdk", factory / openai, "ratio", at_least=LEAST_RATIO_TO_OPENAI)
+    return int(report.short)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--items", type=int, default=ITEMS, help="how many distinct items")
+    parser.add_argument(
+        "--quick", dest="items", action="store_const", const=QUICK_ITEMS, help=f"{QUICK_ITEMS} items"
+    )
+    parser.add_argument(
+        "--shape",
+        choices=SHAPES,
+        default="templates",
+        help="templates: independent items of the eight built-in templates; groups: an outline and the seven "
+        "pieces that use it per topic; raw: the very messages of the baselines",
+    )
+    return parser.parse_args()
+
+
+def _loop(report: Report, name: str, items: int, *, run: Callable[[str, int], set[str]]) -> float:
+    """Measure a baseline; return its items per second."""
+    with mock_endpoint() as mock:
+        meter = Meter({"client": os.getpid(), "mock": mock.pid})
+        distinct = len(run(mock.url, items))
+        taken = meter.read()
+        _demand(distinct == items, f"{name} got {distinct} distinct texts for {items} items")
+    report.figure(f"{name}_rate", items / taken.wall_s, "items/s")
+    _cpu(report, name, items, taken=taken)
+    return items / taken.wall_s
+
+
+def _factory(report: Report, shape: str, items: int) -> float:
+    """Measure the four services; return their items per second."""
+    with (
+        TemporaryDirectory(prefix="pipeline-") as directory,
+        mock_endpoint() as mock,
+        four_services(mock.url, Path(directory)) as services,
+    ):
+        pids = {"client": os.getpid(), "mock": mock.pid}
+        pids |= {name: service.popen.pid for name, service in services.items()}
+        report.remark(f"the factory runs {items} items of shape `{shape}`, {IN_FLIGHT} in flight")
+        run = run_job(services["processor"].address, items, make=SHAPES[shape], meter=lambda: Meter(pids))
+        _check(run, mock, items)
+        report.figure("factory_rate", items / run.taken.wall_s, "items/s", at_least=LEAST_ITEMS_PER_S)
+        report.figure("factory_result_stream_rate", items / run.streamed_s, "items/s")
+        _cpu(report, "factory", items, taken=run.taken)
+        for name, service in services.items():
+            report.figure(f"factory_peak_memory_{name}", peak_memory_mib(service.popen.pid), "MiB")
+    return items / run.taken.wall_s
+
+
+def _cpu(report: Report, name: str, items: int, *, taken: Taken) -> None:
+    for process, seconds in taken.cpu_s.items():
+        report.figure(f"{name}_cpu_{process}", seconds * 1_000 / items, "cpu_s/1000_items")
+
+
+def _check(run: Run, mock: MockProcess, items: int) -> None:
+    """Believe no figure of a run that did not do its work, by the endpoint's own count."""
+    asked = mock.counts()["completions"]
+    _demand(run.counts.succeeded == items, f"the job did not succeed: {run.counts}")
+    _demand(asked == items, f"the endpoint was asked {asked} times for {items} items")
+    _demand(run.distinct == items, f"StreamResults brought {run.distinct} distinct contents of {items}")
+
+
+def _demand(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - an assertion that -O leaves in
+    if not condition:
+        raise RuntimeError(otherwise)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Every test here that asks for `store` runs once per backend."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from service_common.clock import ManualClock
+from service_common.storage import (
+    Collection,
+    Direction,
+    DocumentStore,
+    Order,
+    QueryShape,
+    Schema,
+    open_store,
+)
+
+BY_RANK = QueryShape("by_rank", "things", ("kind",), (Order("rank"),))
+BY_RANK_DOWN = QueryShape(
+    "by_rank_down", "things", ("kind",), (Order("rank", Direction.DESCENDING), Order("name"))
+)
+OF_KIND = QueryShape("of_kind", "things", ("kind",))
+EVERYWHERE = QueryShape("everywhere", "things", (), (Order("rank"),), all_tenants=True)
+FALLING = QueryShape("falling", "things", (), (Order("due", Direction.DESCENDING),))
+LEASES = QueryShape("leases_by_owner", "leases", ("owner",))
+SCHEMA = Schema(
+    (Collection("things"), Collection("leases", ttl_field="expire_time")),
+    (BY_RANK, BY_RANK_DOWN, OF_KIND, EVERYWHERE, FALLING, LEASES),
+)
+
+
+@pytest.fixture
+def schema() -> Schema:
+    """What the stores under test declare."""
+    return SCHEMA
+
+
+@pytest.fixture
+def shapes() -> dict[str, QueryShape]:
+    """The declared shapes by name."""
+    return {each.name: each for each in SCHEMA.shapes}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Time stands still until the test moves it."""
+    return ManualClock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
+) -> AsyncIterator[DocumentStore]:
+    """An empty store of each backend."""
+    url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/store.db"}[request.param]
+    opened = await open_store(url, schema=SCHEMA, clock=clock)
+    yield opened
+    await opened.close()

@@ -1,0 +1,50 @@
+"""What outlives a process: everything that was answered, also when it was killed the moment after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+from contentfactory.optimizer.v1 import optimizer_pb2 as pb
+from contentfactory.optimizer.v1 import optimizer_pb2_grpc as rpc
+
+from tests.integration.optimizer.conftest import error_of, source
+from tests.integration.optimizer.test_outcomes import outcome
+from tests.support.processes import running_service
+
+
+async def test_a_killed_optimizer_keeps_what_it_answered(tmp_path: Path) -> None:
+    """Templates, the active version, the way back, request ids, decisions and statistics."""
+    create = pb.CreateTemplateRequest(template_id="haiku", source=source(), request_id="r")
+    ask = pb.OptimizeRequest(template_id="haiku", variables={"topic": "x"})
+    get = pb.GetTemplateRequest(template_id="haiku")
+    with running_service("optimizer", directory=tmp_path) as service:
+        async with grpc.aio.insecure_channel(service.address) as channel:
+            client = rpc.OptimizerServiceStub(channel)
+            created = await client.CreateTemplate(create)
+            await client.CreateTemplateVersion(
+                pb.CreateTemplateVersionRequest(template_id="haiku", source=source("second"))
+            )
+            await client.ActivateVersion(pb.ActivateVersionRequest(template_id="haiku", version=2))
+            await client.CreateTemplate(pb.CreateTemplateRequest(template_id="gone", source=source()))
+            await client.DeleteTemplate(pb.DeleteTemplateRequest(template_id="gone"))
+            before = (await client.GetTemplate(get)).template
+            made = await client.Optimize(ask)
+            batch = pb.BatchRecordOutcomesRequest(batch_id="b", outcomes=[outcome(made.decision_id)])
+            scored = await client.BatchRecordOutcomes(batch)
+        service.kill()
+    with running_service("optimizer", directory=tmp_path) as service:
+        async with grpc.aio.insecure_channel(service.address) as channel:
+            client = rpc.OptimizerServiceStub(channel)
+            assert (await client.GetTemplate(get)).template == before
+            assert await client.CreateTemplate(create) == created
+            assert await client.BatchRecordOutcomes(batch) == scored
+            found = await client.GetTemplateVersion(pb.GetTemplateVersionRequest(template_id="haiku"))
+            assert found.statistics.outcomes == 1
+            again = await client.Optimize(ask)
+            assert (again.decision_id, again.messages) == (made.decision_id, made.messages)
+            gone = pb.GetTemplateRequest(template_id="gone")
+            assert (await error_of(client.GetTemplate(gone))).reason == "TEMPLATE_NOT_FOUND"
+            back = await client.RollbackTemplate(pb.RollbackTemplateRequest(template_id="haiku"))
+            assert back.template.active_version == 1
+        assert service.stop() == 0

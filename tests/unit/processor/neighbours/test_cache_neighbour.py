@@ -1,0 +1,76 @@
+"""The cache as a neighbour: an answer too large for one message is asked for again, not paid for again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contentfactory.cache.v1 import cache_pb2
+from parallel_processor.neighbours.acting import Acting
+from parallel_processor.neighbours.cache import CacheNeighbour
+from parallel_processor.running.ports import Acquired, Acquisition, Owner
+from service_common.errors import resource_exhausted
+from service_common.rpc.status import to_status
+
+OWNER = Owner("acme", "ann")
+KEYS = [f"key-{number}" for number in range(7)]
+TOO_LARGE = to_status(resource_exhausted("RESPONSE_TOO_LARGE", "ask for fewer at once"))
+
+
+class SmallMessages:
+    """A pool of one cache that holds every key and fits two entries into a response; `giant` never fits."""
+
+    targets = ("one",)
+
+    def __init__(self, giant: str = "") -> None:
+        self.calls = 0
+        self._giant = giant
+
+    async def call(self, method: Any, request: Any, **_options: Any) -> Any:
+        """Answer BatchGet or BatchAcquire."""
+        self.calls += 1
+        fits = 2
+        results = []
+        for each in request.requests:
+            entry = cache_pb2.Entry(key=each.key, value=each.key.encode())
+            if fits and each.key != self._giant:
+                fits -= 1
+                results.append(self._found(request, entry))
+            else:
+                results.append({"error": TOO_LARGE})
+        answer = type(request).__name__.replace("Request", "Response")
+        return getattr(cache_pb2, answer)(results=results)
+
+    def _found(self, request: Any, entry: cache_pb2.Entry) -> dict[str, Any]:
+        if isinstance(request, cache_pb2.BatchGetRequest):
+            return {"value": cache_pb2.GetResponse(entry=entry)}
+        return {
+            "value": cache_pb2.BatchAcquireResponse.Acquisition(
+                outcome=cache_pb2.ACQUIRE_OUTCOME_HIT, entry=entry
+            )
+        }
+
+
+def neighbour(pool: SmallMessages) -> CacheNeighbour:
+    """Return a neighbour over the pool."""
+    return CacheNeighbour(pool, Acting(has_credential=False))  # type: ignore[arg-type]  # a pool's part that is used
+
+
+async def test_entries_that_do_not_fit_are_asked_for_again() -> None:
+    """Every key comes back with its own entry, in order, however few fit into a response."""
+    found = await neighbour(SmallMessages()).get(OWNER, KEYS)
+    assert [each.value if each else None for each in found] == KEYS
+
+
+async def test_hits_that_do_not_fit_are_hits() -> None:
+    """What is cached is never taken for missing when leases are asked for."""
+    found = await neighbour(SmallMessages()).acquire(OWNER, "job/0", 1, KEYS)
+    hits = [each for each in found if isinstance(each, Acquisition) and each.outcome is Acquired.HIT]
+    assert [each.entry.value for each in hits if each.entry] == KEYS
+
+
+async def test_an_entry_that_never_fits_ends_the_asking() -> None:
+    """What fits into no response is answered as not there, after a bounded number of calls."""
+    pool = SmallMessages(giant=KEYS[3])
+    found = await neighbour(pool).get(OWNER, KEYS)
+    assert [each is None for each in found] == [key == KEYS[3] for key in KEYS]
+    assert pool.calls <= len(KEYS)

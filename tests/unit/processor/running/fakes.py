@@ -1,0 +1,206 @@
+"""Neighbours and an endpoint that do as they are told, for tests of the running parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from parallel_processor.jobs.piece import PieceSpec, Sampling
+from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
+from parallel_processor.model.requests import ModelReply, ModelRequest, TokenUsage
+from parallel_processor.running.ports import (
+    Acquired,
+    Acquisition,
+    Entry,
+    Fill,
+    OutcomeReport,
+    Owner,
+    Prompt,
+)
+from service_common.errors import ErrorKind, ServiceError, unavailable
+
+AWAY = unavailable("AWAY", "away")
+
+
+async def settle(turns: int = 30) -> None:
+    """Let every task that can go on do so."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for something that happens in other tasks, and that nobody announces."""
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - a fake announces nothing
+            await asyncio.sleep(0.001)
+
+
+@dataclass
+class FakeCache:
+    """A cache of one process.
+
+    Attributes:
+        entries: What is there, by key.
+        leases: Who holds a key, by key; `elsewhere` is somebody else.
+        released: Keys given back.
+        fills: What was filled or put in place, in order.
+        away: Whether it answers nothing.
+    """
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    leases: dict[str, str] = field(default_factory=dict)
+    released: list[str] = field(default_factory=list)
+    fills: list[Fill] = field(default_factory=list)
+    asked: list[Sequence[str]] = field(default_factory=list)
+    streams: list[Sequence[str]] = field(default_factory=list)
+    news: asyncio.Queue[tuple[str, Entry | None]] = field(default_factory=asyncio.Queue)
+    away: bool = False
+
+    def _check(self) -> None:
+        if self.away:
+            raise AWAY
+
+    async def get(self, owner: Owner, keys: Sequence[str]) -> list[Entry | None]:
+        """Return what is there."""
+        self._check()
+        self.asked.append(keys)
+        return [self.entries.get(key) for key in keys]
+
+    async def acquire(
+        self, owner: Owner, holder: str, epoch: int, keys: Sequence[str]
+    ) -> list[Acquisition | Exception]:
+        """Give the lease of what is free."""
+        self._check()
+        return [self._acquired(key, holder) for key in keys]
+
+    def _acquired(self, key: str, holder: str) -> Acquisition:
+        if key in self.entries:
+            return Acquisition(Acquired.HIT, self.entries[key])
+        if key in self.leases:
+            return Acquisition(Acquired.BUSY)
+        self.leases[key] = holder
+        return Acquisition(Acquired.LEASED, lease_token=f"lease of {key}")
+
+    async def await_entries(
+        self, owner: Owner, keys: Sequence[str], *, timeout_s: float
+    ) -> AsyncIterator[tuple[str, Entry | None]]:
+        """Yield the news that the test puts in, until it has told of all keys."""
+        self._check()
+        self.streams.append(keys)
+        left = set(keys)
+        while left:
+            key, entry = await self.news.get()
+            left.discard(key)
+            yield key, entry
+
+    def replica_of(self, key: str) -> str:
+        """Return the replica: the key's first letter."""
+        return key[:1]
+
+    async def fill(self, owner: Owner, fills: Sequence[Fill]) -> None:
+        """Store and free."""
+        self._check()
+        for each in fills:
+            self.fills.append(each)
+            self.entries[each.key] = each.entry
+            self.leases.pop(each.key, None)
+
+    async def replace(self, owner: Owner, fills: Sequence[Fill]) -> None:
+        """Store."""
+        await self.fill(owner, fills)
+
+    async def renew(self, owner: Owner, leases: Sequence[tuple[str, str]]) -> None:
+        """Take note of nothing."""
+        self._check()
+
+    async def release(self, owner: Owner, leases: Sequence[tuple[str, str]]) -> None:
+        """Free."""
+        self._check()
+        for key, _ in leases:
+            self.released.append(key)
+            self.leases.pop(key, None)
+
+
+@dataclass
+class FakeOptimizer:
+    """An optimizer that renders nothing and scores everything alike.
+
+    Attributes:
+        answers: What each template gets instead of a prompt.
+        away: Whether it answers nothing.
+        recorded: The batches of outcomes it has taken, with their ids.
+    """
+
+    answers: dict[str, ServiceError] = field(default_factory=dict)
+    away: bool = False
+    refusing: ServiceError | None = None
+    batches: list[int] = field(default_factory=list)
+    recorded: list[tuple[str, Sequence[OutcomeReport]]] = field(default_factory=list)
+    gate: Callable[[], Awaitable[object]] | None = None
+
+    async def optimize(self, owner: Owner, specs: Sequence[PieceSpec]) -> list[Prompt | Exception]:
+        """Answer each spec."""
+        self.batches.append(len(specs))
+        if self.away:
+            raise AWAY
+        return [self.answers.get(spec.template_id or "") or prompt(spec) for spec in specs]
+
+    async def record(
+        self, owner: Owner, batch_id: str, reports: Sequence[OutcomeReport], *, timeout_s: float
+    ) -> list[float | None]:
+        """Score everything 0.5, if the gate opens in time."""
+        if self.gate is not None:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self.gate()
+            except TimeoutError as error:
+                raise ServiceError(ErrorKind.DEADLINE_EXCEEDED, "SLOW", "too slow") from error
+        if self.away:
+            raise AWAY
+        if self.refusing is not None:
+            raise self.refusing
+        self.recorded.append((batch_id, reports))
+        return [0.5] * len(reports)
+
+
+def prompt(spec: PieceSpec | None = None, *, model: str = "m", decision_id: str = "d1") -> Prompt:
+    """Return a prompt; templates are told apart by their text."""
+    text = (spec.template_id or "raw") if spec is not None else "text"
+    return Prompt((("user", text),), Sampling(50), model, "faq", 1, "faq", decision_id)
+
+
+def failure(
+    kind: FailureClass, fate: Fate = Fate.NOT_BILLED, *, retry_after_s: float | None = None
+) -> ModelFailure:
+    """Return a failed call; a billed one took tokens."""
+    usage = TokenUsage(100, 3) if fate is Fate.BILLED else None
+    return ModelFailure(kind, "it failed", fate=fate, usage=usage, retry_after_s=retry_after_s)
+
+
+@dataclass
+class FakeEndpoint:
+    """An endpoint with a script: each call takes the next line, and a good answer when there is none.
+
+    Attributes:
+        script: Failures, texts, or an event that the answer waits for.
+        asked: The requests, in order.
+    """
+
+    script: list[ModelFailure | str | asyncio.Event] = field(default_factory=list)
+    asked: list[ModelRequest] = field(default_factory=list)
+    during: Callable[[], None] = lambda: None
+
+    async def generate(self, request: ModelRequest, *, traceparent: str | None = None) -> ModelReply:
+        """Answer a call."""
+        self.asked.append(request)
+        self.during()
+        line = self.script.pop(0) if self.script else "an answer"
+        if isinstance(line, asyncio.Event):
+            await line.wait()
+            line = "an answer"
+        if isinstance(line, ModelFailure):
+            raise line
+        return ModelReply(
+            line, request.model, truncated=False, prompt_tokens=100, output_tokens=10, latency_s=1.0
+        )

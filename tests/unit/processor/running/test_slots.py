@@ -1,0 +1,105 @@
+"""Slots: never more than there are, the most urgent first, and none lost to a cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parallel_processor.jobs.job import Priority
+from parallel_processor.running.slots import Rank, Slots
+
+from tests.unit.processor.samples import NOW
+
+
+def rank(priority: Priority = Priority.NORMAL, *, minute: int = 0) -> Rank:
+    """Return the rank of a job that was started in this minute."""
+    return Rank.of(priority, NOW + timedelta(minutes=minute))
+
+
+async def settle() -> None:
+    """Let every task that can go on do so."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Holder:
+    """A task that stands in line, notes its turn, and holds the slot until told."""
+
+    def __init__(self, slots: Slots, order: list[str], name: str, where: Rank) -> None:
+        self.release = asyncio.Event()
+        self.holding = False
+        self.task = asyncio.create_task(self._run(slots, order, name, where))
+
+    async def _run(self, slots: Slots, order: list[str], name: str, where: Rank) -> None:
+        async with slots.hold(where):
+            order.append(name)
+            self.holding = True
+            try:
+                await self.release.wait()
+            finally:
+                self.holding = False
+
+
+async def test_the_most_urgent_and_then_the_longest_waiting_goes_next() -> None:
+    """Priority decides, then the start of the job, then the order of arrival."""
+    slots, order = Slots(1), list[str]()
+    waiting = {
+        "first": rank(),
+        "low": rank(Priority.LOW),
+        "later job": rank(minute=5),
+        "normal": rank(),
+        "normal too": rank(),
+        "urgent": rank(Priority.URGENT, minute=9),
+    }
+    holders = [Holder(slots, order, name, where) for name, where in waiting.items()]
+    for each in holders:
+        await settle()
+        each.release.set()
+    await asyncio.gather(*(each.task for each in holders))
+    assert order == ["first", "urgent", "normal", "normal too", "later job", "low"]
+    assert slots.active == 0
+
+
+async def test_waiting_is_counted_by_priority() -> None:
+    """Those in line are counted, those that hold a slot or gave up are not."""
+    slots = Slots(1)
+    holders = [Holder(slots, [], str(each), rank(each)) for each in (2, 4, 4, 1)]  # type: ignore[arg-type]  # priorities by number
+    await settle()
+    holders[3].task.cancel()
+    await settle()
+    assert (slots.waiting, dict(slots.waiting_by_priority())) == (2, {Priority.URGENT: 2})
+    for each in holders:
+        each.release.set()
+    await asyncio.gather(*(each.task for each in holders), return_exceptions=True)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["come", "come", "leave", "cancel", "wait"]), st.integers(0, 30)), max_size=60
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(limit=st.integers(1, 4), steps=STEPS)
+def test_no_history_of_cancellations_leaks_a_slot(limit: int, steps: list[tuple[str, int]]) -> None:
+    """Holders never exceed the limit, no slot is free beside a waiter, and at the end all are free."""
+    asyncio.run(_live(Slots(limit), steps))
+
+
+async def _live(slots: Slots, steps: list[tuple[str, int]]) -> None:
+    holders: list[Holder] = []
+    for action, number in steps:
+        if action == "come":
+            holders.append(Holder(slots, [], "x", rank(Priority(1 + number % 4))))
+        elif action == "wait":
+            await settle()
+            assert sum(each.holding for each in holders) == slots.active <= slots.limit
+            assert slots.active == slots.limit or not slots.waiting
+        elif holders:
+            each = holders[number % len(holders)]
+            each.release.set() if action == "leave" else each.task.cancel()
+    for each in holders:
+        each.release.set()
+    await asyncio.gather(*(each.task for each in holders), return_exceptions=True)
+    assert (slots.active, slots.waiting) == (0, 0)

@@ -1,0 +1,83 @@
+# The commands of the house. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCAL := protos services/common services/cache services/optimizer services/processor services/tracker cli
+LOCAL_DISTS := protos service-common cache optimizer processor tracker cli
+SOURCES := services cli tests tools benchmarks
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check lock bench-pipeline bench-rpc images k8s ci clean
+
+help: ## list the commands
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed ## make the virtual environment from the hashed lock
+
+$(VENV)/.installed: requirements.lock $(LOCAL:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation $(LOCAL:%=-e %)
+	@touch $@
+
+run: setup ## three topics become eight pieces of content each, in out/
+	$(BIN)/factory run examples/topics.jsonl
+
+up: setup ## start the four services and, without an endpoint of yours, the embedded model
+	$(BIN)/factory up
+
+down: setup ## stop what `make up` started in the background
+	$(BIN)/factory down
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q
+
+test-isolated: setup ## each service with its own dependencies alone, or SERVICE=cache
+	SERVICE=$(SERVICE) $(BIN)/python -m pytest tests/isolated/isolated_service.py -q
+
+lint: setup ## ruff and buf
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/buf lint
+
+format: setup ## put the code in its house form
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+types: setup ## mypy, strict
+	$(BIN)/mypy services cli tests benchmarks
+
+imports: setup ## who may import whom
+	$(BIN)/lint-imports
+
+proto: setup ## generate protos/gen from the contracts
+	$(BIN)/python protos/generate.py
+
+proto-check: setup ## fail when protos/gen is not what the contracts say
+	$(BIN)/python protos/generate.py --check
+
+lock: setup ## resolve requirements.lock anew, with hashes
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+	    --group dev cli/pyproject.toml services/common/pyproject.toml --extra model --extra services --extra firestore \
+	    $(LOCAL_DISTS:%=--no-emit-package contentfactory-%) -o requirements.lock
+
+bench-pipeline: setup ## 20,000 items through all four services, beside a bare loop and the openai SDK
+	$(BIN)/python -m benchmarks.pipeline
+
+bench-rpc: setup ## the cache's Get and BatchGet beside a bare grpc.aio echo
+	$(BIN)/python -m benchmarks.rpc
+
+images: ## build the four images; needs a container engine
+	for service in cache optimizer processor tracker; do \
+	    docker build -f services/$$service/Dockerfile -t contentfactory/$$service:dev . || exit 1; done
+
+k8s: ## print the manifests of the dev overlay
+	kubectl kustomize k8s/overlays/dev
+
+ci: ## what CI runs
+	bash .ci/run
+
+clean: ## remove what was made here
+	rm -rf $(VENV) build out .factory .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -51,7 +51,8 @@ def test_metrics() -> None:
     """Every metric is listed with its name as exposed and its type."""
     clock = ManualClock()
     cache = ContentCache(max_bytes=1, policy=Lru(), clock=clock, new_token=str)
-    writes = WriteBehind(EntryRepository(MemoryStore(SCHEMA, clock)), cache.held, interval_s=1, max_pending=1)
+    repository = EntryRepository(MemoryStore(SCHEMA, clock), clock=clock, writer=1)
+    writes = WriteBehind(repository, cache.held, interval_s=1, max_pending=1)
     live = LiveCache(cache, clock=clock, changed=writes.note)
     emitted = [*CacheCollector(live, writes, LoadCounts()).collect(), *OPERATION_SECONDS.describe()]
     named = {(each.name + "_total" * (each.type == "counter"), each.type) for each in emitted}

@@ -24,6 +24,7 @@ from content_cache.upkeep import sweep_memory, sweep_store
 from content_cache.write_behind import WriteBehind
 
 _TOKEN_BYTES = 16
+_WRITER_BITS = 63
 _FLUSH_TIMEOUT_S = 10.0
 
 
@@ -42,7 +43,7 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     """
     store = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
     lifecycle.push("store", store.close)
-    repository = EntryRepository(store)
+    repository = EntryRepository(store, clock=clock, writer=secrets.randbits(_WRITER_BITS))
     cache = ContentCache(
         max_bytes=settings.cache_max_bytes,
         policy=Lru(),

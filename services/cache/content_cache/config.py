@@ -42,7 +42,7 @@ class Settings(CommonSettings):
         description="Seconds between two rounds that free the memory of expired entries.",
     )
     cache_flush_interval_s: float = Field(
-        0.05,
+        1,
         ge=0,
         le=60,
         description="Seconds changes gather before they are written to the store: what a crash may lose.",

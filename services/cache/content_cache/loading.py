@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
+from heapq import heappop, heappush
 
 import structlog
 from service_common.clock import Clock
 from service_common.errors import ServiceError
 
 from content_cache.cache import ContentCache
-from content_cache.entry import Entry
+from content_cache.entry import Address, Entry
+from content_cache.record import Record
 from content_cache.repository import EntryRepository
 
 _RETRY_S = 0.5
@@ -24,11 +27,54 @@ class LoadCounts:
 
     Attributes:
         entries: Entries now in memory.
-        damaged: Stored entries whose checksum did not fit; they are misses.
+        damaged: Stored records whose checksum did not fit; they are misses.
     """
 
     entries: int = 0
     damaged: int = 0
+
+
+class Selection:
+    """The most recent entries that fit into so many bytes, of records in any order."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._chosen: dict[Address, Record] = {}
+        self._oldest: list[tuple[datetime, int, Record]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def consider(self, record: Record) -> None:
+        """Take a record that is the newest known of its key; the oldest entries make room."""
+        self._drop(record.address)
+        entry = record.entry
+        if entry is None:
+            return
+        self._chosen[record.address] = record
+        self._room -= entry.size_bytes
+        # Of the same moment, what is read first is the more recent.
+        self._count += 1
+        heappush(self._oldest, (entry.create_time, -self._count, record))
+        while self._room < 0:
+            _, _, oldest = heappop(self._oldest)
+            if self._chosen.get(oldest.address) is oldest:
+                self._drop(oldest.address)
+
+    def entries(self, since: int) -> list[Entry]:
+        """Return the entries written at or after a microsecond, the oldest first."""
+        ordered = [record for _, _, record in sorted(self._oldest, key=lambda each: each[:2])]
+        return [
+            each.entry
+            for each in ordered
+            if each.entry and each.stamp.micros >= since and self._chosen.get(each.address) is each
+        ]
+
+    def _drop(self, address: Address) -> None:
+        before = self._chosen.pop(address, None)
+        if before is not None and before.entry is not None:
+            self._room += before.entry.size_bytes
 
 
 class Loader:
@@ -52,34 +98,42 @@ class Loader:
         Args:
             timeout_s: How long to try.
         """
-        found = await self._read(self._clock.monotonic() + timeout_s)
+        selection = Selection(self._cache.max_bytes - self._cache.size_bytes)
+        deadline = self._clock.monotonic() + timeout_s
+        started = self._repository.overlap()
+        reached = await self._read(selection, deadline, since=None)
+        # Again what was written meanwhile: another replica may have moved records to where was read already.
+        if reached == 0 and await self._read(selection, deadline, since=started) == 0:
+            self._repository.read_all(started)
         self._cache.begin_turn()
         # The oldest first, so that recency is as it was.
-        for position, entry in enumerate(reversed(found), start=1):
+        for position, entry in enumerate(selection.entries(reached), start=1):
             self.counts.entries += self._cache.restore(entry)
             if position % _SLICE == 0:
                 await asyncio.sleep(0)
         _log.info("loaded", entries=self.counts.entries, damaged=self.counts.damaged)
 
-    async def _read(self, deadline: float) -> list[Entry]:
-        found: list[Entry] = []
-        room = self._cache.max_bytes - self._cache.size_bytes
+    async def _read(self, selection: Selection, deadline: float, *, since: int | None) -> int:
+        """Read all pages; return the stamp down to which nothing newer can be missing, 0 if all came."""
+        reached = 2**63
         cursor: str | None = None
         while self._clock.monotonic() < deadline:
             try:
-                page = await self._repository.newest(cursor)
+                page = await self._repository.newest(cursor, since=since)
             except ServiceError as error:
-                _log.warning("load_failed", reason=error.reason, entries=len(found))
+                _log.warning("load_failed", reason=error.reason, entries=len(selection))
                 await asyncio.sleep(_RETRY_S)
                 continue
-            self.counts.damaged += page.damaged
-            for entry in page.entries:
-                room -= entry.size_bytes
-                if room < 0:
-                    return found
-                found.append(entry)
-            cursor = page.next_cursor
+            self._consider(selection, page.records)
+            self.counts.damaged += page.damaged if since is None else 0
+            reached, cursor = page.reached, page.next_cursor
             if cursor is None:
-                return found
-        _log.error("load_incomplete", entries=len(found))
-        return found
+                return 0
+        _log.error("load_incomplete", entries=len(selection))
+        return reached
+
+    def _consider(self, selection: Selection, records: tuple[Record, ...]) -> None:
+        now = self._clock.now()
+        for each in records:
+            if self._repository.directory.holds(each) and not (each.entry and each.entry.is_expired(now)):
+                selection.consider(each)

@@ -38,11 +38,15 @@ def sweep_slice(turn: Turn) -> int:
 
 
 async def sweep_store(repository: EntryRepository) -> None:
-    """Remove expired documents for ever; a store that is away is tried again in the next round."""
+    """Remove what no one needs for ever, in slices; a store that is away is tried in the next round."""
     while True:
         await asyncio.sleep(_STORE_EVERY_S)
         try:
             while await repository.sweep_expired() == _STORE_SLICE:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+            for _ in range(repository.directory.slices):
+                while await repository.compact():  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0)
                 await asyncio.sleep(0)
         except ServiceError as error:
             _log.warning("sweep_failed", reason=error.reason)

@@ -3,9 +3,12 @@
 Only the keys that changed are queued; what is written is what memory holds when the batch leaves. So the
 queue is small, a key that changes often is written once, and repeating a batch never brings back old content.
 
-Loss window: a crash loses what changed in the last `interval_s`, plus one commit, and while the store is away
-what changed since then. When more than `max_pending` keys wait, the oldest are given up and counted: such a
-change is not durable, and after a crash the key may come back as it was before.
+A batch gathers for `interval_s` however slowly changes come, and what comes while it is written waits for the
+next: a store is paid by the document, and a document carries hundreds of changes.
+
+Loss window: a crash loses what changed in the last `interval_s`, plus the commits under way, and while the
+store is away what changed since then. When more than `max_pending` keys wait, the oldest are given up and
+counted: such a change is not durable, and after a crash the key may come back as it was before.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import structlog
 from service_common.errors import ErrorKind, ServiceError
@@ -68,17 +72,16 @@ class WriteBehind:
         self._held = held
         self._interval_s = interval_s
         self._max_pending = max_pending
-        # Changed keys, oldest first, with the largest encoded entry that may be stored under each.
-        self._pending: dict[Address, int] = {}
+        # Changed keys, oldest first; a dict because sets have no order.
+        self._pending: dict[Address, None] = {}
         self._noted = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    def note(self, address: Address, before: Entry | None) -> None:
-        """Queue a key whose entry changed; `before` is what was there."""
-        stored = len(before.encoded) if before is not None else 0
-        self._pending[address] = max(stored, self._pending.get(address, 0))
+    def note(self, address: Address, _before: Entry | None) -> None:
+        """Queue a key whose entry changed."""
+        self._pending[address] = None
         if len(self._pending) > self._max_pending:
             del self._pending[next(iter(self._pending))]
             self.counts.dropped += 1
@@ -91,7 +94,7 @@ class WriteBehind:
             await self._noted.wait()
             await asyncio.sleep(self._interval_s)
             try:
-                await self.flush()
+                await self._flush(len(self._pending))
                 delay_s = _FIRST_RETRY_S
             except ServiceError as error:
                 _log.warning("write_failed", reason=error.reason, pending=len(self), retry_s=delay_s)
@@ -105,13 +108,20 @@ class WriteBehind:
             ServiceError: If the store does not take a batch; its changes wait on.
         """
         while self._pending:
-            changes = self._take()
+            await self._flush(len(self._pending))
+
+    async def _flush(self, count: int) -> None:
+        """Write the `count` that wait longest."""
+        while count > 0 and self._pending:
+            changes = self._take(count)
+            count -= len(changes)
             try:
                 await self._write(changes)
             except BaseException:
                 self._put_back(changes)
                 raise
-        self._noted.clear()
+        if not self._pending:
+            self._noted.clear()
 
     async def _write(self, changes: list[Change]) -> None:
         try:
@@ -134,21 +144,18 @@ class WriteBehind:
         await self._write(changes[:middle])
         await self._write(changes[middle:])
 
-    def _take(self) -> list[Change]:
+    def _take(self, count: int) -> list[Change]:
         changes: list[Change] = []
         size = 0
-        for address, stored in self._pending.items():
+        for address in islice(self._pending, count):
             entry = self._held(address)
-            size += len(entry.encoded) if entry is not None else 0
+            size += len(address.key) + (len(entry.encoded) if entry is not None else 0)
             if changes and not fits_one_commit(len(changes) + 1, size):
                 break
-            changes.append(Change(address, entry, stored))
+            changes.append(Change(address, entry))
         for change in changes:
             del self._pending[change.address]
         return changes
 
     def _put_back(self, changes: list[Change]) -> None:
-        waiting = self._pending
-        self._pending = {each.address: each.stored_bytes for each in changes}
-        for address, stored in waiting.items():
-            self._pending[address] = max(stored, self._pending.get(address, 0))
+        self._pending = {each.address: None for each in changes} | self._pending

@@ -12,14 +12,28 @@ from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
 from content_cache.loading import Loader
-from content_cache.repository import PART_BYTES, PARTS, SCHEMA, EntryRepository
+from content_cache.repository import PART_BYTES, PARTS, SCHEMA, Change, EntryRepository
 from content_cache.write_behind import WriteBehind
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, invalid_field, unavailable
 from service_common.storage.documents import Delete, Key, Set, Update, Write
 from service_common.storage.memory import MemoryStore
+from service_common.storage.store import DocumentStore
 
 MakeEntry = Callable[..., Entry]
+
+
+_WRITERS = count(1)
+
+
+def repository(store: DocumentStore, clock: ManualClock) -> EntryRepository:
+    """Make the durable tier of one start of one replica."""
+    return EntryRepository(store, clock=clock, writer=next(_WRITERS))
+
+
+def _bytes(write: Set) -> bytes:
+    records: Any = write.data.get("records", [])
+    return b"".join(records)
 
 
 class FaultyStore(MemoryStore):
@@ -28,7 +42,7 @@ class FaultyStore(MemoryStore):
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(SCHEMA, clock)
         self.failures = 0
-        self.poison = ""
+        self.poison = b""
         self.commits: list[Sequence[Write]] = []
 
     async def commit(self, writes: Sequence[Write]) -> None:
@@ -36,7 +50,7 @@ class FaultyStore(MemoryStore):
         if self.failures:
             self.failures -= 1
             raise unavailable("STORE_DOWN", "down")
-        if any(isinstance(each, Set) and each.data.get("key") == self.poison for each in writes):
+        if self.poison and any(isinstance(each, Set) and self.poison in _bytes(each) for each in writes):
             raise invalid_field("data", "poison")
         self.commits.append(writes)
         await super().commit(writes)
@@ -49,9 +63,9 @@ def store(clock: ManualClock) -> FaultyStore:
 
 
 @pytest.fixture
-def writes(store: FaultyStore, cache: ContentCache) -> WriteBehind:
+def writes(store: FaultyStore, cache: ContentCache, clock: ManualClock) -> WriteBehind:
     """The queue between the cache and the store."""
-    return WriteBehind(EntryRepository(store), cache.held, interval_s=0, max_pending=1000)
+    return WriteBehind(repository(store, clock), cache.held, interval_s=0, max_pending=1000)
 
 
 def new_cache(clock: ManualClock, max_bytes: int = 10_000_000) -> ContentCache:
@@ -65,7 +79,7 @@ async def reload(
 ) -> tuple[ContentCache, int]:
     """Load what the store has; returns the cache and how many were damaged."""
     cache = new_cache(clock, max_bytes)
-    loader = Loader(EntryRepository(store), cache, clock=clock)
+    loader = Loader(repository(store, clock), cache, clock=clock)
     await loader.run(60)
     return cache, loader.counts.damaged
 
@@ -79,9 +93,10 @@ def follow(cache: ContentCache, writes: WriteBehind) -> None:
 async def test_entries_of_every_size_come_back(
     store: FaultyStore, clock: ManualClock, make_entry: MakeEntry
 ) -> None:
-    """Entries are equal after a restart, also those of two documents; the second goes with the first."""
+    """Entries are equal after a restart, also those of two documents; compaction takes both."""
     cache = new_cache(clock)
-    writes = WriteBehind(EntryRepository(store), cache.held, interval_s=0, max_pending=1000)
+    durable = repository(store, clock)
+    writes = WriteBehind(durable, cache.held, interval_s=0, max_pending=1000)
     sizes = [0, 1, PART_BYTES, PART_BYTES + 1, 1_100_000]
     stored = [make_entry(f"k\0é{size}", encoded=b"\x01" * size) for size in sizes]
     for entry in stored:
@@ -92,9 +107,11 @@ async def test_entries_of_every_size_come_back(
     assert [loaded.held(each.address) for each in stored] == stored
     assert damaged == 0
     cache.set(make_entry(stored[-1].address.key, encoded=b"small"))
-    cache.delete(stored[-2].address)
+    for each in stored[-3:-1]:
+        cache.delete(each.address)
     follow(cache, writes)
     await writes.flush()
+    await durable.compact()
     assert not [key for key in store._rows if key.collection == PARTS]
 
 
@@ -134,7 +151,7 @@ async def test_one_refused_change_does_not_hold_up_the_others(
     store: FaultyStore, cache: ContentCache, writes: WriteBehind, make_entry: MakeEntry
 ) -> None:
     """A change the store can never take is dropped and counted; the rest of its batch is stored."""
-    store.poison = "k3"
+    store.poison = b"k3"
     for number in range(8):
         cache.set(make_entry(f"k{number}"))
     follow(cache, writes)
@@ -142,9 +159,9 @@ async def test_one_refused_change_does_not_hold_up_the_others(
     assert (writes.counts.written, writes.counts.dropped, len(writes)) == (7, 1, 0)
 
 
-async def test_queue_is_bounded(store: FaultyStore, cache: ContentCache, make_entry: MakeEntry) -> None:
+async def test_queue_is_bounded(store: FaultyStore, cache: ContentCache, clock: ManualClock) -> None:
     """Beyond its limit the queue gives up the oldest change and counts it."""
-    writes = WriteBehind(EntryRepository(store), cache.held, interval_s=0, max_pending=3)
+    writes = WriteBehind(repository(store, clock), cache.held, interval_s=0, max_pending=3)
     for number in range(5):
         writes.note(Address("a", f"k{number}"), None)
     assert (len(writes), writes.counts.dropped) == (3, 2)
@@ -153,7 +170,7 @@ async def test_queue_is_bounded(store: FaultyStore, cache: ContentCache, make_en
 async def test_batches_fit_one_commit(store: FaultyStore, clock: ManualClock, make_entry: MakeEntry) -> None:
     """Many and large changes are split into commits the store takes, each key once."""
     cache = new_cache(clock, 100_000_000)
-    writes = WriteBehind(EntryRepository(store), cache.held, interval_s=0, max_pending=1000)
+    writes = WriteBehind(repository(store, clock), cache.held, interval_s=0, max_pending=1000)
     for number in range(600):
         cache.set(make_entry(f"k{number}", encoded=b"x" * (1_000_000 if number < 20 else 10)))
     follow(cache, writes)
@@ -163,27 +180,42 @@ async def test_batches_fit_one_commit(store: FaultyStore, clock: ManualClock, ma
     assert len(store.commits) >= 3
 
 
-@pytest.mark.parametrize(
-    "fields", [{"encoded": b"y"}, {"key": "other"}, {"sha256": b""}, {"cost_micros": "1"}]
-)
+@pytest.mark.parametrize("place", [0, 16, 24, 32, 40, 60, -1])
 async def test_damage_is_a_miss(  # noqa: PLR0917 - pytest passes fixtures by name
     store: FaultyStore,
     cache: ContentCache,
     writes: WriteBehind,
     clock: ManualClock,
     make_entry: MakeEntry,
-    fields: dict[str, Any],
+    place: int,
 ) -> None:
-    """Whatever part of a stored entry is damaged, it is counted and not served; its neighbours are."""
-    cache.set(make_entry())
+    """Whichever byte of a record is damaged, it is counted and not served; its segment's others are."""
+    cache.set(make_entry(encoded=b"x" * 100))
     cache.set(make_entry("healthy"))
     follow(cache, writes)
     await writes.flush()
-    key = next(each for each, row in store._rows.items() if row.document(each).data["key"] == "k")
-    await MemoryStore.commit(store, [Update(key, fields)])
+    (key,) = store._rows
+    held: Any = store._rows[key].document(key).data["records"]
+    broken = bytearray(held[0])
+    broken[place] ^= 1
+    await MemoryStore.commit(store, [Update(key, {"records": [bytes(broken), *held[1:]]})])
     loaded, damaged = await reload(store, clock)
     assert (len(loaded), damaged) == (1, 1)
     assert loaded.held(Address("a", "healthy")) is not None
+
+
+@pytest.mark.parametrize("records", [None, 5, [5], [b""], ["text"]])
+async def test_a_damaged_segment_is_left_out(
+    store: FaultyStore, clock: ManualClock, make_entry: MakeEntry, records: Any
+) -> None:
+    """A segment that is no list of records takes nothing else along."""
+    durable = repository(store, clock)
+    for number in range(2):
+        await durable.write([Change(Address("a", f"k{number}"), make_entry(f"k{number}"))])
+    key = next(iter(store._rows))
+    await MemoryStore.commit(store, [Update(key, {"records": records})])
+    loaded, damaged = await reload(store, clock)
+    assert (len(loaded), damaged) == (1, 1)
 
 
 async def test_a_missing_second_part_is_a_miss(
@@ -191,7 +223,7 @@ async def test_a_missing_second_part_is_a_miss(
 ) -> None:
     """Half an entry is no entry."""
     cache = new_cache(clock)
-    writes = WriteBehind(EntryRepository(store), cache.held, interval_s=0, max_pending=10)
+    writes = WriteBehind(repository(store, clock), cache.held, interval_s=0, max_pending=10)
     cache.set(make_entry(encoded=b"x" * 1_000_000))
     follow(cache, writes)
     await writes.flush()
@@ -206,7 +238,7 @@ async def test_load_keeps_the_most_recent_and_their_order(
 ) -> None:
     """With too little memory the newest entries are loaded, and the oldest of them leaves first."""
     cache = new_cache(clock)
-    writes = WriteBehind(EntryRepository(store), cache.held, interval_s=0, max_pending=1000)
+    writes = WriteBehind(repository(store, clock), cache.held, interval_s=0, max_pending=1000)
     for number in range(500):
         cache.set(make_entry(f"k{number:03}", ttl_s=10_000))
         clock.advance(1)

@@ -1,0 +1,109 @@
+"""What became of a key at one moment, as bytes that are recognised when damaged.
+
+A record is framed by itself, so that one damaged record takes none of its neighbours along. Of two records of
+a key the one with the later stamp holds.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgpack
+
+from content_cache.entry import Address, Entry
+
+NEVER = 2**62
+"""A moment that does not come: what a removal covers, for nobody can know what others have stored."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_HEAD = struct.Struct(">QQQ")
+_DIGEST_BYTES = 16
+_FIELDS = 5
+
+
+class Stamp(NamedTuple):
+    """The place of a record in the order of all records of all replicas.
+
+    Attributes:
+        micros: When it was written, microseconds since 1970; later than every record its writer knew of.
+        writer: The replica that wrote it, 63 random bits of its start; decides when moments are equal.
+    """
+
+    micros: int
+    writer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a key has from one stamp on.
+
+    Attributes:
+        address: The key.
+        stamp: Since when.
+        covers: Until when an older record of the key, known or not, could come to light without this one;
+            microseconds since 1970, at least the entry's own expiry.
+        entry: What is there; None if it was removed.
+    """
+
+    address: Address
+    stamp: Stamp
+    covers: int
+    entry: Entry | None
+
+    @property
+    def expires(self) -> int:
+        """Return when the entry stops being served, microseconds since 1970; 0 without one."""
+        return 0 if self.entry is None else micros(self.entry.expire_time)
+
+
+def micros(moment: datetime) -> int:
+    """Return a moment as microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(value: int) -> datetime:
+    """Return what `micros` was given."""
+    return _EPOCH + value * _MICROSECOND
+
+
+def encode(address: Address, entry: Entry | None) -> bytes:
+    """Return what of a record does not depend on when it is written."""
+    if entry is None:
+        return bytes(msgpack.packb((address.key, None, 0, 0, 0)))
+    created, expires = micros(entry.create_time), micros(entry.expire_time)
+    return bytes(msgpack.packb((address.key, entry.encoded, entry.cost_micros, created, expires)))
+
+
+def frame(content: bytes, stamp: Stamp, *, covers: int) -> bytes:
+    """Return the record's bytes from what `encode` returned."""
+    head = _HEAD.pack(stamp.micros, stamp.writer, covers)
+    return _digest(head, content) + head + content
+
+
+def parse(tenant: str, framed: object) -> Record | None:
+    """Return the record, None if it is not what was framed."""
+    if not isinstance(framed, bytes) or len(framed) < _DIGEST_BYTES + _HEAD.size:
+        return None
+    head = framed[_DIGEST_BYTES : _DIGEST_BYTES + _HEAD.size]
+    content = framed[_DIGEST_BYTES + _HEAD.size :]
+    if _digest(head, content) != framed[:_DIGEST_BYTES]:
+        return None
+    written, writer, covers = _HEAD.unpack(head)
+    fields = msgpack.unpackb(content)
+    if len(fields) != _FIELDS:
+        return None
+    key, encoded, cost, created, expires = fields
+    address = Address(tenant, key)
+    entry = None if encoded is None else Entry(address, encoded, cost, moment(created), moment(expires))
+    return Record(address, Stamp(written, writer), covers, entry)
+
+
+def _digest(head: bytes, content: bytes) -> bytes:
+    digest = sha256(head)
+    digest.update(content)
+    return digest.digest()[:_DIGEST_BYTES]

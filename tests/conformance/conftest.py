@@ -24,10 +24,11 @@ BY_RANK_DOWN = QueryShape(
 OF_KIND = QueryShape("of_kind", "things", ("kind",))
 EVERYWHERE = QueryShape("everywhere", "things", (), (Order("rank"),), all_tenants=True)
 FALLING = QueryShape("falling", "things", (), (Order("due", Direction.DESCENDING),))
+TAGGED = QueryShape("tagged", "things", ("kind",), (Order("rank", Direction.DESCENDING),), contains="tags")
 LEASES = QueryShape("leases_by_owner", "leases", ("owner",))
 SCHEMA = Schema(
     (Collection("things"), Collection("leases", ttl_field="expire_time")),
-    (BY_RANK, BY_RANK_DOWN, OF_KIND, EVERYWHERE, FALLING, LEASES),
+    (BY_RANK, BY_RANK_DOWN, OF_KIND, EVERYWHERE, FALLING, TAGGED, LEASES),
 )
 
 

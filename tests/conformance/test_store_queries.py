@@ -223,3 +223,49 @@ async def test_a_page_is_of_one_moment(store: DocumentStore, shapes: Shapes) -> 
         assert len({each.data["count"] for each in await store.get_many(keys) if each}) == 1
         await asyncio.sleep(0)
     await writing
+
+
+def tagged(name: str, rank: Value, tags: Value) -> Create:
+    """Make the creation of a document with a list that a shape looks into."""
+    return Create(Key("things", "acme", name), {"kind": "k", "rank": rank, "name": name, "tags": tags})
+
+
+async def test_lists_are_looked_into(store: DocumentStore, shapes: Shapes) -> None:
+    """A document matches by each element of its list, once, in the shape's order, page by page."""
+    await store.commit(
+        [
+            tagged("a", 1, ["x", "y"]),
+            tagged("b", 2, ["x", "x"]),
+            tagged("c", 3, ["y"]),
+            tagged("d", 4, [7, "x"]),
+            tagged("e", 5, "x"),
+            tagged("f", 6, []),
+            thing("g", 7),
+        ]
+    )
+    query = Query(shapes["tagged"], {"kind": "k"}, "acme", contains="x", limit=2)
+    assert await all_ids(store, query) == [["d", "b"], ["a"]]
+    assert await ids(store, replace(query, contains=7)) == ["d"]
+    assert await ids(store, replace(query, contains="x", upper=2)) == ["b", "a"]
+    assert await ids(store, replace(query, contains="z")) == []
+
+
+async def test_lists_follow_their_documents(store: DocumentStore, shapes: Shapes) -> None:
+    """An element that is taken out no longer matches; one that is put in does."""
+    await store.commit([tagged("a", 1, ["x", "y"])])
+    await store.commit([Update(Key("things", "acme", "a"), {"tags": ["y", "z"]})])
+    query = Query(shapes["tagged"], {"kind": "k"}, "acme", contains="x")
+    assert await ids(store, query) == []
+    assert await ids(store, replace(query, contains="z")) == ["a"]
+
+
+async def test_lists_within_limits(store: DocumentStore, shapes: Shapes) -> None:
+    """A list too long, or of what cannot be indexed, is refused by name; so is a query without the value."""
+    for tags in ([*range(101)], [{"a": 1}]):
+        with pytest.raises(ServiceError) as caught:
+            await store.commit([tagged("a", 1, tags)])
+        assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+        assert "data.tags" in str(caught.value)
+    assert await refusal(store, Query(shapes["tagged"], {"kind": "k"}, "acme")) is ErrorKind.INVALID_ARGUMENT
+    odd = Query(shapes["of_kind"], {"kind": "k"}, "acme", contains="x")
+    assert await refusal(store, odd) is ErrorKind.INVALID_ARGUMENT

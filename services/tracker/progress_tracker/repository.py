@@ -59,6 +59,7 @@ _EVENTS_OF_JOB = QueryShape("events_of_job", "events", equals=("job_id",), order
 SCHEMA = Schema(
     collections=(_JOBS, _PRODUCERS, _EVENTS, _SECRETS),
     shapes=(_ALL_JOBS, _JOBS_OF_USER, _JOBS_IN_STATE, _JOBS_WRITTEN, _EVENTS_OF_JOB),
+    name="tracker",
 )
 
 _READ_AT_ONCE = 100

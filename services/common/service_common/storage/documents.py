@@ -5,6 +5,7 @@ Limits are the narrowest of all backends, so that what one accepts all accept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,9 +30,10 @@ MAX_COMMIT_BYTES = 9 * 1024 * 1024
 """Largest sum of encoded documents in one commit; Firestore's requests end at 10 MiB."""
 
 MAX_NAME_BYTES = 700
-"""Longest collection name, tenant or id in UTF-8; leaves room for a backend to escape characters."""
+"""Longest collection name, tenant or id in UTF-8."""
 
 _SEPARATOR = "\0"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,13 @@ class Key:
     Attributes:
         collection: Name of a declared collection.
         tenant: Whose it is; part of every path, so tenants never meet.
-        id: Unique within collection and tenant; any text without NUL.
+        id: Unique within collection and tenant.
+
+    Each part is text without NUL and "/", not "." or "..", and does not `__look_like_this__`: what
+    Firestore takes for a name.
 
     Raises:
-        ServiceError: INVALID_ARGUMENT if a part is empty, longer than `MAX_NAME_BYTES`, holds NUL or is no
+        ServiceError: INVALID_ARGUMENT if a part is no such text, empty, longer than `MAX_NAME_BYTES` or no
             valid Unicode.
     """
 
@@ -69,10 +74,12 @@ class Key:
 
 
 def _check_name(field: str, name: str) -> None:
-    if name.isascii() and 0 < len(name) <= MAX_NAME_BYTES and _SEPARATOR not in name:
+    if len(name) <= MAX_NAME_BYTES and _PLAIN_NAME.fullmatch(name):
         return
-    if not name or _SEPARATOR in name:
-        raise invalid_field(field, "must be text of at least one character, none of them NUL")
+    if not name or _SEPARATOR in name or "/" in name:
+        raise invalid_field(field, "must be text of at least one character, none of them NUL or a slash")
+    if name in (".", "..") or (name.startswith("__") and name.endswith("__")):
+        raise invalid_field(field, 'must not be "." or "..", nor look __like_this__')
     if len(encode_text(field, name)) > MAX_NAME_BYTES:
         raise invalid_field(field, f"must be at most {MAX_NAME_BYTES} bytes of UTF-8")
 

@@ -1,9 +1,9 @@
-"""From declared shapes to sort keys: a matching document has one per shape, a query is one range of them."""
+"""From declared shapes to sort keys: a matching document has them per shape, a query is one range of them."""
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -12,7 +12,7 @@ from service_common.errors import invalid_field
 from service_common.storage import ordering
 from service_common.storage.documents import Key, Value
 from service_common.storage.encoding import pack
-from service_common.storage.shapes import Direction, Query, QueryShape, Schema
+from service_common.storage.shapes import MAX_CONTAINED, Direction, Query, QueryShape, Schema
 
 _SEAL_BYTES = 6
 
@@ -23,7 +23,7 @@ class Content:
 
     Attributes:
         packed: Its encoded fields.
-        index_keys: Its sort keys, one per shape it matches.
+        index_keys: Its sort keys, of every shape it matches.
         expires: When it becomes absent, in microseconds since 1970; None for never.
     """
 
@@ -75,11 +75,12 @@ class IndexPlan:
         return Content(packed, self.index_keys(key, data), self.expires(key, data))
 
     def index_keys(self, key: Key, data: Mapping[str, Value]) -> tuple[bytes, ...]:
-        """Return the sort keys of every shape the document matches."""
+        """Return the sort keys of every shape the document matches, one per element of a list looked into."""
         return tuple(
-            _sort_key(shape, key, data)
+            sort_key
             for shape in self._shapes[key.collection]
             if all(name in data for name in shape.equals) and all(each.field in data for each in shape.order)
+            for sort_key in _sort_keys(shape, key, data)
         )
 
     def expires(self, key: Key, data: Mapping[str, Value]) -> int | None:
@@ -101,6 +102,8 @@ class IndexPlan:
         """
         self.schema.check_query(query)
         prefix = _prefix(query.shape, query.tenant or "", query.equals)
+        if query.shape.contains is not None:
+            prefix += ordering.encode("query.contains", query.contains)
         first, last = _bounds(query)
         start, end = prefix + first, ordering.after_all(prefix + last)
         if query.cursor is not None:
@@ -116,8 +119,29 @@ def _prefix(shape: QueryShape, tenant: str, values: Mapping[str, Value]) -> byte
     return prefix + b"".join(ordering.encode(f"data.{name}", values[name]) for name in shape.equals)
 
 
-def _sort_key(shape: QueryShape, key: Key, data: Mapping[str, Value]) -> bytes:
-    parts = [_prefix(shape, key.tenant, data)]
+def _sort_keys(shape: QueryShape, key: Key, data: Mapping[str, Value]) -> list[bytes]:
+    prefix = _prefix(shape, key.tenant, data)
+    suffix = _suffix(shape, key, data)
+    if shape.contains is None:
+        return [prefix + suffix]
+    return [prefix + element + suffix for element in _elements(shape.contains, data)]
+
+
+def _elements(name: str, data: Mapping[str, Value]) -> list[bytes]:
+    """Return the encoded elements of a list, each once."""
+    values = data.get(name)
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes):
+        return []
+    if len(values) > MAX_CONTAINED:
+        raise invalid_field(
+            f"data.{name}",
+            f"is looked into, so it must hold at most {MAX_CONTAINED} values, got {len(values)}",
+        )
+    return list(dict.fromkeys(ordering.encode(f"data.{name}", each) for each in values))
+
+
+def _suffix(shape: QueryShape, key: Key, data: Mapping[str, Value]) -> bytes:
+    parts = []
     for each in shape.order:
         encoded = ordering.encode(f"data.{each.field}", data[each.field])
         parts.append(ordering.invert(encoded) if each.direction is Direction.DESCENDING else encoded)

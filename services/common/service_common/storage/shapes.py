@@ -16,6 +16,9 @@ from service_common.storage.documents import Document, Key, Value
 MAX_PAGE_SIZE = 1000
 """Most documents one query returns."""
 
+MAX_CONTAINED = 100
+"""Most elements of a list that a shape looks into; each is an index entry to write."""
+
 
 class Direction(Enum):
     """Which way a field is ordered."""
@@ -54,9 +57,9 @@ class Collection:
 class QueryShape:
     """A query the service will ask: documents equal in some fields, ordered by others.
 
-    Documents lacking a named field are not matched. Ties are broken by document id (with `all_tenants` by
-    tenant, then id), in the direction of the last ordered field. Fields are top-level; what they hold must
-    be a single value.
+    Documents lacking a named field are not matched, nor are those whose `contains` field is no list. Ties
+    are broken by document id (with `all_tenants` by tenant, then id), in the direction of the last ordered
+    field. Fields are top-level; what they hold must be a single value, except in the `contains` field.
 
     Attributes:
         name: Unique within the schema.
@@ -64,6 +67,8 @@ class QueryShape:
         equals: The fields a query gives a value for.
         order: The ordering; the first of them may be bounded by a query.
         all_tenants: True to look at all tenants at once, for the service's own housekeeping.
+        contains: A field that holds a list of at most `MAX_CONTAINED` single values, of which a query names
+            one; None for no such field.
     """
 
     name: str
@@ -71,6 +76,7 @@ class QueryShape:
     equals: tuple[str, ...] = ()
     order: tuple[Order, ...] = ()
     all_tenants: bool = False
+    contains: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Query:
         upper: Greatest value of the first ordered field, inclusive; None for no bound.
         limit: Most documents in the page, 1 to `MAX_PAGE_SIZE`.
         cursor: `Page.next_cursor` of the page before, of the same query.
+        contains: The value that the list in `shape.contains` must hold; None exactly for shapes without one.
     """
 
     shape: QueryShape
@@ -95,6 +102,7 @@ class Query:
     upper: Value = None
     limit: int = 100
     cursor: str | None = None
+    contains: Value = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +122,24 @@ class Page:
 class Schema:
     """All a service stores and asks.
 
+    Attributes:
+        collections: What is stored.
+        shapes: What is asked.
+        name: The service's; services that share a database keep apart by it.
+
     Raises:
         ValueError: If the declarations contradict themselves; the message names the one at fault.
     """
 
     collections: tuple[Collection, ...]
     shapes: tuple[QueryShape, ...] = ()
+    name: str = "store"
 
     def __post_init__(self) -> None:
         _refuse_repeats("collection", [each.name for each in self.collections])
         _refuse_repeats("shape", [each.name for each in self.shapes])
         names = {each.name for each in self.collections}
+        _check_declared_name("schema", self.name)
         for each in self.collections:
             _check_declared_name("collection", each.name)
         for shape in self.shapes:
@@ -155,6 +170,8 @@ class Schema:
             )
         if set(query.equals) != set(shape.equals):
             raise invalid_field("query.equals", f"must name exactly {sorted(shape.equals)}")
+        if (query.contains is None) != (shape.contains is None):
+            raise invalid_field("query.contains", "must be given exactly for shapes that look into a list")
         if (query.tenant is None) != shape.all_tenants:
             raise invalid_field("query.tenant", "must be given, except for shapes over all tenants")
         if not 1 <= query.limit <= MAX_PAGE_SIZE:
@@ -167,7 +184,8 @@ def _check_shape(shape: QueryShape, collections: set[str]) -> None:
     _check_declared_name("shape", shape.name)
     if shape.collection not in collections:
         raise ValueError(f"shape {shape.name!r}: collection {shape.collection!r} is not declared")
-    fields = [*shape.equals, *(each.field for each in shape.order)]
+    contains = [] if shape.contains is None else [shape.contains]
+    fields = [*shape.equals, *contains, *(each.field for each in shape.order)]
     _refuse_repeats(f"shape {shape.name!r}: field", fields)
     for each in fields:
         if not each or "." in each:

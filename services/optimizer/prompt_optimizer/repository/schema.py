@@ -39,6 +39,7 @@ SCHEMA = Schema(
         Collection(SERVICE),
     ),
     shapes=(TEMPLATES_BY_ID, TEMPLATES_CHANGED, TEMPLATES_BY_STATE, VERSIONS_OF_FAMILY),
+    name="optimizer",
 )
 
 REVISION_KEY = Key(SERVICE, _SERVICE_TENANT, "revision")

@@ -47,6 +47,7 @@ SCHEMA = Schema(
         SHARDS_OF_JOB,
         ALL_ACTIVE_VERSIONS,
     ),
+    name="processor",
 )
 
 

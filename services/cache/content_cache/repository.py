@@ -61,10 +61,12 @@ class Change:
     Attributes:
         address: The key.
         entry: What is there now; None if nothing.
+        removed: Whether it replaced or removed an entry that was served, in contrast to one that expired.
     """
 
     address: Address
     entry: Entry | None
+    removed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,10 @@ class EntryRepository:
         # What a batch the store did not take was encoded to; it is not done again when the batch is repeated.
         self._encoded: dict[Address, tuple[Entry | None, bytes]] = {}
 
+    def is_served(self, entry: Entry) -> bool:
+        """Tell whether an entry's time has not come."""
+        return not entry.is_expired(self._clock.now())
+
     async def write(self, changes: Sequence[Change]) -> None:
         """Store or remove entries, all or none; at most what `fits_one_commit` allows.
 
@@ -119,7 +125,7 @@ class EntryRepository:
         records = [
             self._framed(each, stamp)
             for each in changes
-            if each.entry is not None or not self.directory.is_expired(each.address, now)
+            if each.entry is not None or each.removed or not self.directory.is_expired(each.address, now)
         ]
         await self._commit(records, stamp, ())
         for each in changes:

@@ -72,16 +72,17 @@ class WriteBehind:
         self._held = held
         self._interval_s = interval_s
         self._max_pending = max_pending
-        # Changed keys, oldest first; a dict because sets have no order.
-        self._pending: dict[Address, None] = {}
+        # Changed keys, oldest first, and whether what left was served: only such a removal must be written.
+        self._pending: dict[Address, bool] = {}
         self._noted = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    def note(self, address: Address, _before: Entry | None) -> None:
-        """Queue a key whose entry changed."""
-        self._pending[address] = None
+    def note(self, address: Address, before: Entry | None) -> None:
+        """Queue a key whose entry changed; `before` is what was there."""
+        removed = before is not None and self._repository.is_served(before)
+        self._pending[address] = removed or self._pending.get(address, False)
         if len(self._pending) > self._max_pending:
             del self._pending[next(iter(self._pending))]
             self.counts.dropped += 1
@@ -147,15 +148,18 @@ class WriteBehind:
     def _take(self, count: int) -> list[Change]:
         changes: list[Change] = []
         size = 0
-        for address in islice(self._pending, count):
+        for address, removed in islice(self._pending.items(), count):
             entry = self._held(address)
             size += len(address.key) + (len(entry.encoded) if entry is not None else 0)
             if changes and not fits_one_commit(len(changes) + 1, size):
                 break
-            changes.append(Change(address, entry))
+            changes.append(Change(address, entry, removed))
         for change in changes:
             del self._pending[change.address]
         return changes
 
     def _put_back(self, changes: list[Change]) -> None:
-        self._pending = {each.address: None for each in changes} | self._pending
+        waiting = self._pending
+        self._pending = {each.address: each.removed for each in changes}
+        for address, removed in waiting.items():
+            self._pending[address] = removed or self._pending.get(address, False)

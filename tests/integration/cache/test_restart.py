@@ -9,17 +9,20 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 from contentfactory.cache.v1 import cache_pb2 as pb
 from contentfactory.cache.v1 import cache_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-_SERVING = re.compile(r'"port": (\d+)')
+_SERVING = re.compile(r'"port": (\d+), "metrics_port": (\d+)')
+_PENDING = re.compile(r"^content_cache_pending_writes (\S+)$", re.MULTILINE)
+_WRITTEN = re.compile(r"^content_cache_writes_total (\S+)$", re.MULTILINE)
 
 
-async def started(tmp_path: Path) -> tuple[subprocess.Popen[str], str]:
-    """Start a cache as a process; returns it and its address once it is SERVING."""
+async def started(tmp_path: Path) -> tuple[subprocess.Popen[str], str, str]:
+    """Start a cache as a process; returns it, its address and its metrics once it is SERVING."""
     environ = {
         **os.environ,
         "PORT": "0",
@@ -27,14 +30,30 @@ async def started(tmp_path: Path) -> tuple[subprocess.Popen[str], str]:
         "STORE_URL": f"sqlite:///{tmp_path}/cache.db",
     }
     process = await asyncio.to_thread(_spawn, environ)
-    port = await asyncio.to_thread(_port, process)
+    port, metrics_port = await asyncio.to_thread(_ports, process)
     address = f"127.0.0.1:{port}"
     async with grpc.aio.insecure_channel(address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         async for answer in health.Watch(health_pb2.HealthCheckRequest()):
             if answer.status == health_pb2.HealthCheckResponse.SERVING:
                 break
-    return process, address
+    return process, address, f"http://127.0.0.1:{metrics_port}/metrics"
+
+
+async def confirmed(metrics: str, count: int) -> None:
+    """Wait until the store has so many changes and none waits."""
+    async with asyncio.timeout(60):
+        while True:
+            text = await asyncio.to_thread(_text, metrics)
+            pending, written = _PENDING.search(text), _WRITTEN.search(text)
+            if pending and written and float(pending[1]) == 0 and float(written[1]) >= count:
+                return
+            await asyncio.sleep(0.05)
+
+
+def _text(url: str) -> str:
+    with urlopen(url, timeout=30) as answer:  # noqa: S310 - the test's own server
+        return str(answer.read(), "utf-8")
 
 
 def _spawn(environ: dict[str, str]) -> subprocess.Popen[str]:
@@ -42,12 +61,12 @@ def _spawn(environ: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environ, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True)
 
 
-def _port(process: subprocess.Popen[str]) -> str:
+def _ports(process: subprocess.Popen[str]) -> tuple[str, str]:
     assert process.stdout is not None
     for line in process.stdout:
         found = _SERVING.search(line)
         if found:
-            return found[1]
+            return found[1], found[2]
     raise AssertionError("the cache did not start")
 
 
@@ -71,11 +90,11 @@ async def held(address: str, count: int) -> int:
 
 async def test_a_stop_loses_nothing(tmp_path: Path) -> None:
     """What was stored the moment before SIGTERM is there after the next start; the exit code is 0."""
-    process, address = await started(tmp_path)
+    process, address, _ = await started(tmp_path)
     await stored(address, 300)
     process.terminate()
     assert process.wait(20) == 0
-    process, address = await started(tmp_path)
+    process, address, _ = await started(tmp_path)
     try:
         assert await held(address, 300) == 300
     finally:
@@ -85,14 +104,40 @@ async def test_a_stop_loses_nothing(tmp_path: Path) -> None:
 
 async def test_kill_9_loses_at_most_the_window(tmp_path: Path) -> None:
     """Entries whose write the store has confirmed survive kill -9."""
-    process, address = await started(tmp_path)
+    process, address, metrics = await started(tmp_path)
     await stored(address, 300)
-    await asyncio.sleep(1.5)
+    await confirmed(metrics, 300)
     process.kill()
     process.communicate()
-    process, address = await started(tmp_path)
+    process, address, _ = await started(tmp_path)
     try:
         assert await held(address, 300) == 300
     finally:
         process.kill()
         process.communicate()
+
+
+async def test_a_removal_outlives_kill_9(tmp_path: Path) -> None:
+    """What was deleted stays deleted over kill -9, and over a second one after what is left was loaded."""
+    process, address, metrics = await started(tmp_path)
+    await stored(address, 300)
+    await confirmed(metrics, 300)
+    await removed(address, 200)
+    await confirmed(metrics, 500)
+    for _ in range(2):
+        process.kill()
+        process.communicate()
+        process, address, _ = await started(tmp_path)
+        try:
+            assert await held(address, 300) == 100
+        finally:
+            process.kill()
+            process.communicate()
+
+
+async def removed(address: str, count: int) -> None:
+    """Delete the first entries."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: Any = cache_pb2_grpc.CacheServiceStub(channel)
+        deletes = [pb.DeleteRequest(key=f"k{n}") for n in range(count)]
+        await stub.BatchDelete(pb.BatchDeleteRequest(requests=deletes))

@@ -150,6 +150,14 @@ class SegmentHistory(RuleBasedStateMachine):
         asyncio.run(self.store.sweep_expired())
 
     @rule(which=which)
+    def expire(self, which: int) -> None:
+        """What has expired leaves memory; that changes nothing."""
+        served = self.expected()
+        gone = [key for key in self.model if key not in served]
+        self.clock.advance(0.001)
+        asyncio.run(self.replica(which).write([Change(each, None, removed=False) for each in gone]))
+
+    @rule(which=which)
     def compact(self, which: int) -> None:
         """Everything wasteful is rewritten; that ends."""
         for _ in range(100):
@@ -327,6 +335,33 @@ class _Impatient:
     def monotonic(self) -> float:
         """Return a second more than the last time."""
         return float(next(self._seconds))
+
+
+async def test_expiry_is_not_written() -> None:
+    """An entry that expires costs no write; one that is removed does, also when an older one expired."""
+    clock = ManualClock()
+    store = CountingStore(clock)
+    cache = new_cache(clock)
+    repository = EntryRepository(store, clock=clock, writer=1)
+    writes = WriteBehind(repository, cache.held, interval_s=0, max_pending=10)
+
+    async def follow() -> int:
+        for address, before in cache.take_effects().changed:
+            writes.note(address, before)
+        earlier = store.writes
+        await writes.flush()
+        return store.writes - earlier
+
+    entry = filled(clock, 1, 10)
+    cache.set(entry)
+    assert await follow() == 1
+    clock.advance(timedelta(days=8).total_seconds())
+    cache.begin_turn()
+    assert cache.sweep(10) == 1
+    assert await follow() == 0
+    cache.set(filled(clock, 1, 10))
+    cache.delete(entry.address)
+    assert await follow() == 1
 
 
 async def test_ttl_is_the_latest_life() -> None:

@@ -52,7 +52,7 @@ async def confirmed(metrics: str, count: int) -> None:
 
 
 def _text(url: str) -> str:
-    with urlopen(url, timeout=30) as answer:  # noqa: S310 - the test's own server
+    with urlopen(url, timeout=30) as answer:
         return str(answer.read(), "utf-8")
 
 
@@ -124,9 +124,9 @@ async def test_a_removal_outlives_kill_9(tmp_path: Path) -> None:
     await confirmed(metrics, 300)
     await removed(address, 200)
     await confirmed(metrics, 500)
+    process.kill()
+    process.communicate()
     for _ in range(2):
-        process.kill()
-        process.communicate()
         process, address, _ = await started(tmp_path)
         try:
             assert await held(address, 300) == 100

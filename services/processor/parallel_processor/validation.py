@@ -20,6 +20,7 @@ _MAX_TOKENS = 131_072
 _MAX_DEPENDENCIES = 16
 _MAX_STOPS = 4
 _INT32_MAX = 2**31 - 1
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ITEM_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -46,6 +47,12 @@ class Violations:
         elif len(value.encode()) > most:
             self.add(field, f"must be at most {most} bytes")
 
+    def job_id(self, value: str) -> None:
+        """Check that a text may be the id of a job."""
+        self.text("job_id", value, most=128, required=True)
+        if value and not _JOB_ID.fullmatch(value):
+            self.add("job_id", "is made of letters, digits, '.', '_' and '-'")
+
     def member(self, field: str, value: int, enum: type) -> None:
         """Check that an enum's value is one of this contract."""
         if value not in enum.values():  # type: ignore[attr-defined]  # a protobuf enum wrapper
@@ -71,7 +78,7 @@ class Violations:
 def check_job_id(job_id: str) -> None:
     """Check the id of a job."""
     found = Violations()
-    found.text("job_id", job_id, most=128, required=True)
+    found.job_id(job_id)
     found.raise_if_any()
 
 
@@ -90,7 +97,7 @@ def check_create_job(request: pb.CreateJobRequest) -> None:
 def check_add_items(request: pb.BatchAddItemsRequest) -> None:
     """Check a batch of items as a whole."""
     found = Violations()
-    found.text("job_id", request.job_id, most=128, required=True)
+    found.job_id(request.job_id)
     found.require(1 <= len(request.items) <= MAX_BATCH, "items", f"must be 1 to {MAX_BATCH} items")
     found.raise_if_any()
 

@@ -267,16 +267,16 @@ def _progress_page(page: Page) -> ProgressPage:
 
 
 def _job_key(tenant: str, job_id: str) -> Key:
-    return Key("jobs", tenant, job_id)
+    return Key("jobs", tenant, _hashed(job_id))  # a job's name is its producers' choice: any text
 
 
 def _page_key(tenant: str, job_id: str, log_id: str, number: int) -> Key:
-    return Key("producers", tenant, _hashed(job_id, log_id, number))
+    return Key("producers", tenant, _hashed(job_id, log_id, str(number)))
 
 
 def _chunk_key(tenant: str, job_id: str, log_id: str, number: int) -> Key:
-    return Key("events", tenant, _hashed(job_id, log_id, number))
+    return Key("events", tenant, _hashed(job_id, log_id, str(number)))
 
 
-def _hashed(job_id: str, log_id: str, number: int) -> str:
-    return hashlib.blake2b(f"{job_id}\0{log_id}\0{number}".encode(), digest_size=16).hexdigest()
+def _hashed(*names: str) -> str:
+    return hashlib.blake2b("\0".join(names).encode(), digest_size=16).hexdigest()

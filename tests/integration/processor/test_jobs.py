@@ -91,10 +91,10 @@ def test_unknown_jobs_and_those_of_others_do_not_exist(
     """An id that nobody gave out and another tenant's job are NOT_FOUND; an empty id is a bad field."""
     mine = client.new_job([raw_item("a")])
     other = factory.client("umbrella")
-    for caller, job_id in ((client, UNKNOWN), (other, mine), (client, "../..")):
+    for caller, job_id in ((client, UNKNOWN), (other, mine)):
         error = error_of(getattr(caller, rpc), for_job(request_type, job_id))
         assert kind_and_reason(error) == ("NOT_FOUND", "JOB_NOT_FOUND")
-    for bad in ("", "x" * 129, "nul\0"):
+    for bad in ("", "x" * 129, "nul\0", "../.."):
         error = error_of(getattr(client, rpc), for_job(request_type, bad))
         assert error.kind.value == "INVALID_ARGUMENT"
 

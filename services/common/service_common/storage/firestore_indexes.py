@@ -208,12 +208,12 @@ def rule_for(shape: QueryShape) -> Rule:
     """Return which of Firestore's rules a shape falls under.
 
     All from [index-overview]:
-    - "Queries supported by collection group indexes": without filter and order no definition is needed, nor is it
-      in one collection.
+    - "Queries supported by collection group indexes": without filter and order none is needed, nor
+      is it in one collection.
     - "Queries supported by single-field indexes": one field compared or ordered, one look into a list, and
       equalities on several fields, whose indexes are merged.
-    - "Queries supported by composite indexes": equality with an order (or bounds) on another field. A look into
-      a list with any further clause: Firestore might merge there, but the page advises against it.
+    - "Queries supported by composite indexes": equality with an order (or bounds) on another field. A look
+      into a list with any further clause: Firestore might merge there, but the page advises against it.
     - "Index properties": the order of several fields is the order of one index.
     """
     named = len(shape.equals) + len(shape.order) + (shape.contains is not None)

@@ -60,7 +60,7 @@ proto-check: setup ## fail when protos/gen is not what the contracts say
 
 lock: setup ## resolve requirements.lock anew, with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
-	    --group dev cli/pyproject.toml services/common/pyproject.toml --extra model --extra services --extra firestore \
+	    --group dev cli/pyproject.toml services/common/pyproject.toml --extra model --extra services \
 	    $(LOCAL_DISTS:%=--no-emit-package contentfactory-%) -o requirements.lock
 
 bench-pipeline: setup ## 20,000 items through all four services, beside a bare loop and the openai SDK

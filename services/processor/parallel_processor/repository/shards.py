@@ -66,12 +66,17 @@ class ShardRepository:
         """
         key = _key(shard)
         job_key = schema.job_key(shard.tenant, shard.job_id)
+        seen = await self._store.get(job_key)
+        begins = seen is None or running(read := job_from_fields(shard.tenant, seen.data)) is not read
 
+        # Every claim of a job reads its document, so only one that writes it, the first, makes it part of
+        # the transaction: on Firestore the others would contend for it, and pay for it.
         def decide(documents: Sequence[Document | None]) -> Decision[Claim | None]:
-            if documents[0] is None or documents[1] is None:
+            found = documents[1] if begins else seen
+            if documents[0] is None or found is None:
                 return Decision(None, [Delete(key)])
             before = shard_from_fields(shard.tenant, documents[0].data)
-            job = job_from_fields(shard.tenant, documents[1].data)
+            job = job_from_fields(shard.tenant, found.data)
             if job.state is JobState.DRAFT:
                 return Decision(None)
             if before.number >= job.shard_count:  # left over from a start that did not come through
@@ -83,7 +88,7 @@ class ShardRepository:
                 writes.append(Set(job_key, job_to_fields(begun)))
             return Decision(Claim(begun, after), writes)
 
-        claim = await self._store.transact([key, job_key], decide)
+        claim = await self._store.transact([key, job_key] if begins else [key], decide)
         if claim is None:
             raise aborted("SHARD_NOT_CLAIMABLE", f"shard {shard.holder} belongs to no started job")
         return claim
@@ -122,25 +127,18 @@ class ShardRepository:
         return await self._store.transact([key], decide)
 
     async def renew(self, shard: Shard, *, lease_until: datetime) -> Job:
-        """Extend a shard's lease and return its job as it is now.
+        """Extend a shard's lease and return its job as it is after that.
 
         Raises:
             ServiceError: ABORTED, reason LEASE_LOST, if the epoch is not the present one.
         """
-        key = _key(shard)
-        job_key = schema.job_key(shard.tenant, shard.job_id)
-
-        def decide(documents: Sequence[Document | None]) -> Decision[Job]:
-            before = _present(documents[0], shard)
-            after = transitions.renewed(before, epoch=shard.epoch, lease_until=lease_until)
-            if documents[1] is None:
-                raise aborted(transitions.LEASE_LOST, f"the job of shard {shard.holder} is gone")
-            return Decision(
-                job_from_fields(shard.tenant, documents[1].data),
-                [Set(key, shard_to_fields(after))] if after is not before else [],
-            )
-
-        return await self._store.transact([key, job_key], decide)
+        await self._change(
+            shard, lambda each: transitions.renewed(each, epoch=shard.epoch, lease_until=lease_until)
+        )
+        job = await self._store.get(schema.job_key(shard.tenant, shard.job_id))
+        if job is None:
+            raise aborted(transitions.LEASE_LOST, f"the job of shard {shard.holder} is gone")
+        return job_from_fields(shard.tenant, job.data)
 
     async def hand_back(self, shard: Shard, *, now: datetime) -> None:
         """Free a shard to be claimed at once; nothing happens when the epoch is not the present one."""

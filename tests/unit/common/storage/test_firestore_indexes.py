@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from service_common.storage import Collection, Direction, Order, QueryShape, Schema
 from service_common.storage.firestore_indexes import (
     BODY_FIELD,
+    NAME_FIELD,
     Composite,
     Entries,
+    FieldMode,
     FieldSettings,
     Mode,
     Requirements,
@@ -239,3 +247,87 @@ def test_what_is_stored_beside_the_body_is_what_has_settings() -> None:
         named = {settings.field for settings in needed.fields if settings.group == group}
         assert group == layout.collection_id(each.name)
         assert named == {BODY, *native_fields(schema, each.name)}
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> QueryShape:
+    """Draw any shape over four fields and a list."""
+    names = draw(st.permutations(["a", "b", "c", "d"]))
+    equals, ordered = sorted(draw(st.tuples(st.integers(0, 4), st.integers(0, 4))))
+    order = tuple(Order(each, draw(st.sampled_from(Direction))) for each in names[equals:ordered])
+    contains = draw(st.sampled_from([None, "tags"]))
+    return QueryShape("q", "cities", tuple(names[:equals]), order, contains=contains)
+
+
+VALUES = st.integers(0, 1)
+DOCUMENTS = st.lists(
+    st.fixed_dictionaries(
+        {}, optional={**dict.fromkeys("abcd", VALUES), "tags": st.lists(VALUES, max_size=3, unique=True)}
+    ),
+    max_size=12,
+)
+
+
+@given(shape=shapes(), documents=DOCUMENTS, value=VALUES)
+def test_the_indexes_hold_the_answer_in_order(
+    shape: QueryShape, documents: list[dict[str, Any]], value: int
+) -> None:
+    """Reading the needed indexes, as documented, one range each, gives what the shape promises."""
+    stored = {f"id-{number:02}": each for number, each in enumerate(documents)}
+    assert read(needs(shape).served[0], stored, value) == answer(shape, stored, value)
+
+
+def answer(shape: QueryShape, stored: Mapping[str, Mapping[str, Any]], value: int) -> list[str]:
+    """Return the ids that match, found without an index; every fixed field is asked for the same value."""
+    listed = [] if shape.contains is None else [shape.contains]
+    named = [*shape.equals, *listed, *(each.field for each in shape.order)]
+    found = [
+        name
+        for name, data in stored.items()
+        if all(each in data for each in named)
+        and all(data[each] == value for each in shape.equals)
+        and all(value in data[each] for each in listed)
+    ]
+    found.sort(reverse=bool(shape.order) and shape.order[-1].direction is DOWN)
+    for each in reversed(shape.order):
+        found.sort(key=lambda name, field=each.field: stored[name][field], reverse=each.direction is DOWN)  # type: ignore[misc]  # mypy does not see the default's type
+    return found
+
+
+def read(found: Served, stored: Mapping[str, Mapping[str, Any]], value: int) -> list[str]:
+    """Return the ids the indexes give: one range of a composite, or what ranges of single fields share."""
+    fixed = {*found.shape.equals, found.shape.contains}
+    if found.composite is not None:
+        return scan(found.composite.fields, stored, fixed=fixed, value=value)
+    ranges = [sorted(stored)]
+    for name, single in found.singles:
+        tie = FieldMode(NAME_FIELD, ASC if single.mode is CONTAINS else single.mode)
+        ranges.append(scan((FieldMode(name, single.mode), tie), stored, fixed=fixed, value=value))
+    shared = [name for name in ranges[-1] if all(name in each for each in ranges)]
+    # Merging walks all ranges at once, so they must run in one order.
+    assert all([name for name in each if name in shared] == shared for each in ranges[1:])
+    return shared
+
+
+def scan(
+    fields: Sequence[FieldMode],
+    stored: Mapping[str, Mapping[str, Any]],
+    *,
+    fixed: set[str | None],
+    value: int,
+) -> list[str]:
+    """Return the ids in an index's one range where the fixed fields have the value."""
+    entries = []
+    for name, data in stored.items():
+        if all(each.field in data for each in fields[:-1]):
+            held = [data[each.field] if each.mode is CONTAINS else [data[each.field]] for each in fields[:-1]]
+            entries += [(*values, name) for values in product(*held)]
+    for place in reversed(range(len(fields))):
+        entries.sort(key=lambda entry, at=place: entry[at], reverse=fields[place].mode is DESC)  # type: ignore[misc]  # as above
+    matching = [
+        number
+        for number, entry in enumerate(entries)
+        if all(entry[place] == value for place, each in enumerate(fields) if each.field in fixed)
+    ]
+    assert matching == list(range(matching[0], matching[-1] + 1) if matching else [])
+    return [entries[number][-1] for number in matching]

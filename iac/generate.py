@@ -56,7 +56,7 @@ def kept() -> dict[str, str]:
     with_template, with_job = "as long as its template", "as long as its job"
     return {
         "cache_segments": "until nothing in it is needed; an entry lives as long as its writer says, else "
-        f"`CACHE_DEFAULT_TTL_S` ({life} unless set). One that holds a removal goes by compaction",
+        f"`CACHE_DEFAULT_TTL_S` ({life} unless set). A segment with a removal goes by compaction",
         "cache_segment_parts": "as long as its segment",
         "optimizer_templates": "until deleted, and as a tombstone for "
         + _constant("prompt_optimizer.repository.templates", "TOMBSTONE_LIFE"),
@@ -75,8 +75,8 @@ def kept() -> dict[str, str]:
         "request",
         "processor_active_versions": "until the template is deleted",
         "tracker_jobs": f"{retained} the job's last report",
-        "tracker_producers": f"{retained} the job's last report",
-        "tracker_events": f"{retained} it became durable",
+        "tracker_producers": f"{retained} the last report of a producer in it",
+        "tracker_events": f"{retained} the last event in it became durable",
         "tracker_secrets": "always: a secret",
     }
 

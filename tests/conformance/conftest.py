@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from service_common.clock import ManualClock
@@ -16,6 +18,8 @@ from service_common.storage import (
     Schema,
     open_store,
 )
+
+from tests.support.firestore_emulator import Emulator, EmulatorMissing, firestore_emulator
 
 BY_RANK = QueryShape("by_rank", "things", ("kind",), (Order("rank"),))
 BY_RANK_DOWN = QueryShape(
@@ -50,12 +54,40 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[Emulator]:
+    """The worker's Firestore emulator; without one its tests are skipped, except where CI promises it."""
+    try:
+        with firestore_emulator() as running:
+            yield running
+    except EmulatorMissing as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def firestore_url(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty database: projects come into being by being named."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator.host)
+    return f"firestore://test-{uuid4().hex[:20]}/(default)"
+
+
+@pytest.fixture(params=["memory", "sqlite", "firestore"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Which backend the test runs against."""
+    return str(request.param)
+
+
+@pytest.fixture
 async def store(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
+    backend: str, request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
 ) -> AsyncIterator[DocumentStore]:
     """An empty store of each backend."""
-    url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/store.db"}[request.param]
+    if backend == "firestore":
+        url = request.getfixturevalue("firestore_url")
+    else:
+        url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/store.db"}[backend]
     opened = await open_store(url, schema=SCHEMA, clock=clock)
     yield opened
     await opened.close()

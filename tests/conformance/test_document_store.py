@@ -353,14 +353,17 @@ async def test_expiry_must_be_a_time(store: DocumentStore) -> None:
     assert await store.get(LEASE) is not None
 
 
-async def test_sweep_is_bounded_and_spares_the_living(store: DocumentStore, clock: ManualClock) -> None:
-    """At most `limit` at a time, only what is expired, until nothing is left to do."""
+async def test_sweep_is_bounded_and_spares_the_living(
+    store: DocumentStore, clock: ManualClock, backend: str
+) -> None:
+    """At most `limit` at a time, only what is expired, until nothing is left; Firestore does it itself."""
     for n in range(7):
         moment = clock.now() + timedelta(seconds=1 if n < 5 else 100)
         await store.commit([Create(Key("leases", "acme", str(n)), {"expire_time": moment, "owner": "me"})])
     assert await store.sweep_expired() == 0
     clock.advance(1)
-    assert [await store.sweep_expired(3) for _ in range(3)] == [3, 2, 0]
+    removed = [0, 0, 0] if backend == "firestore" else [3, 2, 0]
+    assert [await store.sweep_expired(3) for _ in range(3)] == removed
     left = await store.get_many([Key("leases", "acme", str(n)) for n in range(7)])
     assert [each is not None for each in left] == [False] * 5 + [True] * 2
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from service_common.clock import Clock
-from service_common.errors import ErrorKind, ServiceError
+from service_common.errors import ErrorKind, ServiceError, failed_precondition
 from service_common.storage.memory import MemoryStore
 from service_common.storage.shapes import Schema
 from service_common.storage.sqlite import SqliteStore
@@ -13,13 +14,15 @@ from service_common.storage.store import DocumentStore
 
 _SQLITE = "sqlite:///"
 _MEMORY = "memory://"
+_FIRESTORE = re.compile(r"firestore://([a-z][a-z0-9:.-]*)/(\(default\)|[a-z][a-z0-9-]*)")
 
 
 async def open_store(url: str, *, schema: Schema, clock: Clock) -> DocumentStore:
     """Open the store a URL names; whoever opens it closes it.
 
     Args:
-        url: `sqlite:///relative.db`, `sqlite:////absolute/path.db` or `memory://`.
+        url: `sqlite:///relative.db`, `sqlite:////absolute/path.db`, `firestore://PROJECT/DATABASE` (the
+            database may be `(default)`; FIRESTORE_EMULATOR_HOST leads to an emulator) or `memory://`.
         schema: What will be stored and asked.
         clock: Decides what is expired.
 
@@ -31,8 +34,23 @@ async def open_store(url: str, *, schema: Schema, clock: Clock) -> DocumentStore
     path = url.removeprefix(_SQLITE)
     if url.startswith(_SQLITE) and path and not path.startswith(":") and "?" not in path:
         return await SqliteStore.open(Path(path), schema=schema, clock=clock)
+    if named := _FIRESTORE.fullmatch(url):
+        return await _open_firestore(*named.groups(), schema=schema, clock=clock)
     raise ServiceError(
         ErrorKind.INVALID_ARGUMENT,
         "UNSUPPORTED_STORE_URL",
-        f"cannot open {url!r}: supported are sqlite:///relative.db, sqlite:////absolute/path.db and memory://",
+        f"cannot open {url!r}: supported are sqlite:///relative.db, sqlite:////absolute/path.db, "
+        "firestore://PROJECT/DATABASE and memory://",
     )
+
+
+async def _open_firestore(project: str, database: str, *, schema: Schema, clock: Clock) -> DocumentStore:
+    try:
+        # Imported on demand: services without the extra start, and start fast.
+        from service_common.storage.firestore import FirestoreStore  # noqa: PLC0415
+    except ImportError as error:
+        raise failed_precondition(
+            "STORE_NOT_READY",
+            "firestore:// needs Google's client; install contentfactory-service-common[firestore]",
+        ) from error
+    return await FirestoreStore.open(project, database, schema=schema, clock=clock)

@@ -91,7 +91,9 @@ class DocumentStore(Protocol):
     async def sweep_expired(self, limit: int = 500) -> int:
         """Remove up to `limit` expired documents and return how many; call again while it returns `limit`.
 
-        Idempotent, and safe while others write: a document renewed meanwhile stays.
+        Idempotent, and safe while others write: a document renewed meanwhile stays. A backend that removes
+        expired documents by itself, as Firestore does by a policy on the ttl field, leaves it to that and
+        returns 0.
         """
         ...
 

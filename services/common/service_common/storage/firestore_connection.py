@@ -1,0 +1,123 @@
+"""The wire to Firestore: three calls in plain protobuf, each with a time-out; nothing is retried here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any, Protocol
+
+import google.auth
+import grpc.aio
+from google.auth.exceptions import DefaultCredentialsError
+from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
+from google.cloud.firestore_v1.services.firestore.transports.grpc_asyncio import FirestoreGrpcAsyncIOTransport
+from google.cloud.firestore_v1.types import firestore as rpc
+
+from service_common.errors import failed_precondition
+
+RPC_TIMEOUT_S = 10.0
+
+_HOST = "firestore.googleapis.com"
+_OWNER = (("authorization", "Bearer owner"),)
+"""What the emulator takes for an administrator, whom security rules do not concern."""
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
+
+
+class Connection(Protocol):
+    """What a store asks of Firestore; requests and answers are protobuf messages of `google.firestore.v1`.
+
+    Errors: google.api_core's `GoogleAPICallError`.
+    """
+
+    async def commit(self, request: Any) -> Any:
+        """Apply a `CommitRequest`."""
+        ...
+
+    async def batch_get(self, request: Any) -> list[Any]:
+        """Return all answers to a `BatchGetDocumentsRequest`."""
+        ...
+
+    async def run_query(self, request: Any) -> list[Any]:
+        """Return all answers to a `RunQueryRequest`."""
+        ...
+
+    async def close(self) -> None:
+        """Release the channel; calls under way end."""
+        ...
+
+
+class GrpcConnection:
+    """A `Connection` over one channel. It connects when it is used, and again whenever it was lost."""
+
+    __slots__ = ("_channel", "_client", "_metadata", "_timeout_s")
+
+    def __init__(self, channel: grpc.aio.Channel, metadata: Any, timeout_s: float) -> None:
+        self._channel = channel
+        self._client = FirestoreAsyncClient(transport=FirestoreGrpcAsyncIOTransport(channel=channel))
+        self._metadata = metadata
+        self._timeout_s = timeout_s
+
+    async def commit(self, request: Any) -> Any:
+        """Apply a commit."""
+        answer = await self._client.commit(
+            rpc.CommitRequest.wrap(request), retry=None, timeout=self._timeout_s, metadata=self._metadata
+        )
+        return rpc.CommitResponse.pb(answer)
+
+    async def batch_get(self, request: Any) -> list[Any]:
+        """Return all answers."""
+        stream = await self._client.batch_get_documents(
+            rpc.BatchGetDocumentsRequest.wrap(request),
+            retry=None,
+            timeout=self._timeout_s,
+            metadata=self._metadata,
+        )
+        return [rpc.BatchGetDocumentsResponse.pb(each) async for each in stream]
+
+    async def run_query(self, request: Any) -> list[Any]:
+        """Return all answers."""
+        stream = await self._client.run_query(
+            rpc.RunQueryRequest.wrap(request), retry=None, timeout=self._timeout_s, metadata=self._metadata
+        )
+        return [rpc.RunQueryResponse.pb(each) async for each in stream]
+
+    async def close(self) -> None:
+        """Release the channel."""
+        await self._channel.close(None)
+
+
+async def connect(*, timeout_s: float = RPC_TIMEOUT_S) -> GrpcConnection:
+    """Return a connection to the emulator at FIRESTORE_EMULATOR_HOST, else to Google's service.
+
+    Waits for neither: what is away is noticed on use.
+
+    Args:
+        timeout_s: Longest a call may take.
+
+    Raises:
+        ServiceError: FAILED_PRECONDITION if no credentials are found.
+    """
+    emulator = os.environ.get("FIRESTORE_EMULATOR_HOST")
+    if emulator:
+        channel = grpc.aio.insecure_channel(emulator, options=_CHANNEL_OPTIONS)
+        return GrpcConnection(channel, _OWNER, timeout_s)
+    try:
+        credentials, _ = await asyncio.to_thread(
+            google.auth.default, scopes=FirestoreGrpcAsyncIOTransport.AUTH_SCOPES
+        )
+    except DefaultCredentialsError as error:
+        raise failed_precondition(
+            "STORE_NOT_READY",
+            "no Google credentials found; run under a service account, or set GOOGLE_APPLICATION_CREDENTIALS",
+        ) from error
+    secure = FirestoreGrpcAsyncIOTransport.create_channel(
+        _HOST, credentials=credentials, options=_CHANNEL_OPTIONS
+    )
+    return GrpcConnection(secure, (), timeout_s)

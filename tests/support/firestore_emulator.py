@@ -1,0 +1,113 @@
+"""The real Firestore emulator as a process: found, started on a free port, and gone when the context ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.ports import port_block
+
+_IN_SDK = Path("platform/cloud-firestore-emulator/cloud_firestore_emulator")
+_SDKS = (Path("/usr/lib/google-cloud-sdk"), Path("/usr/share/google-cloud-sdk"))
+_START_TIMEOUT_S = 60.0
+_POLL_S = 0.05
+
+
+class EmulatorMissing(Exception):  # noqa: N818 - says what is
+    """There is no emulator on this machine; the message says what to install."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """A running emulator.
+
+    Attributes:
+        host: What FIRESTORE_EMULATOR_HOST should be.
+        pid: The process group it runs in; None for one that somebody else started.
+    """
+
+    host: str
+    pid: int | None
+
+    def stall(self) -> None:
+        """Freeze it: connections stay, answers do not come."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pid is None:
+            raise RuntimeError("only an emulator started here can be stopped")
+        os.killpg(self.pid, number)
+
+
+@contextmanager
+def firestore_emulator() -> Iterator[Emulator]:
+    """Yield the emulator at FIRESTORE_EMULATOR_HOST, else one of our own.
+
+    Raises:
+        EmulatorMissing: If there is none to start.
+    """
+    given = os.environ.get("FIRESTORE_EMULATOR_HOST")
+    if given:
+        yield Emulator(given, None)
+        return
+    with own_emulator() as emulator:
+        yield emulator
+
+
+@contextmanager
+def own_emulator() -> Iterator[Emulator]:
+    """Yield an emulator that nobody else uses.
+
+    Raises:
+        EmulatorMissing: If there is none to start.
+    """
+    program = _program()
+    with port_block(1) as port:
+        process = subprocess.Popen(
+            [program, "start", "--host=127.0.0.1", f"--port={port}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            _wait_until_open(process, port)
+            yield Emulator(f"127.0.0.1:{port}", process.pid)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _program() -> str:
+    if shutil.which("java") is None:
+        raise EmulatorMissing("the Firestore emulator needs Java 17 on PATH")
+    given = os.environ.get("CLOUDSDK_ROOT")
+    candidates = [root / _IN_SDK for root in ([Path(given)] if given else []) + list(_SDKS)]
+    found = next((str(each) for each in candidates if each.exists()), None)
+    found = found or shutil.which("cloud_firestore_emulator")
+    if found is None:
+        raise EmulatorMissing("none found; install cloud-firestore-emulator of the Google Cloud SDK")
+    return found
+
+
+def _wait_until_open(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the Firestore emulator ended with {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(_POLL_S)
+    raise RuntimeError("the Firestore emulator did not start in time")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `make iac` runs: form, then every folder validated by terraform, then every test with the provider mocked.
+# What `make iac-check` runs: form, then every folder validated by terraform, then every test with the provider mocked.
 # The google provider is a stand-in that knows the arguments of its resources (iac/standin); no account, no network
 # beyond the Go modules it is built from. Needs terraform >= 1.9 and Go.
 set -euo pipefail
@@ -8,7 +8,7 @@ build="$(dirname "$PWD")/build/iac"
 mkdir -p "$build/bin"
 
 for program in terraform go; do
-    command -v "$program" > /dev/null || { echo "make iac needs $program on the PATH" >&2; exit 1; }
+    command -v "$program" > /dev/null || { echo "make iac-check needs $program on the PATH" >&2; exit 1; }
 done
 
 printf 'provider_installation {\n  dev_overrides {\n    "hashicorp/google" = "%s"\n  }\n}\n' "$build/bin" > "$build/cli.tfrc"

@@ -45,6 +45,7 @@ module "service_identity" {
   services               = ["cache", "optimizer", "processor", "tracker"]
   namespace              = var.namespace
   account_prefix         = "cf-dev"
+  bind_pods              = var.bind_pods
   workload_identity_pool = var.workload_identity_pool
 
   depends_on = [google_project_service.this]

@@ -45,6 +45,13 @@ variable "namespace" {
   nullable    = false
 }
 
+variable "bind_pods" {
+  description = "True once a cluster with Workload Identity exists; before, Google refuses to let its pods be the accounts."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 variable "workload_identity_pool" {
   description = "The cluster's identity pool when the cluster is in another project: PROJECT.svc.id.goog. Null for the same project."
   type        = string

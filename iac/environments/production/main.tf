@@ -46,6 +46,7 @@ module "service_identity" {
   services               = ["cache", "optimizer", "processor", "tracker"]
   namespace              = var.namespace
   account_prefix         = "contentfactory"
+  bind_pods              = var.bind_pods
   workload_identity_pool = var.workload_identity_pool
 
   depends_on = [google_project_service.this]

@@ -30,7 +30,7 @@ resource "google_project_iam_member" "documents" {
 }
 
 resource "google_service_account_iam_member" "pod" {
-  for_each = var.services
+  for_each = var.bind_pods ? var.services : toset([])
 
   service_account_id = google_service_account.this[each.key].name
   role               = "roles/iam.workloadIdentityUser"

@@ -55,6 +55,13 @@ variable "account_prefix" {
   }
 }
 
+variable "bind_pods" {
+  description = "True to let the pods be the accounts. False until a cluster with Workload Identity exists: before, there is no pool to bind."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 variable "workload_identity_pool" {
   description = "The cluster's identity pool when the cluster is in another project: PROJECT.svc.id.goog. Null for the same project."
   type        = string

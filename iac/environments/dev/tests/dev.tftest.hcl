@@ -1,4 +1,4 @@
-# Run with `make iac`; the provider is mocked, so nothing is made and no account is asked for.
+# Run with `make iac-check`; the provider is mocked, so nothing is made and no account is asked for.
 
 mock_provider "google" {}
 

@@ -1,4 +1,4 @@
-# Run with `make iac`; the provider is mocked, so nothing is made and no account is asked for.
+# Run with `make iac-check`; the provider is mocked, so nothing is made and no account is asked for.
 
 mock_provider "google" {}
 
@@ -96,4 +96,15 @@ run "a_namespace_is_one" {
     namespace = "Content_Factory"
   }
   expect_failures = [var.namespace]
+}
+
+run "before_there_is_a_cluster_nothing_is_bound" {
+  command = plan
+  variables {
+    bind_pods = false
+  }
+  assert {
+    condition     = length(google_service_account_iam_member.pod) == 0 && length(google_service_account.this) == 4
+    error_message = "Google refuses a binding to a pool that no cluster has made; the accounts can be there before."
+  }
 }

@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCAL := protos services/common services/cache services/optimizer services/processor services/tracker cli
 LOCAL_DISTS := protos service-common cache optimizer processor tracker cli
-SOURCES := services cli tests tools benchmarks
+SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check lock bench-pipeline bench-rpc images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check iac iac-check lock bench-pipeline bench-rpc images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -47,7 +47,7 @@ format: setup ## put the code in its house form
 	$(BIN)/ruff format $(SOURCES)
 
 types: setup ## mypy, strict
-	$(BIN)/mypy services cli tests benchmarks
+	$(BIN)/mypy services cli tests benchmarks iac
 
 imports: setup ## who may import whom
 	$(BIN)/lint-imports
@@ -57,6 +57,13 @@ proto: setup ## generate protos/gen from the contracts
 
 proto-check: setup ## fail when protos/gen is not what the contracts say
 	$(BIN)/python protos/generate.py --check
+
+iac: setup ## write Firestore's indexes and their page from the declared queries
+	$(BIN)/python -m iac.generate
+
+iac-check: setup ## fail when they are not what the queries need; check all Terraform
+	$(BIN)/python -m iac.generate --check
+	bash iac/check.sh
 
 lock: setup ## resolve requirements.lock anew, with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \

@@ -99,7 +99,7 @@ def test_the_entry_point_is_short(service: str) -> None:
 
 def sources() -> Iterator[Path]:
     """Yield every module that is written here."""
-    for folder in ("services", "cli", "tests", "benchmarks", "tools"):
+    for folder in ("services", "cli", "tests", "benchmarks", "tools", "iac"):
         for path in (ROOT / folder).rglob("*.py"):
             if not {"build", "node_modules"} & set(path.parts):
                 yield path

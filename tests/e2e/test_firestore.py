@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from contentfactory.processor.v1 import processor_pb2 as pb
 from tests.e2e.conftest import RunFactory
 from tests.support.bill import abandoned, bill, completed
 from tests.support.factory import PROCESSOR, Factory, eventually
-from tests.support.factory_client import raw_items, topic_items
+from tests.support.factory_client import FactoryClient, raw_items, topic_items
 from tests.support.firestore_emulator import Emulator, EmulatorMissing, own_emulator
 
 pytestmark = [pytest.mark.xdist_group("e2e-firestore"), pytest.mark.timeout(180)]
@@ -76,11 +77,14 @@ def test_the_main_job_and_a_restart(run_factory: RunFactory, env: dict[str, dict
         assert not list(Path(factory.directory).glob("*.db"))
 
 
+def _active_calls(client: FactoryClient) -> int:
+    return client.processor.GetCapacity(pb.GetCapacityRequest()).active_calls
+
+
 def _busy(factory: Factory, job_id: str, names: Sequence[str]) -> None:
     """Wait until every processor has shards of the job."""
     for name in names:
-        client = factory.client(name)
-        eventually(lambda client=client: client.processor.GetCapacity(pb.GetCapacityRequest()).active_calls)
+        eventually(partial(_active_calls, factory.client(name)))
     eventually(lambda: factory.client().finished_items(job_id), lambda finished: finished >= SLOTS)
 
 

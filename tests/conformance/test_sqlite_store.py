@@ -322,13 +322,16 @@ async def test_unchanged_index_values_are_not_rewritten(file_store: SqliteStore,
 
 
 @pytest.mark.parametrize(
-    "url", ["", "store.db", "sqlite://", "sqlite:///", "sqlite:///:memory:", "postgres://x", "memory"]
-)
+    "url",
+    [
+        "", "store.db", "sqlite://", "sqlite:///", "sqlite:///:memory:", "postgres://x", "memory",
+        "firestore://", "firestore://project", "firestore://project/", "firestore://project/(other)",
+        "firestore://project/database/more",
+    ],
+)  # fmt: skip
 async def test_unknown_urls_name_what_is_supported(url: str, schema: Schema, clock: ManualClock) -> None:
     """A URL no backend answers to is refused with the list of those that work."""
-    with pytest.raises(
-        ServiceError, match=r"sqlite:///relative.db, sqlite:////absolute/path.db and memory://"
-    ):
+    with pytest.raises(ServiceError, match=r"absolute/path.db, firestore://PROJECT/DATABASE and memory://"):
         await open_store(url, schema=schema, clock=clock)
 
 

@@ -182,7 +182,9 @@ def test_versions_are_pinned(folder: Path) -> None:
         "bound Terraform's version"
     )
     if folder not in ENVIRONMENTS:
-        assert re.fullmatch(r">= \d+\.\d+\.\d+, < \d+\.0\.0", google["version"]), f"{name(folder)}: bound it"
+        assert re.fullmatch(r">= \d+\.\d+\.\d+, < \d+\.0\.0", google["version"]), (
+            f"{name(folder)}: end the range: < 8.0.0"
+        )
         return
     assert re.fullmatch(r"\d+\.\d+\.\d+", google["version"]), (
         f"{name(folder)}: pin the provider to one version"
@@ -256,7 +258,8 @@ def test_accounts_are_for_the_manifests_services_and_have_no_keys() -> None:
     assert grant["role"] == "roles/datastore.user", "a service needs documents, nothing more"
     assert "databases/${var.database_name}" in grant["condition"][0]["expression"], "bind it to one database"
     namespace = yaml.safe_load((ROOT / "k8s/overlays/dev/kustomization.yaml").read_text())["namespace"]
-    assert blocks(IAC / "environments" / "dev", "variable")["namespace"]["default"] == namespace
+    default = blocks(IAC / "environments" / "dev", "variable")["namespace"]["default"]
+    assert default == namespace, "dev's namespace must be that of k8s/overlays/dev"
     for folder in FOLDERS:
         assert "google_service_account_key" not in text(folder), f"{name(folder)}: pods need no key"
 

@@ -197,7 +197,9 @@ async def test_delete_of_absent_is_fine(store: DocumentStore) -> None:
     assert await store.get_many([A, B]) == [None, None]
 
 
-@pytest.mark.parametrize("write", [Set(A, {}, "0"), Update(A, {}, "0"), Delete(A, "0")])
+@pytest.mark.parametrize(
+    "write", [Set(A, {}, "0"), Update(A, {}, "0"), Delete(A, "0"), Set(A, {}, ""), Delete(A, "x")]
+)
 async def test_version_mismatch_is_aborted(store: DocumentStore, write: Write) -> None:
     """A condition on another version is ABORTED and writes nothing."""
     await store.commit([Create(A, {"n": 1})])
@@ -214,6 +216,7 @@ async def test_conditions_hold_at_the_current_version(store: DocumentStore) -> N
     await store.commit([Delete(A, await version_of(store, A))])
     assert await kind_of(store.commit([Delete(A, "1")])) is ErrorKind.ABORTED
     assert await kind_of(store.commit([Set(A, {}, "1")])) is ErrorKind.ABORTED
+    assert await kind_of(store.commit([Set(A, {}, "")])) is ErrorKind.ABORTED
 
 
 async def test_versions_change_on_every_write_and_are_never_reused(store: DocumentStore) -> None:

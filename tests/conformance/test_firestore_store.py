@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from random import Random
 from subprocess import PIPE
 from typing import Any
 
+import msgpack
 import pytest
 from google.api_core.exceptions import from_grpc_status
 from grpc import StatusCode
@@ -39,6 +43,7 @@ from tests.support.firestore_emulator import EmulatorMissing, own_emulator
 
 A = Key("things", "acme", "a")
 B = Key("things", "acme", "b")
+LEASES = QueryShape("leases_by_owner", "leases", ("owner",))
 
 INCREMENTER = """
 import asyncio, sys
@@ -67,6 +72,7 @@ class FaultyConnection:
         before: How many commits are lost on the way there.
         after: How many answers are lost on the way back.
         meanwhile: What somebody else commits right after the next lost one.
+        between: What somebody else commits right after the next query was answered.
         commits: How many were sent.
         reads: How many reads by key were sent.
     """
@@ -76,6 +82,7 @@ class FaultyConnection:
         self.before = 0
         self.after = 0
         self.meanwhile: Any = None
+        self.between: Any = None
         self.commits = 0
         self.reads = 0
 
@@ -100,7 +107,11 @@ class FaultyConnection:
 
     async def run_query(self, request: Any) -> list[Any]:
         """Query."""
-        return await self.inner.run_query(request)
+        answers = await self.inner.run_query(request)
+        if self.between is not None:
+            interference, self.between = self.between, None
+            await interference()
+        return answers
 
     async def close(self) -> None:
         """Close."""
@@ -294,6 +305,54 @@ async def test_most_commits_read_nothing(
     wire.reads = wire.commits = 0
     await faulty.commit([Set(A, {}, found.version)])
     assert (wire.reads, wire.commits) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        7,
+        {},
+        {"values": 1, "tenant": "acme", "id": "a"},
+        {"values": [], "tenant": "acme", "id": "a"},
+        {"values": [2**64 - 1], "tenant": "acme", "id": "a"},
+        {"values": [{}], "tenant": "acme", "id": "a"},
+        {"values": [1], "tenant": "zeta", "id": "a"},
+        {"values": [1], "tenant": "acme", "id": "a/b"},
+    ],
+)
+async def test_forged_cursors_are_refused(
+    faulty: FirestoreStore, shapes: dict[str, QueryShape], fields: object
+) -> None:
+    """A cursor with the right seal and anything else inside is INVALID_ARGUMENT, never a query."""
+    await faulty.commit([Set(Key("things", "acme", f"{n}"), {"kind": "k", "rank": n}) for n in range(3)])
+    query = Query(shapes["by_rank"], {"kind": "k"}, "acme", limit=1)
+    cursor = (await faulty.query(query)).next_cursor
+    assert cursor is not None
+    forged = urlsafe_b64encode(urlsafe_b64decode(cursor)[:6] + msgpack.packb(fields)).decode()
+    with pytest.raises(ServiceError) as caught:
+        await faulty.query(replace(query, cursor=forged))
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+async def test_a_page_with_expired_documents_is_still_of_one_moment(
+    faulty: FirestoreStore, wire: FaultyConnection, other: DocumentStore, clock: ManualClock
+) -> None:
+    """A page that takes two calls, as expired documents filled the first, ignores what came between them."""
+    keys = [Key("leases", "acme", f"{n}") for n in range(6)]
+    soon, late = clock.now() + timedelta(seconds=1), clock.now() + timedelta(seconds=9)
+    ends = [soon, soon, soon, late, late, late]
+    await faulty.commit(
+        [Set(key, {"owner": "me", "expire_time": end, "n": 0}) for key, end in zip(keys, ends, strict=True)]
+    )
+    clock.advance(1)
+
+    async def renew() -> None:
+        await other.commit([Set(key, {"owner": "me", "n": 1}) for key in keys])
+
+    wire.between = renew
+    page = await faulty.query(Query(LEASES, {"owner": "me"}, "acme", limit=2))
+    assert [(each.key.id, each.data["n"]) for each in page.documents] == [("3", 0), ("4", 0)]
+    assert page.next_cursor is not None
 
 
 async def test_schemas_share_a_database_without_meeting(firestore_url: str, clock: ManualClock) -> None:

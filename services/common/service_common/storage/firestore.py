@@ -137,8 +137,7 @@ class FirestoreStore:
         propose: Callable[[Sequence[Document | None]], tuple[T, list[Prepared]]],
     ) -> T:
         wanted = set(keys)
-        attempt = 1
-        while attempt <= MAX_ATTEMPTS:
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             now = self._now()
             before = await self._rows(wanted)
             result, writes = propose([_document(key, before[key], now) for key in keys])
@@ -152,7 +151,6 @@ class FirestoreStore:
             # What was refused unread is read next time: its condition may fail for good, and says how.
             wanted |= conditional_keys(writes)
             await asyncio.sleep(full_jitter_s(attempt, base_s=_BASE_S, cap_s=_CAP_S, rng=self._rng))
-            attempt += 1
         raise aborted("DOCUMENT_CHANGED", "other writers kept changing what the transaction read")
 
     async def _store(self, before: dict[Key, Row | None], writes: Sequence[Prepared], now: int) -> bool:

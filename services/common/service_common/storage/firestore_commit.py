@@ -120,7 +120,8 @@ def needs_reading(writes: Sequence[Prepared], layout: Layout) -> set[Key]:
             continue
         # An expired document is absent by the clock and present for Firestore; no precondition says that.
         version = None if isinstance(write, Create) else write.if_version
-        if layout.has_expiry(write.key.collection) or (version and version_number(version) is None):
+        unknown = version is not None and version_number(version) is None
+        if layout.has_expiry(write.key.collection) or unknown:
             found.add(write.key)
     return found
 

@@ -166,9 +166,9 @@ def _position(query: Query, fields: Any) -> Position:
     try:
         values = tuple(fields["values"])
         key = Key(query.shape.collection, fields["tenant"], fields["id"])
-    except (KeyError, TypeError, ServiceError) as error:
+        is_whole = len(values) == len(query.shape.order) and all(native(each) is not None for each in values)
+    except (KeyError, TypeError, ValueError, ServiceError) as error:
         raise invalid_field("query.cursor", "is not a cursor") from error
-    is_whole = len(values) == len(query.shape.order) and all(native(each) is not None for each in values)
     if not is_whole or query.tenant not in (None, key.tenant):
         raise invalid_field("query.cursor", "is not a cursor")
     return Position(values, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +58,17 @@ class Run:
 
 
 @contextmanager
-def four_services(model_url: str, directory: Path) -> Iterator[dict[str, ServiceProcess]]:
-    """Run the four services with their stores in a directory, on free ports."""
+def four_services(
+    model_url: str, directory: Path, env: Mapping[str, str] | None = None
+) -> Iterator[dict[str, ServiceProcess]]:
+    """Run the four services on free ports, with stores in a directory unless `env` says otherwise."""
     with ExitStack() as stack:
         services: dict[str, ServiceProcess] = {}
         for name in ("cache", "optimizer", "tracker"):
-            services[name] = stack.enter_context(running_service(name, directory=directory))
+            services[name] = stack.enter_context(running_service(name, env, directory=directory))
         environment = {f"{name.upper()}_TARGETS": service.address for name, service in services.items()}
         environment |= {
+            **(env or {}),
             "PROCESSOR_MODEL_URL": model_url,
             "PROCESSOR_MODEL": MODEL,
             "PROCESSOR_MAX_CONCURRENCY": str(IN_FLIGHT),

@@ -27,7 +27,15 @@ class Report:
         if load > _BUSY_LOAD:
             self.remark("others keep this machine busy: rates are too low, their ratios a matter of luck")
 
-    def figure(self, name: str, value: float, unit: str, *, at_least: float | None = None) -> None:
+    def figure(
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+    ) -> None:
         """Print one figure.
 
         Args:
@@ -35,12 +43,17 @@ class Report:
             value: How much.
             unit: Of what.
             at_least: Its bar.
+            at_most: Its bar, if less is better.
         """
         bar = "-"
         if at_least is not None and self._judging:
             met = value >= at_least
             self.short |= not met
             bar = f">={at_least:g} {'ok' if met else 'short'}"
+        if at_most is not None and self._judging:
+            met = value <= at_most
+            self.short |= not met
+            bar = f"<={at_most:g} {'ok' if met else 'short'}"
         print(f"BENCH {name} {_short(value)} {unit} {bar}", flush=True)
 
     def remark(self, text: str) -> None:

@@ -12,6 +12,8 @@ from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
 from service_common.storage import DocumentStore, open_store
+from service_common.storage.metering import MeteredStore
+from service_common.telemetry.store_metrics import count_operations
 
 from progress_tracker.config import Settings
 from progress_tracker.convert import EventMessages, snapshots_frame
@@ -41,7 +43,8 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
         lifecycle: Closes what is opened here.
         clock: Tells the time to everything.
     """
-    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
+    opened = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
+    store = MeteredStore(opened, SCHEMA, count=count_operations)
     lifecycle.push("store", store.close)
     events = EventMessages()
     repository = Repository(

@@ -1,0 +1,103 @@
+"""What fresh items cost in the operations that Firestore bills, by collection, on the real emulator.
+
+The same job twice: with a model that answers at once, and with one that takes its time, where less comes
+together in one write. Counted by the services themselves (`store_operations_total`). Run it from the
+repository's root: `python -m benchmarks.firestore`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+from benchmarks.support.factory import four_services, group_item, run_job
+from benchmarks.support.metering import Meter
+from benchmarks.support.report import Report
+from tests.support.firestore_emulator import own_emulator
+from tests.support.mock_process import mock_endpoint
+from tests.support.processes import ServiceProcess
+from tests.support.scrape import scrape
+
+ITEMS = 1_000
+LATENCIES_MS = (0, 1_000)
+MOST_WRITES, MOST_READS = 400, 300
+MOST_HOT_WRITES_PER_S = 1.0
+_METRIC = "store_operations_total"
+_QUIET_S = 3.0  # longer than any service lingers before a write
+
+Operations = Counter[tuple[str, str, str]]
+"""How many, by service, collection and operation."""
+
+
+def main() -> int:
+    """Run it all; the exit code is 1 when a bar is missed."""
+    report = Report()
+    report.machine()
+    with own_emulator() as emulator:
+        for latency_ms in LATENCIES_MS:
+            env = {
+                "STORE_URL": f"firestore://bench-{uuid4().hex[:12]}/(default)",
+                "FIRESTORE_EMULATOR_HOST": emulator.host,
+            }
+            spent, seconds = _job(latency_ms, env)
+            _report(report, f"latency_{latency_ms}ms", spent, seconds)
+    return int(report.short)
+
+
+def _job(latency_ms: int, env: Mapping[str, str]) -> tuple[Operations, float]:
+    """Return what a job of fresh items cost, from its creation until all is written, and its seconds."""
+    with (
+        TemporaryDirectory() as directory,
+        mock_endpoint(latency_ms=latency_ms) as mock,
+        four_services(mock.url, Path(directory), env) as services,
+    ):
+        before = _settled(services)
+        pids = {name: each.popen.pid for name, each in services.items()}
+        run = run_job(services["processor"].address, ITEMS, make=group_item, meter=lambda: Meter(pids))
+        assert run.counts.succeeded == run.distinct == ITEMS, run
+        return _settled(services) - before, run.taken.wall_s
+
+
+def _settled(services: Mapping[str, ServiceProcess]) -> Operations:
+    """Return the counts once nothing is written any more."""
+    time.sleep(_QUIET_S)
+    return _operations(services)
+
+
+def _operations(services: Mapping[str, ServiceProcess]) -> Operations:
+    found: Operations = Counter()
+    for name, service in services.items():
+        for each in scrape(service).samples:
+            if each.name == _METRIC:
+                found[name, each.labels["collection"], each.labels["operation"]] += round(each.value)
+    return found
+
+
+def _report(report: Report, name: str, spent: Operations, seconds: float) -> None:
+    for service, collection in sorted({each[:2] for each in spent}):
+        counts = {each[2]: count for each, count in spent.items() if each[:2] == (service, collection)}
+        said = ", ".join(f"{count} {operation}" for operation, count in sorted(counts.items()))
+        report.remark(f"{name} {service}_{collection}: {said}")
+    totals = Counter[str]()
+    for (_, _, operation), count in spent.items():
+        totals[operation] += count
+    each_1000 = 1_000 / ITEMS
+    report.figure(
+        f"firestore_{name}_writes", totals["write"] * each_1000, "documents/1000", at_most=MOST_WRITES
+    )
+    report.figure(f"firestore_{name}_reads", totals["read"] * each_1000, "documents/1000", at_most=MOST_READS)
+    report.figure(f"firestore_{name}_deletes", totals["delete"] * each_1000, "documents/1000")
+    report.figure(f"firestore_{name}_index_entries", totals["index_entry"] * each_1000, "entries/1000")
+    hot = max(spent["tracker", "jobs", "write"], spent["processor", "jobs", "write"]) / seconds
+    report.figure(
+        f"firestore_{name}_hot_document", hot, "writes/s", at_most=max(MOST_HOT_WRITES_PER_S, 3 / seconds)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,6 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from random import Random
 from subprocess import PIPE
 from typing import Any
@@ -283,6 +284,7 @@ async def test_a_lost_commit_that_others_followed_is_unknown(
         await faulty.transact([A], increment)
     assert caught.value.reason == "COMMIT_UNKNOWN"
     assert await data_of(faulty, A) == {"n": 100}
+    assert wire.commits == 2
 
 
 async def test_most_commits_read_nothing(
@@ -419,6 +421,20 @@ async def test_opening_does_not_wait_for_the_database(
             await call
         assert caught.value.kind is ErrorKind.UNAVAILABLE
     await store.close()
+
+
+async def test_without_credentials_the_error_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, schema: Schema, clock: ManualClock
+) -> None:
+    """A real database without an account to use is refused at once, and the message says what to set."""
+    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    with pytest.raises(ServiceError) as caught:
+        await open_store("firestore://project/(default)", schema=schema, clock=clock)
+    assert (caught.value.kind, caught.value.reason) == (ErrorKind.FAILED_PRECONDITION, "STORE_NOT_READY")
+    assert "GOOGLE_APPLICATION_CREDENTIALS" in caught.value.message
 
 
 async def test_without_the_extra_the_error_names_it(

@@ -16,8 +16,6 @@ from typing import Any
 
 import msgpack
 import pytest
-from google.api_core.exceptions import from_grpc_status
-from grpc import StatusCode
 from service_common.clock import ManualClock
 from service_common.errors import ErrorKind, ServiceError
 from service_common.storage import (
@@ -37,9 +35,10 @@ from service_common.storage import (
     open_store,
 )
 from service_common.storage.firestore import FirestoreStore
-from service_common.storage.firestore_connection import Connection, connect
+from service_common.storage.firestore_connection import connect
 from service_common.storage.firestore_layout import Layout
 
+from tests.support.faulty_firestore import FaultyConnection
 from tests.support.firestore_emulator import EmulatorMissing, own_emulator
 
 A = Key("things", "acme", "a")
@@ -64,69 +63,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-class FaultyConnection:
-    """A wire that loses answers.
-
-    Attributes:
-        before: How many commits are lost on the way there.
-        after: How many answers are lost on the way back.
-        meanwhile: What somebody else commits right after the next lost one.
-        between: What somebody else commits right after the next query was answered.
-        commits: How many were sent.
-        reads: How many reads by key were sent.
-    """
-
-    def __init__(self, inner: Connection) -> None:
-        self.inner = inner
-        self.before = 0
-        self.after = 0
-        self.meanwhile: Any = None
-        self.between: Any = None
-        self.commits = 0
-        self.reads = 0
-
-    async def commit(self, request: Any) -> Any:
-        """Commit, or lose it."""
-        self.commits += 1
-        if self.before:
-            self.before -= 1
-            await self._interfere()
-            raise _lost()
-        answer = await self.inner.commit(request)
-        if self.after:
-            self.after -= 1
-            await self._interfere()
-            raise _lost()
-        return answer
-
-    async def batch_get(self, request: Any) -> list[Any]:
-        """Read."""
-        self.reads += 1
-        return await self.inner.batch_get(request)
-
-    async def run_query(self, request: Any) -> list[Any]:
-        """Query."""
-        answers = await self.inner.run_query(request)
-        if self.between is not None:
-            interference, self.between = self.between, None
-            await interference()
-        return answers
-
-    async def close(self) -> None:
-        """Close."""
-        await self.inner.close()
-
-    async def _interfere(self) -> None:
-        if self.meanwhile is not None:
-            interference, self.meanwhile = self.meanwhile, None
-            await interference()
-
-
-def _lost() -> Exception:
-    lost: Exception = from_grpc_status(StatusCode.UNAVAILABLE, "lost")  # type: ignore[no-untyped-call]
-    return lost
 
 
 def database(url: str) -> str:

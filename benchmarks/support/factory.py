@@ -79,7 +79,9 @@ def four_services(
         yield services
 
 
-def run_job(address: str, items: int, *, make: ItemMaker, meter: Callable[[], Meter]) -> Run:
+def run_job(
+    address: str, items: int, *, make: ItemMaker, meter: Callable[[], Meter], poll_s: float = _POLL_S
+) -> Run:
     """Put a job together, run it, and collect its results.
 
     Args:
@@ -87,6 +89,7 @@ def run_job(address: str, items: int, *, make: ItemMaker, meter: Callable[[], Me
         items: How many.
         make: Makes the n-th item.
         meter: Begins to measure; called just before StartJob.
+        poll_s: How often to ask whether the job has finished.
     """
     with grpc.insecure_channel(address) as channel:
         stub = processor_pb2_grpc.ProcessorServiceStub(channel)
@@ -94,7 +97,7 @@ def run_job(address: str, items: int, *, make: ItemMaker, meter: Callable[[], Me
         _add(stub, job_id, [make(number) for number in range(items)])
         measuring = meter()
         stub.StartJob(processor_pb2.StartJobRequest(job_id=job_id))
-        job = _wait(stub, job_id)
+        job = _wait(stub, job_id, poll_s)
         taken = measuring.read()
         started = time.perf_counter()
         distinct = _distinct_contents(stub, job_id)
@@ -148,13 +151,13 @@ def _add(
                 raise RuntimeError(f"an item was refused: {result.error.message}")
 
 
-def _wait(stub: processor_pb2_grpc.ProcessorServiceStub, job_id: str) -> processor_pb2.Job:
+def _wait(stub: processor_pb2_grpc.ProcessorServiceStub, job_id: str, poll_s: float) -> processor_pb2.Job:
     gives_up_at = time.monotonic() + _GIVE_UP_S
     while time.monotonic() < gives_up_at:
         job = stub.GetJob(processor_pb2.GetJobRequest(job_id=job_id)).job
         if job.state in _FINISHED:
             return job
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)
     raise RuntimeError(f"the job did not finish within {_GIVE_UP_S} s: {job.counts}")
 
 

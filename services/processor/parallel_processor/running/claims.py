@@ -78,6 +78,7 @@ class Claims:
         self._runs: dict[str, ShardRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._more = True  # whether the last look may have left something to claim
         self._draining = False
 
     @property
@@ -143,9 +144,11 @@ class Claims:
     async def _claim_some(self) -> None:
         if self._draining or len(self._runs) >= self._policy.max_shards:
             return
-        now = self._clock.now()
-        for shard in await self._shards.claimable(now=now, limit=_CLAIM_AT_ONCE):
+        found = await self._shards.claimable(now=self._clock.now(), limit=_CLAIM_AT_ONCE)
+        self._more = len(found) == _CLAIM_AT_ONCE
+        for shard in found:
             if not self._room(shard):
+                self._more = True
                 return
             if shard.holder in self._runs:
                 continue
@@ -202,7 +205,7 @@ class Claims:
             _log.exception("shard_run_failed", shard=holder)
         finally:
             del self._runs[holder]
-            self._wake.set()
+            self._look_again()
 
     def _committed(self, run: ShardRun, shard: Shard, outcomes: Sequence[Outcome]) -> None:
         if not outcomes and shard.commits > 1:
@@ -211,6 +214,11 @@ class Claims:
         self._on_outcomes(outcomes)
         self._on_committed(shard.job_id)
         if self._room():
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Look for work before the next poll, unless all of it is taken: each look reads what is leased."""
+        if self._more:
             self._wake.set()
 
     def _report(self, run: ShardRun, shard: Shard, outcomes: Sequence[Outcome]) -> None:

@@ -51,7 +51,18 @@ class FirestoreStore:
         rng: Draws the waits between attempts.
     """
 
-    __slots__ = ("_clock", "_committer", "_connection", "_idle", "_is_closed", "_layout", "_locks", "_plan", "_rng", "_running")  # fmt: skip # noqa: E501 - one list
+    __slots__ = (
+        "_clock",
+        "_committer",
+        "_connection",
+        "_idle",
+        "_is_closed",
+        "_layout",
+        "_locks",
+        "_plan",
+        "_rng",
+        "_running",
+    )
 
     def __init__(
         self, schema: Schema, database: str, *, clock: Clock, connection: Connection, rng: Random

@@ -1,8 +1,9 @@
 """What a store is asked for, counted: the operations that a hosted database bills, by collection.
 
 Counted is what the caller causes: documents read (absent ones too, and one for an empty answer), written and
-deleted, and at most how many index entries the writes make. What a backend repeats under contention, and what
-its policies delete, is not seen here.
+deleted, and at most how many index entries the writes make. What a backend does of
+itself is not seen here: what it repeats under contention, the empty writes by which Firestore's transactions
+verify what they only read, and what its policies delete.
 """
 
 from __future__ import annotations

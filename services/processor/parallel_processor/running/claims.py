@@ -142,6 +142,7 @@ class Claims:
         return sum(run.unprepared for run in self._runs.values())
 
     async def _claim_some(self) -> None:
+        self._more = True  # unless a look says otherwise
         if self._draining or len(self._runs) >= self._policy.max_shards:
             return
         found = await self._shards.claimable(now=self._clock.now(), limit=_CLAIM_AT_ONCE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from service_common.storage.firestore_indexes import (
+from service_common.storage.firestore.indexes import (
     BODY_FIELD,
     Entries,
     FieldSettings,
@@ -39,7 +39,7 @@ def page(needed: Sequence[Requirements], kept: Mapping[str, str], *, limits: str
 
 Written by `make iac` from the services' SCHEMAs, as is `{terraform}`.
 CI fails when either is not what the declarations ask for. The rules, with their source, are in
-`service_common/storage/firestore_indexes.py`; why it is done so is in
+`service_common/storage/firestore/indexes.py`; why it is done so is in
 [decision 0074](decisions/0074-indexes-are-generated-from-queries.md).
 
 A document is at `tenants/TENANT/COLLECTION/ID`. Its contents are in one field, `{BODY_FIELD}`; beside it

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import ndiff
 
-from service_common.storage.firestore_indexes import (
+from service_common.storage.firestore.indexes import (
     BODY_FIELD,
     Composite,
     FieldMode,

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from service_common.storage.firestore_indexes import collection_group, requirements
+from service_common.storage.firestore.indexes import collection_group, requirements
 from service_common.storage.shapes import Schema
 
 from iac.firestore_page import page

@@ -34,9 +34,9 @@ from service_common.storage import (
     Write,
     open_store,
 )
-from service_common.storage.firestore import FirestoreStore
-from service_common.storage.firestore_connection import connect
-from service_common.storage.firestore_layout import Layout
+from service_common.storage.firestore.connection import connect
+from service_common.storage.firestore.layout import Layout
+from service_common.storage.firestore.store import FirestoreStore
 
 from tests.support.faulty_firestore import FaultyConnection
 from tests.support.firestore_emulator import EmulatorMissing, own_emulator
@@ -377,7 +377,7 @@ async def test_without_the_extra_the_error_names_it(
     monkeypatch: pytest.MonkeyPatch, schema: Schema, clock: ManualClock
 ) -> None:
     """A service installed without Google's client says what to install."""
-    monkeypatch.setitem(sys.modules, "service_common.storage.firestore", None)
+    monkeypatch.setitem(sys.modules, "service_common.storage.firestore.store", None)
     with pytest.raises(ServiceError) as caught:
         await open_store("firestore://p/d", schema=schema, clock=clock)
     assert caught.value.kind is ErrorKind.FAILED_PRECONDITION

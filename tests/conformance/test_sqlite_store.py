@@ -27,8 +27,8 @@ from service_common.storage import (
     Value,
     open_store,
 )
-from service_common.storage.sqlite import SqliteStore
-from service_common.storage.sqlite_file import connect
+from service_common.storage.sqlite.file import connect
+from service_common.storage.sqlite.store import SqliteStore
 
 COUNTER = Key("things", "acme", "counter")
 SHARED = Schema((Collection("things"),), (QueryShape("by_n", "things", (), (Order("n"),)),))

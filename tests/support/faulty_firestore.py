@@ -6,7 +6,7 @@ from typing import Any
 
 from google.api_core.exceptions import from_grpc_status
 from grpc import StatusCode
-from service_common.storage.firestore_connection import Connection
+from service_common.storage.firestore.connection import Connection
 
 
 class FaultyConnection:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
 from service_common.storage.documents import Create, Decision, Delete, Document, Key, Set, T, Write
-from service_common.storage.firestore_indexes import Entries, requirements
+from service_common.storage.firestore.indexes import Entries, requirements
 from service_common.storage.shapes import Page, Query, Schema
 from service_common.storage.store import DocumentStore
 

@@ -9,7 +9,7 @@ from service_common.clock import Clock
 from service_common.errors import ErrorKind, ServiceError, failed_precondition
 from service_common.storage.memory import MemoryStore
 from service_common.storage.shapes import Schema
-from service_common.storage.sqlite import SqliteStore
+from service_common.storage.sqlite.store import SqliteStore
 from service_common.storage.store import DocumentStore
 
 _SQLITE = "sqlite:///"
@@ -47,7 +47,7 @@ async def open_store(url: str, *, schema: Schema, clock: Clock) -> DocumentStore
 async def _open_firestore(project: str, database: str, *, schema: Schema, clock: Clock) -> DocumentStore:
     try:
         # Imported on demand: services without the extra start, and start fast.
-        from service_common.storage.firestore import FirestoreStore  # noqa: PLC0415
+        from service_common.storage.firestore.store import FirestoreStore  # noqa: PLC0415
     except ImportError as error:
         raise failed_precondition(
             "STORE_NOT_READY",

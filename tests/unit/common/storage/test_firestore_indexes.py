@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from service_common.storage import Collection, Direction, Order, QueryShape, Schema
-from service_common.storage.firestore_indexes import (
+from service_common.storage.firestore.indexes import (
     BODY_FIELD,
     NAME_FIELD,
     Composite,
@@ -26,7 +26,7 @@ from service_common.storage.firestore_indexes import (
     collection_group,
     requirements,
 )
-from service_common.storage.firestore_layout import BODY, Layout, native_fields
+from service_common.storage.firestore.layout import BODY, Layout, native_fields
 
 ASC, DESC, CONTAINS = Mode.ASCENDING, Mode.DESCENDING, Mode.CONTAINS
 TENANT, ALL = Scope.COLLECTION, Scope.COLLECTION_GROUP

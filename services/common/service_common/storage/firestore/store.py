@@ -16,14 +16,14 @@ from google.api_core.exceptions import GoogleAPICallError
 from service_common.clock import Clock
 from service_common.errors import aborted, unavailable
 from service_common.resilience.retry import full_jitter_s
-from service_common.storage import firestore_query
 from service_common.storage.documents import Decision, Document, Key, T, Write
-from service_common.storage.firestore_commit import Committer, conditional_keys, needs_reading
-from service_common.storage.firestore_connection import Connection, connect
-from service_common.storage.firestore_errors import as_service_error
-from service_common.storage.firestore_layout import Layout
-from service_common.storage.firestore_locks import KeyLocks
-from service_common.storage.firestore_reads import documents
+from service_common.storage.firestore import query as firestore_query
+from service_common.storage.firestore.commit import Committer, conditional_keys, needs_reading
+from service_common.storage.firestore.connection import Connection, connect
+from service_common.storage.firestore.errors import as_service_error
+from service_common.storage.firestore.layout import Layout
+from service_common.storage.firestore.locks import KeyLocks
+from service_common.storage.firestore.reads import documents
 from service_common.storage.indexing import IndexPlan
 from service_common.storage.ordering import microseconds
 from service_common.storage.shapes import Page, Query, Schema

@@ -15,8 +15,8 @@ from google.cloud.firestore_v1.types import query as query_types
 from service_common.errors import ServiceError, invalid_field
 from service_common.storage.documents import Document, Key, Value
 from service_common.storage.encoding import pack, unpack
-from service_common.storage.firestore_connection import Connection
-from service_common.storage.firestore_layout import Layout, native
+from service_common.storage.firestore.connection import Connection
+from service_common.storage.firestore.layout import Layout, native
 from service_common.storage.indexing import IndexPlan
 from service_common.storage.shapes import Direction, Page, Query
 

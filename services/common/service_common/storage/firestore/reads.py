@@ -8,8 +8,8 @@ from typing import Any
 from google.cloud.firestore_v1.types import firestore as rpc
 
 from service_common.storage.documents import Key
-from service_common.storage.firestore_connection import Connection
-from service_common.storage.firestore_layout import Layout
+from service_common.storage.firestore.connection import Connection
+from service_common.storage.firestore.layout import Layout
 
 KEYS_PER_CALL = 500
 

@@ -12,13 +12,13 @@ from typing import TypeVar, cast
 
 from service_common.clock import Clock
 from service_common.errors import unavailable
-from service_common.storage import sqlite_rows
 from service_common.storage.documents import Decision, Document, Key, T, Write
 from service_common.storage.indexing import IndexPlan
 from service_common.storage.ordering import microseconds
 from service_common.storage.shapes import Page, Query, Schema
-from service_common.storage.sqlite_file import BUSY_ATTEMPTS, Connect, as_service_error, connect, prepare_file
-from service_common.storage.sqlite_writer import SqliteWriter
+from service_common.storage.sqlite import rows as sqlite_rows
+from service_common.storage.sqlite.file import BUSY_ATTEMPTS, Connect, as_service_error, connect, prepare_file
+from service_common.storage.sqlite.writer import SqliteWriter
 from service_common.storage.staging import prepare
 
 R = TypeVar("R")

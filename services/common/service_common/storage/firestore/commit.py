@@ -15,14 +15,14 @@ from google.cloud.firestore_v1.types import firestore as rpc
 
 from service_common.resilience.retry import full_jitter_s
 from service_common.storage.documents import Create, Delete, Key
-from service_common.storage.firestore_connection import Connection
-from service_common.storage.firestore_errors import (
+from service_common.storage.firestore.connection import Connection
+from service_common.storage.firestore.errors import (
     as_service_error,
     commit_unknown,
     is_ambiguous,
     is_conflict,
 )
-from service_common.storage.firestore_layout import (
+from service_common.storage.firestore.layout import (
     NONCE_BYTES,
     Layout,
     nanoseconds,
@@ -30,7 +30,7 @@ from service_common.storage.firestore_layout import (
     require,
     version_number,
 )
-from service_common.storage.firestore_reads import documents
+from service_common.storage.firestore.reads import documents
 from service_common.storage.indexing import Content
 from service_common.storage.staging import Prepared, Row
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from service_common.clock import Clock
 from service_common.errors import unavailable
-from service_common.storage import sqlite_rows
 from service_common.storage.documents import Key
 from service_common.storage.indexing import IndexPlan
 from service_common.storage.ordering import microseconds
-from service_common.storage.sqlite_file import (
+from service_common.storage.sqlite import rows as sqlite_rows
+from service_common.storage.sqlite.file import (
     BUSY_ATTEMPTS,
     Connect,
     as_service_error,

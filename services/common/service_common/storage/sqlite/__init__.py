@@ -1,0 +1,1 @@
+"""SQLite as a backend: one file, any number of processes on one machine."""

@@ -1,1 +1,1 @@
-"""Firestore as a backend: needs the extra `firestore`, except for `indexes`, which is pure."""
+"""Firestore as a backend. `indexes` is pure and needs no client."""

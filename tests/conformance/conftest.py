@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +18,8 @@ from service_common.storage import (
     open_store,
 )
 
-from tests.support.firestore_emulator import Emulator, EmulatorMissing, firestore_emulator
+from tests.support.backends import BACKENDS
+from tests.support.firestore_emulator import Emulator
 
 BY_RANK = QueryShape("by_rank", "things", ("kind",), (Order("rank"),))
 BY_RANK_DOWN = QueryShape(
@@ -54,18 +54,6 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(scope="session")
-def emulator() -> Iterator[Emulator]:
-    """The worker's Firestore emulator; without one its tests are skipped, except where CI promises it."""
-    try:
-        with firestore_emulator() as running:
-            yield running
-    except EmulatorMissing as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-
-
 @pytest.fixture
 def firestore_url(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty database: projects come into being by being named."""
@@ -73,7 +61,7 @@ def firestore_url(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"firestore://test-{uuid4().hex[:20]}/(default)"
 
 
-@pytest.fixture(params=["memory", "sqlite", "firestore"])
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Which backend the test runs against."""
     return str(request.param)

@@ -39,7 +39,7 @@ from service_common.storage.firestore.layout import Layout
 from service_common.storage.firestore.store import FirestoreStore
 
 from tests.support.faulty_firestore import FaultyConnection
-from tests.support.firestore_emulator import EmulatorMissing, own_emulator
+from tests.support.firestore_emulator import or_skipped, own_emulator
 
 A = Key("things", "acme", "a")
 B = Key("things", "acme", "b")
@@ -314,25 +314,22 @@ async def test_a_database_that_stalls_is_unavailable_and_then_back(
     monkeypatch: pytest.MonkeyPatch, schema: Schema, clock: ManualClock
 ) -> None:
     """Frozen, every call ends in UNAVAILABLE by its time-out; thawed, the same store works."""
-    try:
-        with own_emulator() as emulator:
-            monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator.host)
-            wire = await connect(timeout_s=2)
-            store = FirestoreStore(
-                schema, "projects/stall/databases/(default)", clock=clock, connection=wire, rng=Random(7)
-            )
-            emulator.stall()
-            started = time.monotonic()
-            for call in (store.ping(), store.get(A), store.transact([A], increment)):
-                with pytest.raises(ServiceError) as caught:
-                    await call
-                assert caught.value.kind is ErrorKind.UNAVAILABLE
-            assert time.monotonic() - started < 60
-            emulator.resume()
-            assert await _eventually(store) == 0
-            await store.close()
-    except EmulatorMissing as error:
-        pytest.skip(str(error))
+    with or_skipped(own_emulator()) as emulator:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator.host)
+        wire = await connect(timeout_s=2)
+        store = FirestoreStore(
+            schema, "projects/stall/databases/(default)", clock=clock, connection=wire, rng=Random(7)
+        )
+        emulator.stall()
+        started = time.monotonic()
+        for call in (store.ping(), store.get(A), store.transact([A], increment)):
+            with pytest.raises(ServiceError) as caught:
+                await call
+            assert caught.value.kind is ErrorKind.UNAVAILABLE
+        assert time.monotonic() - started < 60
+        emulator.resume()
+        assert await _eventually(store) == 0
+        await store.close()
 
 
 async def _eventually(store: FirestoreStore) -> int:

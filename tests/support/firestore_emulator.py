@@ -9,11 +9,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.ports import port_block
+from tests.support.real_parts import missing
 
 _IN_SDK = Path("platform/cloud-firestore-emulator/cloud_firestore_emulator")
 _SDKS = (Path("/usr/lib/google-cloud-sdk"), Path("/usr/share/google-cloud-sdk"))
@@ -64,6 +65,17 @@ def firestore_emulator() -> Iterator[Emulator]:
         return
     with own_emulator() as emulator:
         yield emulator
+
+
+@contextmanager
+def or_skipped(emulator: AbstractContextManager[Emulator]) -> Iterator[Emulator]:
+    """Yield an emulator; without one skip the test, or fail it where nothing may be missing."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(emulator)
+        except EmulatorMissing as error:
+            missing(f"no Firestore emulator: {error}")
+        yield running
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -14,7 +15,7 @@ def demanded() -> bool:
     return any(os.environ.get(name, "").lower() in ("1", "true") for name in ("CI", "REQUIRE_REAL_PARTS"))
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     """Skip the test, or fail it where nothing may be missing."""
     if demanded():
         pytest.fail(f"{reason} (CI or REQUIRE_REAL_PARTS is set)")
@@ -32,5 +33,4 @@ def program(name: str, advice: str) -> str:
     found = shutil.which(name) or shutil.which(name, path=str(go_folder))
     if found is None:
         missing(f"{name} is not on this machine: {advice}")
-    assert found is not None
     return found

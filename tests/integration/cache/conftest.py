@@ -17,6 +17,8 @@ from service_common.clock import SystemClock
 from service_common.config import load
 from service_common.lifecycle import Lifecycle
 
+from tests.support.backends import Database
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -32,8 +34,8 @@ Serve = Callable[..., Awaitable[Running]]
 
 
 @pytest.fixture
-async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Start servers that are stopped after the test; by default all on one store file."""
+async def serve(database: Database) -> AsyncIterator[Serve]:
+    """Start servers that are stopped after the test, all on one store."""
     async with AsyncExitStack() as stack:
 
         async def one(**environ: str) -> Running:
@@ -42,7 +44,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             given = {
                 "PORT": "0",
                 "METRICS_PORT": "0",
-                "STORE_URL": f"sqlite:///{tmp_path}/cache.db",
+                **database.env("cache"),
                 "DRAIN_GRACE_S": "2",
                 **environ,
             }

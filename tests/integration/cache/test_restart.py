@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -16,18 +15,22 @@ from contentfactory.cache.v1 import cache_pb2 as pb
 from contentfactory.cache.v1 import cache_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.support.backends import Database, on_durable_stores
+
+pytestmark = on_durable_stores
+
 _SERVING = re.compile(r'"port": (\d+), "metrics_port": (\d+)')
 _PENDING = re.compile(r"^content_cache_pending_writes (\S+)$", re.MULTILINE)
 _WRITTEN = re.compile(r"^content_cache_writes_total (\S+)$", re.MULTILINE)
 
 
-async def started(tmp_path: Path) -> tuple[subprocess.Popen[str], str, str]:
+async def started(database: Database) -> tuple[subprocess.Popen[str], str, str]:
     """Start a cache as a process; returns it, its address and its metrics once it is SERVING."""
     environ = {
         **os.environ,
         "PORT": "0",
         "METRICS_PORT": "0",
-        "STORE_URL": f"sqlite:///{tmp_path}/cache.db",
+        **database.env("cache"),
     }
     process = await asyncio.to_thread(_spawn, environ)
     port, metrics_port = await asyncio.to_thread(_ports, process)
@@ -88,13 +91,13 @@ async def held(address: str, count: int) -> int:
         return sum(each.value.HasField("entry") for each in results)
 
 
-async def test_a_stop_loses_nothing(tmp_path: Path) -> None:
+async def test_a_stop_loses_nothing(database: Database) -> None:
     """What was stored the moment before SIGTERM is there after the next start; the exit code is 0."""
-    process, address, _ = await started(tmp_path)
+    process, address, _ = await started(database)
     await stored(address, 300)
     process.terminate()
     assert process.wait(20) == 0
-    process, address, _ = await started(tmp_path)
+    process, address, _ = await started(database)
     try:
         assert await held(address, 300) == 300
     finally:
@@ -102,14 +105,14 @@ async def test_a_stop_loses_nothing(tmp_path: Path) -> None:
         process.communicate()
 
 
-async def test_kill_9_loses_at_most_the_window(tmp_path: Path) -> None:
+async def test_kill_9_loses_at_most_the_window(database: Database) -> None:
     """Entries whose write the store has confirmed survive kill -9."""
-    process, address, metrics = await started(tmp_path)
+    process, address, metrics = await started(database)
     await stored(address, 300)
     await confirmed(metrics, 300)
     process.kill()
     process.communicate()
-    process, address, _ = await started(tmp_path)
+    process, address, _ = await started(database)
     try:
         assert await held(address, 300) == 300
     finally:
@@ -117,9 +120,9 @@ async def test_kill_9_loses_at_most_the_window(tmp_path: Path) -> None:
         process.communicate()
 
 
-async def test_a_removal_outlives_kill_9(tmp_path: Path) -> None:
+async def test_a_removal_outlives_kill_9(database: Database) -> None:
     """What was deleted stays deleted over kill -9, and over a second one after what is left was loaded."""
-    process, address, metrics = await started(tmp_path)
+    process, address, metrics = await started(database)
     await stored(address, 300)
     await confirmed(metrics, 300)
     await removed(address, 200)
@@ -127,7 +130,7 @@ async def test_a_removal_outlives_kill_9(tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     for _ in range(2):
-        process, address, _ = await started(tmp_path)
+        process, address, _ = await started(database)
         try:
             assert await held(address, 300) == 100
         finally:

@@ -21,6 +21,8 @@ from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
 from service_common.rpc.status import from_rpc_error
 
+from tests.support.backends import Database
+
 TOKENS = [
     {"token": "acme-secret", "tenant": "acme", "user": "ann"},
     {"token": "umbrella-secret", "tenant": "umbrella", "user": "uma"},
@@ -69,7 +71,7 @@ Start = Callable[[], Awaitable[Running]]
 
 
 @pytest.fixture
-async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+async def start(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
     """Start optimizers on one store; each call one more."""
     tokens = tmp_path / "tokens.json"
     tokens.write_text(json.dumps(TOKENS))
@@ -78,7 +80,7 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         {
             "PORT": "0",
             "METRICS_PORT": "0",
-            "STORE_URL": f"sqlite:///{tmp_path}/optimizer.db",
+            **database.env("optimizer"),
             "AUTH_TOKENS_FILE": str(tokens),
             "OPTIMIZER_POLL_INTERVAL_S": "0.05",
             "DRAIN_GRACE_S": "1",

@@ -11,6 +11,7 @@ from service_common.templating import compile_template
 
 from tests.integration.optimizer.conftest import Start, error_of, source
 from tests.integration.optimizer.test_templates import BUILT_IN
+from tests.support.backends import on_durable_stores
 
 
 def ask(template_id: str = "faq", topic: str = "Bees") -> pb.OptimizeRequest:
@@ -145,6 +146,7 @@ async def test_a_response_that_would_be_too_large_says_so_per_piece(
     assert from_status(answer.results[2].error).reason == "RESPONSE_TOO_LARGE"
 
 
+@on_durable_stores
 async def test_another_process_uses_what_was_just_created(start: Start) -> None:
     """A template nobody told it of yet is found in the store."""
     one, two = [await (await start()).client() for _ in range(2)]

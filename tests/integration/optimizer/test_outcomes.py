@@ -11,6 +11,7 @@ from service_common.errors import ErrorKind
 from service_common.rpc.status import from_status
 
 from tests.integration.optimizer.conftest import Running, Start, error_of
+from tests.support.backends import on_durable_stores
 
 TEXT = "Q: What are bees?\nA: Insects that fly and make honey.\n\nQ: Do bees sleep?\nA: Yes, at night."
 
@@ -56,6 +57,7 @@ async def test_each_status_counts_as_it_should(client: rpc.OptimizerServiceAsync
     assert found.mean_score == sum(scores) / 2 > 0
 
 
+@on_durable_stores
 async def test_a_repeat_is_scored_again_and_counted_once_also_after_a_restart(start: Start) -> None:
     """The answer is the same, the sums do not move."""
     first = await start()

@@ -10,15 +10,18 @@ from contentfactory.optimizer.v1 import optimizer_pb2_grpc as rpc
 
 from tests.integration.optimizer.conftest import error_of, source
 from tests.integration.optimizer.test_outcomes import outcome
+from tests.support.backends import Database, on_durable_stores
 from tests.support.processes import running_service
 
 
-async def test_a_killed_optimizer_keeps_what_it_answered(tmp_path: Path) -> None:
+@on_durable_stores
+async def test_a_killed_optimizer_keeps_what_it_answered(tmp_path: Path, database: Database) -> None:
     """Templates, the active version, the way back, request ids, decisions and statistics."""
+    env = database.env("optimizer")
     create = pb.CreateTemplateRequest(template_id="haiku", source=source(), request_id="r")
     ask = pb.OptimizeRequest(template_id="haiku", variables={"topic": "x"})
     get = pb.GetTemplateRequest(template_id="haiku")
-    with running_service("optimizer", directory=tmp_path) as service:
+    with running_service("optimizer", env, directory=tmp_path) as service:
         async with grpc.aio.insecure_channel(service.address) as channel:
             client = rpc.OptimizerServiceStub(channel)
             created = await client.CreateTemplate(create)
@@ -33,7 +36,7 @@ async def test_a_killed_optimizer_keeps_what_it_answered(tmp_path: Path) -> None
             batch = pb.BatchRecordOutcomesRequest(batch_id="b", outcomes=[outcome(made.decision_id)])
             scored = await client.BatchRecordOutcomes(batch)
         service.kill()
-    with running_service("optimizer", directory=tmp_path) as service:
+    with running_service("optimizer", env, directory=tmp_path) as service:
         async with grpc.aio.insecure_channel(service.address) as channel:
             client = rpc.OptimizerServiceStub(channel)
             assert (await client.GetTemplate(get)).template == before

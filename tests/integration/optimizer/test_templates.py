@@ -10,6 +10,7 @@ from contentfactory.optimizer.v1 import optimizer_pb2_grpc as rpc
 from service_common.errors import ErrorKind
 
 from tests.integration.optimizer.conftest import Running, Start, error_of, source
+from tests.support.backends import on_durable_stores
 
 BUILT_IN = [
     "detailed_reading",
@@ -147,6 +148,7 @@ async def test_a_repeated_creation_answers_the_same_and_creates_once(
     assert template.latest_version == 2
 
 
+@on_durable_stores
 async def test_concurrent_versions_get_distinct_numbers(start: Start) -> None:
     """Also through two optimizers on one store."""
     one, two = [await (await start()).client() for _ in range(2)]

@@ -12,6 +12,7 @@ from service_common.errors import ErrorKind
 
 from tests.integration.optimizer.conftest import Running, Start, error_of, source
 from tests.integration.optimizer.test_templates import BUILT_IN
+from tests.support.backends import FIRESTORE, MEMORY, SQLITE
 
 State = dict[tuple[str, str], int]
 
@@ -62,7 +63,11 @@ async def test_the_state_comes_first(running: Running, client: rpc.OptimizerServ
     assert await Watcher(client).synchronize() == expected
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(
+    ("backend", "processes"),
+    [(MEMORY, 1), (SQLITE, 1), (SQLITE, 2), (FIRESTORE, 1), (FIRESTORE, 2)],
+    indirect=["backend"],
+)
 async def test_changes_are_pushed(start: Start, processes: int) -> None:
     """Activation, rollback and deletion, by this process or by another one on the same store."""
     servers = [await start() for _ in range(processes)]

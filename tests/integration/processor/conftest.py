@@ -18,6 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from service_common.errors import ServiceError
 from service_common.rpc.status import from_rpc_error
 
+from tests.integration.conftest import NewDatabase
+from tests.support.backends import Database
 from tests.support.mock_process import MockProcess, mock_endpoint
 from tests.support.processes import ServiceProcess, running_service
 
@@ -138,30 +140,33 @@ def tokens_file(directory: Path) -> Path:
 
 
 @contextmanager
-def a_factory(directory: Path, *names: str, **environment: str) -> Iterator[Factory]:
+def a_factory(database: Database, *names: str, **environment: str) -> Iterator[Factory]:
     """Run a processor with these neighbours."""
+    directory = database.directory
     with ExitStack() as stack:
         mock = stack.enter_context(mock_endpoint(keep=50))
         auth = {"AUTH_TOKENS_FILE": str(tokens_file(directory)), "DRAIN_GRACE_S": "1"}
         neighbours = {
-            name: stack.enter_context(running_service(name, auth, directory=directory)) for name in names
+            name: stack.enter_context(running_service(name, auth | database.env(name), directory=directory))
+            for name in names
         }
-        env = configured(directory, mock, neighbours=neighbours) | environment
+        env = configured(directory, mock, neighbours=neighbours) | database.env("processor") | environment
         processor = stack.enter_context(running_service("processor", env, directory=directory))
         yield Factory(processor, mock, stack)
 
 
 @pytest.fixture(scope="session")
-def factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+def factory(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
     """A processor with cache, optimizer and tracker."""
-    with a_factory(tmp_path_factory.mktemp("factory"), "cache", "optimizer", "tracker") as running:
+    database = new_database(tmp_path_factory.mktemp("factory"))
+    with a_factory(database, "cache", "optimizer", "tracker") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+def lone(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
     """A processor none of whose neighbours is there."""
-    with a_factory(tmp_path_factory.mktemp("lone")) as running:
+    with a_factory(new_database(tmp_path_factory.mktemp("lone"))) as running:
         yield running
 
 

@@ -10,16 +10,20 @@ import pytest
 from contentfactory.processor.v1 import processor_pb2 as pb
 
 from tests.integration.processor.conftest import Client, Factory, a_factory, configured, raw_item
+from tests.support.backends import Database, on_durable_stores
 from tests.support.mock_process import mock_endpoint
 from tests.support.processes import ServiceProcess, running_service
 
+FEW_SLOTS = {"PROCESSOR_MAX_CONCURRENCY": "4"}
 
+
+@on_durable_stores
 @pytest.mark.parametrize("crash", [False, True], ids=["stopped", "killed"])
-def test_everything_is_there_after_a_restart(tmp_path: Path, crash: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_everything_is_there_after_a_restart(tmp_path: Path, database: Database, crash: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """Jobs, items, results, answers to request ids and templates known: all is as before."""
     with ExitStack() as stack:
         mock = stack.enter_context(mock_endpoint())
-        environment = configured(tmp_path, mock)
+        environment = configured(tmp_path, mock) | database.env("processor")
         first = stack.enter_context(running_service("processor", environment, directory=tmp_path))
         client = _client(stack, first)
         draft = client.new_job([raw_item("a")], display_name="draft")
@@ -37,11 +41,14 @@ def test_everything_is_there_after_a_restart(tmp_path: Path, crash: bool) -> Non
         assert len(client.finish(draft)) == 1
 
 
-def test_a_killed_processor_resumes_its_job(tmp_path: Path) -> None:
+@on_durable_stores
+def test_a_killed_processor_resumes_its_job(tmp_path: Path, database: Database) -> None:
     """No item is lost, no result doubled, and exactly the calls in flight are counted as uncertain."""
     with ExitStack() as stack:
         mock = stack.enter_context(mock_endpoint(latency_ms=30))
-        environment = configured(tmp_path, mock) | {"PROCESSOR_MAX_CONCURRENCY": "4"}
+        environment = (
+            configured(tmp_path, mock) | database.env("processor") | {"PROCESSOR_MAX_CONCURRENCY": "4"}
+        )
         first = stack.enter_context(running_service("processor", environment, directory=tmp_path))
         client = _client(stack, first)
         job_id = client.new_job([raw_item(f"i{n}") for n in range(80)])
@@ -60,11 +67,16 @@ def test_a_killed_processor_resumes_its_job(tmp_path: Path) -> None:
     assert per_call >= max(each.piece.cost_micros for each in results.values())
 
 
-def test_a_stopped_processor_hands_its_job_over_without_losing_money(tmp_path: Path) -> None:
+@on_durable_stores
+def test_a_stopped_processor_hands_its_job_over_without_losing_money(
+    tmp_path: Path, database: Database
+) -> None:
     """SIGTERM lets calls in flight come back: the next processor goes on, and nothing is uncertain."""
     with ExitStack() as stack:
         mock = stack.enter_context(mock_endpoint(latency_ms=30))
-        environment = configured(tmp_path, mock) | {"PROCESSOR_MAX_CONCURRENCY": "4"}
+        environment = (
+            configured(tmp_path, mock) | database.env("processor") | {"PROCESSOR_MAX_CONCURRENCY": "4"}
+        )
         first = stack.enter_context(running_service("processor", environment, directory=tmp_path))
         client = _client(stack, first)
         job_id = client.new_job([raw_item(f"i{n}") for n in range(80)])
@@ -100,13 +112,14 @@ def test_five_thousand_items_in_repeated_batches(factory: Factory) -> None:
     assert len({each.piece.cache_key for each in results.values()}) == 5000
 
 
-def test_templates_are_rendered_while_the_optimizer_is_away(tmp_path: Path) -> None:
+@on_durable_stores
+def test_templates_are_rendered_while_the_optimizer_is_away(database: Database) -> None:
     """A processor that has seen the templates once, restarted without an optimizer, makes the same keys."""
     spec = pb.PieceSpec(template_id="faq", variables={"topic": "tides"})
     item = pb.JobItem(item_id="a", spec=spec)
-    with a_factory(tmp_path, "optimizer") as running:
+    with a_factory(database, "optimizer") as running:
         _, with_optimizer = running.client().run([item])
-    with a_factory(tmp_path) as alone:
+    with a_factory(database) as alone:
         _, without = alone.client().run([item])
     assert with_optimizer["a"].piece.cache_key == without["a"].piece.cache_key
     assert without["a"].piece.template_version == with_optimizer["a"].piece.template_version

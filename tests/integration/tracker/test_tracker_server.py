@@ -17,15 +17,18 @@ from google.protobuf.duration_pb2 import Duration
 from service_common.errors import ServiceError
 from service_common.rpc.status import from_rpc_error, from_status
 
+from tests.integration.conftest import NewDatabase
+from tests.support.backends import Database, on_durable_stores
 from tests.support.processes import ServiceProcess, running_service, start_service
 
 Stub: TypeAlias = Any  # the generated stubs describe the synchronous client
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def service(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """Run one tracker for the tests that do not stop it."""
-    with running_service("tracker", directory=tmp_path_factory.mktemp("tracker")) as running:
+    directory = tmp_path_factory.mktemp("tracker")
+    with running_service("tracker", new_database(directory).env("tracker"), directory=directory) as running:
         yield running
 
 
@@ -186,10 +189,14 @@ async def report_until_durable(address: list[str], reports: list[pb.ProgressRepo
                 await asyncio.sleep(0.02)
 
 
-async def test_a_watcher_cut_again_and_again_misses_nothing_over_kill_9(tmp_path: Path) -> None:
+@on_durable_stores
+async def test_a_watcher_cut_again_and_again_misses_nothing_over_kill_9(
+    tmp_path: Path, database: Database
+) -> None:
     """Every number once, in order, though watchers are cut, reports repeat, and the tracker dies thrice."""
     count = 400
-    tracker = start_service("tracker", directory=tmp_path)
+    env = database.env("tracker")
+    tracker = start_service("tracker", env, directory=tmp_path)
     address = [tracker.address]
     watchers = [Cutter() for _ in range(3)]
     watching = [asyncio.create_task(each.run(address, "cut")) for each in watchers]
@@ -204,7 +211,7 @@ async def test_a_watcher_cut_again_and_again_misses_nothing_over_kill_9(tmp_path
             if step in (100, 200, 300):
                 await asyncio.sleep(0)
                 tracker.kill()
-                tracker = await asyncio.to_thread(start_service, "tracker", directory=tmp_path)
+                tracker = await asyncio.to_thread(start_service, "tracker", env, directory=tmp_path)
                 address[0] = tracker.address
             await reporting
         await report_until_durable(address, [job_report("cut", 2, pb.JOB_STATE_SUCCEEDED)])
@@ -241,9 +248,10 @@ async def test_two_hundred_watchers_of_one_job_see_the_same(stub: Stub) -> None:
     assert seen == [list(range(1, 203))] * 200
 
 
-async def test_two_trackers_on_one_store_keep_one_sequence(tmp_path: Path) -> None:
+@on_durable_stores
+async def test_two_trackers_on_one_store_keep_one_sequence(tmp_path: Path, database: Database) -> None:
     """Producers report to both at once; watchers of either see the same numbers, without gap or repeat."""
-    env = {"STORE_URL": f"sqlite:///{tmp_path / 'shared.db'}", "TRACKER_POLL_INTERVAL_S": "0.1"}
+    env = {**database.env("tracker"), "TRACKER_POLL_INTERVAL_S": "0.1"}
     with (
         running_service("tracker", env, directory=tmp_path / "a") as one,
         running_service("tracker", env, directory=tmp_path / "b") as two,
@@ -271,9 +279,11 @@ async def test_two_trackers_on_one_store_keep_one_sequence(tmp_path: Path) -> No
     assert [number for number, _ in seen[0]] == list(range(1, 103))
 
 
-async def test_everything_survives_a_restart(tmp_path: Path) -> None:
+@on_durable_stores
+async def test_everything_survives_a_restart(tmp_path: Path, database: Database) -> None:
     """Snapshot, list and tokens are the same after SIGTERM and a new process; an open watch ends at once."""
-    with running_service("tracker", directory=tmp_path) as before:
+    env = database.env("tracker")
+    with running_service("tracker", env, directory=tmp_path) as before:
         async with grpc.aio.insecure_channel(before.address) as channel:
             stub = stub_of(channel)
             await finish(stub, "kept", 60)
@@ -289,7 +299,7 @@ async def test_everything_survives_a_restart(tmp_path: Path) -> None:
             assert from_rpc_error(caught.value).reason == "DRAINING"
             assert await stopping == 0
             assert time.monotonic() - started < 8
-    with running_service("tracker", directory=tmp_path) as after:
+    with running_service("tracker", env, directory=tmp_path) as after:
         async with grpc.aio.insecure_channel(after.address) as channel:
             stub = stub_of(channel)
             assert await stub.GetProgress(pb.GetProgressRequest(job_id="kept")) == answer
@@ -310,9 +320,9 @@ async def test_snapshots_by_filter(stub: Stub) -> None:
     assert [(each.job_id, each.state) for each in frame.snapshots] == [("labelled", pb.JOB_STATE_RUNNING)]
 
 
-async def test_metrics_equal_the_reports_sent(tmp_path: Path) -> None:
+async def test_metrics_equal_the_reports_sent(tmp_path: Path, database: Database) -> None:
     """Events, repeats and durations are counted once each, as the client sent them."""
-    with running_service("tracker", directory=tmp_path) as tracker:
+    with running_service("tracker", database.env("tracker"), directory=tmp_path) as tracker:
         async with grpc.aio.insecure_channel(tracker.address) as channel:
             stub = stub_of(channel)
             await finish(stub, "counted", 30)
@@ -334,9 +344,12 @@ def scrape(port: int) -> str:
         return str(response.read().decode())
 
 
-async def test_a_watcher_that_does_not_read_is_ended_and_can_continue(tmp_path: Path) -> None:
+async def test_a_watcher_that_does_not_read_is_ended_and_can_continue(
+    tmp_path: Path, database: Database
+) -> None:
     """SLOW_CONSUMER after the timeout; with the last token nothing is missing."""
-    with running_service("tracker", {"TRACKER_WRITE_TIMEOUT_S": "0.3"}, directory=tmp_path) as tracker:
+    env = {**database.env("tracker"), "TRACKER_WRITE_TIMEOUT_S": "0.3"}
+    with running_service("tracker", env, directory=tmp_path) as tracker:
         async with grpc.aio.insecure_channel(tracker.address) as channel:
             for step in range(12):
                 report = item_report("big", step + 1, [f"{step}-{each}" for each in range(1000)], done=0)

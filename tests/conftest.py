@@ -1,0 +1,16 @@
+"""What tests of every kind share: one Firestore emulator per worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.firestore_emulator import Emulator, firestore_emulator, or_skipped
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[Emulator]:
+    """The worker's Firestore emulator; without one its tests are skipped, except where CI promises it."""
+    with or_skipped(firestore_emulator()) as running:
+        yield running

@@ -16,7 +16,7 @@ from typing import Any
 
 from service_common.clock import Clock
 from service_common.errors import ErrorKind, ServiceError
-from service_common.storage.documents import MAX_COMMIT_BYTES, Delete, Document, Key, Set, Write
+from service_common.storage.documents import Delete, Document, Key, Set, Write
 from service_common.storage.shapes import Collection, Direction, Order, Query, QueryShape, Schema
 from service_common.storage.store import DocumentStore
 
@@ -49,7 +49,9 @@ PAGE_SIZE = 16
 CATCH_UP_MARGIN = timedelta(seconds=60)
 """How far behind another replica's clock and commits may be for its segments still to be noticed."""
 
-_COMMIT_BYTES = MAX_COMMIT_BYTES - 1024 * 1024
+_COMMIT_BYTES = 3 * 1024 * 1024
+"""Firestore takes requests of 10 MiB, its emulator of 4 MiB; a larger one would be repeated for ever."""
+
 _COMMIT_CHANGES = 400
 _COMPACT_SEGMENTS = 8
 

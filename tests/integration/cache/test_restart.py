@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.support.backends import Database, on_durable_stores
 
 pytestmark = on_durable_stores
+LARGEST = 1024 * 1024
 
 _SERVING = re.compile(r'"port": (\d+), "metrics_port": (\d+)')
 _PENDING = re.compile(r"^content_cache_pending_writes (\S+)$", re.MULTILINE)
@@ -136,6 +137,27 @@ async def test_a_removal_outlives_kill_9(database: Database) -> None:
         finally:
             process.kill()
             process.communicate()
+
+
+async def test_large_entries_outlive_kill_9(database: Database) -> None:
+    """Entries of the largest size reach the store, however many came at once."""
+    process, address, metrics = await started(database)
+    sets = [pb.SetRequest(key=f"big{n}", content=pb.EntryContent(value=b"x" * LARGEST)) for n in range(12)]
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: Any = cache_pb2_grpc.CacheServiceStub(channel)
+        await asyncio.gather(*map(stub.Set, sets))
+    await confirmed(metrics, len(sets))
+    process.kill()
+    process.communicate()
+    process, address, _ = await started(database)
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = cache_pb2_grpc.CacheServiceStub(channel)
+            found = [await stub.Get(pb.GetRequest(key=each.key)) for each in sets]
+        assert [len(each.entry.value) for each in found] == [LARGEST] * len(sets)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 async def removed(address: str, count: int) -> None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 import structlog
 
 from service_common.config import CommonSettings, ConfigError, load, variables
+from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle, run_until_stopped
 from service_common.telemetry.logs import configure_logs
 from service_common.telemetry.metrics import BUILD_INFO
@@ -91,6 +92,9 @@ async def _run(
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return EXIT_CONFIG
+    except ServiceError as error:
+        log.error("failed", reason=error.reason, error=error.message)  # noqa: TRY400 - the message says what to do
+        return EXIT_FAILED
     except Exception:
         log.exception("failed")
         return EXIT_FAILED

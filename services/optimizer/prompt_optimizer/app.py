@@ -11,7 +11,7 @@ from service_common.clock import SystemClock
 from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
-from service_common.storage import DocumentStore, open_store
+from service_common.storage import DocumentStore, open_store, reached
 from service_common.storage.metering import MeteredStore
 from service_common.telemetry.store_metrics import count_operations
 
@@ -44,6 +44,7 @@ async def serve(settings: OptimizerSettings, lifecycle: Lifecycle) -> None:
     opened = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
     store = MeteredStore(opened, SCHEMA, count=count_operations)
     lifecycle.push("store", store.close)
+    await reached(store)
     templates = TemplateRepository(store, clock=clock)
     built_in = load_built_in()
     catalogue = Catalogue(template for template, _ in built_in.values())

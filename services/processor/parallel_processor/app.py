@@ -18,7 +18,7 @@ from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
 from service_common.rpc.server import RpcServer
-from service_common.storage import DocumentStore, open_store
+from service_common.storage import DocumentStore, open_store, reached
 from service_common.storage.metering import MeteredStore
 from service_common.telemetry.store_metrics import count_operations
 
@@ -85,6 +85,7 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     opened = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
     store = MeteredStore(opened, SCHEMA, count=count_operations)
     lifecycle.push("store", store.close)
+    await reached(store)
     stores = _Stores(
         JobRepository(store), ShardRepository(store), RequestRepository(store), VersionRepository(store)
     )

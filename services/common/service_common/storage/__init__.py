@@ -15,6 +15,7 @@ from service_common.storage.documents import (
     Write,
 )
 from service_common.storage.opening import open_store
+from service_common.storage.reaching import reached
 from service_common.storage.shapes import (
     MAX_PAGE_SIZE,
     Collection,
@@ -50,4 +51,5 @@ __all__ = [
     "Value",
     "Write",
     "open_store",
+    "reached",
 ]

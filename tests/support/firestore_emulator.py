@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 from tests.support.ports import port_block
 from tests.support.real_parts import missing
@@ -19,6 +21,7 @@ from tests.support.real_parts import missing
 _IN_SDK = Path("platform/cloud-firestore-emulator/cloud_firestore_emulator")
 _SDKS = (Path("/usr/lib/google-cloud-sdk"), Path("/usr/share/google-cloud-sdk"))
 _START_TIMEOUT_S = 60.0
+_EXPORT = "export"
 _POLL_S = 0.05
 
 
@@ -26,17 +29,47 @@ class EmulatorMissing(Exception):  # noqa: N818 - says what is
     """There is no emulator on this machine; the message says what to install."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Emulator:
-    """A running emulator.
+    """A running emulator. It keeps everything in memory.
 
     Attributes:
         host: What FIRESTORE_EMULATOR_HOST should be.
-        pid: The process group it runs in; None for one that somebody else started.
+        process: The process, which leads a group; None for one that somebody else started.
     """
 
     host: str
-    pid: int | None
+    process: subprocess.Popen[bytes] | None
+
+    def export(self, project: str, directory: Path) -> Path:
+        """Write a project's database into a folder, and return the file that names it all.
+
+        Args:
+            project: Whose database `(default)` is written.
+            directory: An existing folder.
+        """
+        body = {
+            "database": f"projects/{project}/databases/(default)",
+            "export_directory": str(directory),
+            "export_name": _EXPORT,
+        }
+        url = f"http://{self.host}/emulator/v1/projects/{project}:export"
+        request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urlopen(request, timeout=_START_TIMEOUT_S):
+            return directory / _EXPORT / f"{_EXPORT}.overall_export_metadata"
+
+    def kill(self) -> None:
+        """End it at once, with all it holds."""
+        self._signal(signal.SIGKILL)
+        self._own().wait()
+
+    def start_again(self, exported: Path) -> None:
+        """Start it on its port, once it is dead, with what was exported.
+
+        The contents are as before, in every project; the versions (`update_time`) of documents are all new,
+        which a real database would never do.
+        """
+        self.process = _start(int(self.host.rpartition(":")[2]), f"--seed_from_export={exported}")
 
     def stall(self) -> None:
         """Freeze it: connections stay, answers do not come."""
@@ -47,9 +80,12 @@ class Emulator:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self.pid is None:
+        os.killpg(self._own().pid, number)
+
+    def _own(self) -> subprocess.Popen[bytes]:
+        if self.process is None:
             raise RuntimeError("only an emulator started here can be stopped")
-        os.killpg(self.pid, number)
+        return self.process
 
 
 @contextmanager
@@ -85,20 +121,29 @@ def own_emulator() -> Iterator[Emulator]:
     Raises:
         EmulatorMissing: If there is none to start.
     """
-    program = _program()
     with port_block(1) as port:
-        process = subprocess.Popen(
-            [program, "start", "--host=127.0.0.1", f"--port={port}"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        emulator = Emulator(f"127.0.0.1:{port}", _start(port))
         try:
-            _wait_until_open(process, port)
-            yield Emulator(f"127.0.0.1:{port}", process.pid)
+            yield emulator
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if emulator.process is not None and emulator.process.poll() is None:
+                emulator.kill()
+
+
+def _start(port: int, *options: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [_program(), "start", "--host=127.0.0.1", f"--port={port}", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _wait_until_open(process, port)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    return process
 
 
 def _program() -> str:

@@ -79,7 +79,8 @@ class Wire:
 
     def _run(self, change: Callable[[], None]) -> None:
         done = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (change(), done.set()))
+        self._loop.call_soon_threadsafe(change)
+        self._loop.call_soon_threadsafe(done.set)
         done.wait()
 
     def _cut(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,9 +13,10 @@ from contentfactory.processor.v1 import processor_pb2 as pb
 
 from tests.e2e.conftest import RunFactory
 from tests.support.bill import abandoned, bill, completed
+from tests.support.books import assert_complete
 from tests.support.factory import PROCESSOR, Factory, eventually
 from tests.support.factory_client import FactoryClient, raw_items, topic_items
-from tests.support.firestore_emulator import Emulator, EmulatorMissing, own_emulator
+from tests.support.firestore_emulator import Emulator, or_skipped, own_emulator
 
 pytestmark = [pytest.mark.xdist_group("e2e-firestore"), pytest.mark.timeout(180)]
 SLOTS = 16
@@ -29,13 +28,8 @@ PATIENCE_S = 120.0
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     """A Firestore emulator of the module's own, which may be stalled."""
-    try:
-        with own_emulator() as running:
-            yield running
-    except EmulatorMissing as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    with or_skipped(own_emulator()) as running:
+        yield running
 
 
 @pytest.fixture
@@ -48,12 +42,6 @@ def env(emulator: Emulator) -> dict[str, dict[str, str]]:
     return {"*": store, PROCESSOR: {"PROCESSOR_MAX_CONCURRENCY": str(SLOTS)}}
 
 
-def _assert_complete(items: Sequence[pb.JobItem], results: Sequence[pb.ItemResult], job: pb.Job) -> None:
-    assert Counter(each.item_id for each in results) == Counter(each.item_id for each in items)
-    assert job.state == pb.JOB_STATE_SUCCEEDED
-    assert job.counts.succeeded == job.counts.total == len(items)
-
-
 def test_the_main_job_and_a_restart(run_factory: RunFactory, env: dict[str, dict[str, str]]) -> None:
     """Outlines and what is made from them; a restart of all four forgets nothing and pays nothing again."""
     with run_factory(env=env) as factory:
@@ -62,7 +50,7 @@ def test_the_main_job_and_a_restart(run_factory: RunFactory, env: dict[str, dict
         job_id = client.submit(items)
         results = client.results(job_id)
         job = client.wait(job_id)
-        _assert_complete(items, results, job)
+        assert_complete(items, results, job)
         assert job.usage.model_calls == len(completed(factory.model_log())) == len(items)
         for name in list(factory.services):
             assert factory.stop(name) == 0
@@ -102,7 +90,7 @@ def test_three_processors_share_a_job_and_one_dies(
         factory.kill("third")
         results = client.results(job_id, timeout_s=PATIENCE_S)
         job = client.wait(job_id)
-        _assert_complete(items, results, job)
+        assert_complete(items, results, job)
         lines = factory.model_log()
         paid, cut_off = completed(lines), abandoned(lines)
         paid_twice = len(paid) - len({each.digest for each in paid})
@@ -129,6 +117,6 @@ def test_a_database_that_stalls_in_the_middle_of_a_job(
             emulator.resume()
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         results = client.results(job_id, timeout_s=PATIENCE_S)
-        _assert_complete(items, results, client.wait(job_id))
+        assert_complete(items, results, client.wait(job_id))
         paid = completed(factory.model_log())
         assert len({each.digest for each in paid}) == len(items)

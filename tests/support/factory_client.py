@@ -11,7 +11,7 @@ from contentfactory.cache.v1 import cache_pb2_grpc
 from contentfactory.optimizer.v1 import optimizer_pb2_grpc
 from contentfactory.processor.v1 import processor_pb2 as pb
 from contentfactory.processor.v1 import processor_pb2_grpc
-from contentfactory.tracker.v1 import tracker_pb2_grpc
+from contentfactory.tracker.v1 import tracker_pb2, tracker_pb2_grpc
 
 TERMINAL = frozenset(
     {
@@ -136,6 +136,25 @@ class FactoryClient:
             else:
                 return received
         raise AssertionError(f"the results of job {job_id} did not end; {len(received)} came")
+
+    def events(self, job_id: str, *, timeout_s: float = _JOB_S) -> list[tracker_pb2.ProgressEvent]:
+        """Return every event of a job up to its last, continuing by token when the stream is cut."""
+        received: list[tracker_pb2.ProgressEvent] = []
+        request = tracker_pb2.WatchProgressRequest(
+            job_id=job_id, mode=tracker_pb2.WATCH_MODE_EVENTS, wait_for_job=True
+        )
+        ends_at = time.monotonic() + timeout_s
+        while time.monotonic() < ends_at:
+            try:
+                for frame in self.tracker.WatchProgress(request, timeout=ends_at - time.monotonic()):
+                    received += frame.events
+                    request.resume_token = frame.resume_token
+            except grpc.RpcError as error:
+                _pass_outage(error)
+                time.sleep(_AGAIN_S)
+            else:
+                return received
+        raise AssertionError(f"the events of job {job_id} did not end; {len(received)} came")
 
     def finished_items(self, job_id: str) -> int:
         """Return how many results there are now."""

@@ -125,7 +125,7 @@ def _code_of(call: Callable[..., Any], request: Any) -> grpc.StatusCode:
 def test_a_database_restarted_in_the_middle_of_a_job(
     run_factory: RunFactory, database: Database, tmp_path: Path
 ) -> None:
-    """What needs it is UNAVAILABLE meanwhile, prompts and the cache go on; then the job does, by itself."""
+    """What needs it is UNAVAILABLE meanwhile, prompts and the cache go on; then the job does too."""
     with run_factory(latency_ms=LATENCY_MS, env=database.env) as factory, ThreadPoolExecutor(1) as pool:
         client = factory.client()
         items = raw_items(3 * SHARD)
@@ -148,6 +148,8 @@ def test_a_database_restarted_in_the_middle_of_a_job(
         assert codes == dict.fromkeys(codes, grpc.StatusCode.UNAVAILABLE)
         assert served == [grpc.StatusCode.OK] * 2
         assert_complete(items, results, job)
+        # What was paid while nothing could be stored is kept: no call is made again, none is uncertain.
+        assert (len(factory.model_log()), job.usage.model_calls) == (len(items), len(items))
         assert_honest(job.usage, factory.model_log())
         events = watched.result()
         assert [each.sequence for each in events] == list(range(1, len(events) + 1))

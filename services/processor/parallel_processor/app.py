@@ -19,7 +19,6 @@ from service_common.lifecycle import Lifecycle
 from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
 from service_common.rpc.server import RpcServer
 from service_common.storage import DocumentStore, open_store
-from service_common.storage.metering import MeteredStore
 from service_common.telemetry.store_metrics import count_operations
 
 from parallel_processor import metrics
@@ -82,8 +81,7 @@ class _Engine:
 async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     """Open everything and say SERVING."""
     clock, rng = SystemClock(), random.Random()
-    opened = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
-    store = MeteredStore(opened, SCHEMA, count=count_operations)
+    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
     stores = _Stores(
         JobRepository(store), ShardRepository(store), RequestRepository(store), VersionRepository(store)

@@ -12,7 +12,6 @@ from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
 from service_common.storage import DocumentStore, open_store
-from service_common.storage.metering import MeteredStore
 from service_common.telemetry.store_metrics import count_operations
 
 from progress_tracker.config import Settings
@@ -43,8 +42,7 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
         lifecycle: Closes what is opened here.
         clock: Tells the time to everything.
     """
-    opened = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
-    store = MeteredStore(opened, SCHEMA, count=count_operations)
+    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
     events = EventMessages()
     repository = Repository(

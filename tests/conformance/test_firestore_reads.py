@@ -21,6 +21,7 @@ from service_common.storage import (
     QueryShape,
     Schema,
     Set,
+    Value,
     open_store,
 )
 from service_common.storage.firestore.store import FirestoreStore
@@ -166,7 +167,7 @@ async def test_the_bill_is_counted_at_the_wire(
     assert again[Operation.WRITE] == 1
     assert await cost(store.get_many([A, B, C, A])) == {Operation.READ: 3}
     assert await cost(store.query(Query(shapes["of_kind"], {"kind": "none"}, "acme"))) == {Operation.READ: 1}
-    tagged = {"kind": "k", "rank": 1, "name": "n", "tags": ["x", "y"]}
+    tagged: dict[str, Value] = {"kind": "k", "rank": 1, "name": "n", "tags": ["x", "y"]}
     written = await cost(store.commit([Create(B, tagged), Delete(C)]))
     assert (written[Operation.WRITE], written[Operation.DELETE]) == (1, 1)
     plain = await cost(store.commit([Set(C, {**tagged, "tags": []})]))

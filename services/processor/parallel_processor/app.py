@@ -18,7 +18,7 @@ from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
 from service_common.rpc.server import RpcServer
-from service_common.storage import DocumentStore, open_store
+from service_common.storage import DocumentStore, is_hosted, open_store
 from service_common.telemetry.store_metrics import count_operations
 
 from parallel_processor import metrics
@@ -42,6 +42,7 @@ from parallel_processor.results import CommitSignal, Results
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
+from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.prompts import Prompts
@@ -208,8 +209,19 @@ def _claim_policy(settings: Settings) -> ClaimPolicy:
         worker=f"{socket.gethostname()}/{os.getpid()}",
         lease=timedelta(seconds=settings.processor_lease_s),
         poll_s=settings.processor_poll_s,
-        commit_interval_s=settings.processor_commit_interval_s,
+        pace=_pace(settings),
     )
+
+
+def _pace(settings: Settings) -> Pace:
+    """Commit at once what costs nothing, and less often what is billed."""
+    hosted = is_hosted(settings.store_url)
+    interval_s, ahead = settings.processor_commit_interval_s, settings.processor_announce_ahead
+    if interval_s is None:
+        interval_s = 1.0 if hosted else 0.25
+    if ahead is None:
+        ahead = settings.processor_max_concurrency if hosted else 0
+    return Pace(interval_s, ahead)
 
 
 def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng: random.Random) -> ModelCalls:

@@ -63,8 +63,20 @@ class Settings(CommonSettings):
     processor_poll_s: float = Field(
         0.5, gt=0, le=60, description="Seconds between looks for work that other processes left."
     )
-    processor_commit_interval_s: float = Field(
-        0.25, ge=0, le=10, description="The longest a result waits for company before it is committed."
+    processor_commit_interval_s: float | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="The longest a result waits for company before it is committed. "
+        "Unset: 0.25, on Firestore 1.",
+    )
+    processor_announce_ahead: int | None = Field(
+        None,
+        ge=0,
+        le=4096,
+        description="The most model calls that a shard's commit announces before they come, which then need "
+        "no commit of their own; after a crash they count as uncertain spend though they were never made. "
+        "Unset: 0, on Firestore PROCESSOR_MAX_CONCURRENCY.",
     )
     processor_settle_interval_s: float = Field(
         1.0, ge=0, le=60, description="The least time between two writes of one job's totals."

@@ -18,6 +18,11 @@ _MEMORY = "memory://"
 _FIRESTORE = re.compile(r"firestore://([a-z][a-z0-9:.-]*)/(\(default\)|[a-z][a-z0-9-]*)")
 
 
+def is_hosted(url: str) -> bool:
+    """Tell whether a store bills each operation and is a network away: better asked seldom."""
+    return _FIRESTORE.fullmatch(url) is not None
+
+
 async def open_store(url: str, *, schema: Schema, clock: Clock, count: Count | None = None) -> DocumentStore:
     """Open the store a URL names; whoever opens it closes it.
 

@@ -11,7 +11,7 @@ import pytest
 from parallel_processor.jobs.item import ItemState, Outcome
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.jobs.shard import Commit, Shard, ShardPhase, claimed, committed, is_applied, settled
-from parallel_processor.running.journal import Journal
+from parallel_processor.running.journal import Journal, Pace
 from service_common.clock import ManualClock, SystemClock
 from service_common.errors import ServiceError, unavailable
 
@@ -28,12 +28,19 @@ class Ledger:
     refuse: int = 0
     lose_answers: int = 0
     settle_meanwhile: bool = False
+    busy: asyncio.Event = field(default_factory=asyncio.Event)
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.free.set()
 
     async def commit(
         self, shard: Shard, commit: Commit, results: Mapping[str, Mapping[int, Outcome]]
     ) -> Shard:
         """Do as the repository does."""
         await asyncio.sleep(0)
+        self.busy.set()
+        await self.free.wait()
         if self.refuse:
             self.refuse -= 1
             raise unavailable("STORE_UNAVAILABLE", "away")
@@ -52,7 +59,7 @@ class Ledger:
 class Bench:
     """A journal at work on a shard that was just claimed."""
 
-    def __init__(self, size: int = 3, *, interval_s: float = 0.0) -> None:
+    def __init__(self, size: int = 3, *, interval_s: float = 0.0, ahead: int = 0) -> None:
         held = claimed(shard(size), owner="w", now=NOW, lease=LEASE)
         self.ledger = Ledger(held)
         self.told: list[tuple[int, list[str]]] = []
@@ -63,7 +70,7 @@ class Bench:
             clock=clock,
             rng=random.Random(1),
             lease=LEASE,
-            interval_s=interval_s,
+            pace=Pace(interval_s, ahead),
             on_commit=self._tell,
         )
         self.running = asyncio.create_task(self.journal.run())
@@ -168,6 +175,71 @@ async def test_a_run_ends_though_its_shard_was_settled_before_the_answer_came() 
     bench.finish(0)
     await asyncio.wait_for(bench.running, 10)
     assert bench.journal.shard.phase is ShardPhase.SETTLED
+
+
+async def test_calls_in_line_are_announced_with_those_before_them() -> None:
+    """As many as were begun go along, in their order, and need no commit when their turn comes."""
+    bench = Bench(6, ahead=10)
+    for index in range(6):
+        bench.journal.expect(index, 100 + index)
+    await asyncio.gather(bench.journal.announce(0, 100), bench.journal.announce(1, 101))
+    assert dict(bench.ledger.shard.intents) == {index: 100 + index for index in range(4)}
+    assert bench.journal.announce(2, 102).done()  # type: ignore[attr-defined]  # a future
+    await bench.journal.announce(4, 104)
+    assert [dict(each.intents) for each in bench.ledger.commits][1:] == [{4: 104, 5: 105}]
+    await bench.close()
+
+
+async def test_a_call_whose_announcement_is_under_way_waits_for_it() -> None:
+    """A call that comes while its announcement is being committed waits for just that commit."""
+    bench = Bench(3, ahead=10)
+    bench.journal.expect(1, 200)
+    bench.ledger.free.clear()
+    first = bench.journal.announce(0, 100)
+    await bench.ledger.busy.wait()
+    second = bench.journal.announce(1, 200)
+    assert not second.done()  # type: ignore[attr-defined]  # a future
+    bench.ledger.free.set()
+    await asyncio.gather(first, second)
+    assert [dict(each.intents) for each in bench.ledger.commits] == [{0: 100, 1: 200}]
+    await bench.close()
+
+
+@pytest.mark.parametrize("end", ["finish", "account"])
+async def test_a_call_that_was_announced_and_never_came_leaves_nothing(end: str) -> None:
+    """An item that needs no call after all takes its announcement away."""
+    bench = Bench(3, ahead=10)
+    bench.journal.expect(1, 200)
+    await bench.journal.announce(0, 100)
+    assert dict(bench.ledger.shard.intents) == {0: 100, 1: 200}
+    if end == "finish":
+        bench.finish(1)
+    else:
+        bench.journal.account(1, Usage())
+    bench.finish(0)
+    after = await bench.close()
+    assert dict(after.intents) == {}
+    assert after.usage.uncertain_calls == 0
+
+
+async def test_no_more_calls_are_announced_ahead_than_the_bound() -> None:
+    """What an end of the process would make uncertain besides the calls in flight is bounded."""
+    bench = Bench(9, ahead=2)
+    for index in range(9):
+        bench.journal.expect(index, 1)
+    for index in (0, 1, 2, 3):
+        await bench.journal.announce(index, 1)
+        assert len(bench.ledger.shard.intents) <= index + 1 + 2
+    await bench.close()
+
+
+async def test_without_leave_nothing_is_announced_ahead() -> None:
+    """The default announces exactly the calls that are made."""
+    bench = Bench(3)
+    bench.journal.expect(1, 200)
+    await bench.journal.announce(0, 100)
+    assert dict(bench.ledger.shard.intents) == {0: 100}
+    await bench.close()
 
 
 async def test_a_lost_lease_ends_the_run_and_fails_who_waits() -> None:

@@ -42,7 +42,7 @@ from parallel_processor.results import CommitSignal, Results
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
-from parallel_processor.running.journal import Pace
+from parallel_processor.running.journal import Allowance, Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.prompts import Prompts
@@ -180,7 +180,7 @@ def _engine(
         shards=stores.shards,
         reporter=reporter,
         clock=clock,
-        interval_s=settings.processor_settle_interval_s,
+        interval_s=_settle_interval_s(settings),
         on_change=lambda job: signal.committed(job.job_id),
     )
 
@@ -213,6 +213,12 @@ def _claim_policy(settings: Settings) -> ClaimPolicy:
     )
 
 
+def _settle_interval_s(settings: Settings) -> float:
+    if settings.processor_settle_interval_s is not None:
+        return settings.processor_settle_interval_s
+    return 1.5 if is_hosted(settings.store_url) else 1.0
+
+
 def _pace(settings: Settings) -> Pace:
     """Commit at once what costs nothing, and less often what is billed."""
     hosted = is_hosted(settings.store_url)
@@ -221,7 +227,7 @@ def _pace(settings: Settings) -> Pace:
         interval_s = 1.0 if hosted else 0.25
     if ahead is None:
         ahead = settings.processor_max_concurrency if hosted else 0
-    return Pace(interval_s, ahead)
+    return Pace(interval_s, Allowance(ahead))
 
 
 def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng: random.Random) -> ModelCalls:

@@ -77,7 +77,7 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
 def _ledger(settings: Settings, repository: Repository, hub: Hub, *, clock: Clock) -> Ledger:
     interval_s = settings.tracker_commit_interval_s
     if interval_s is None:
-        interval_s = 1.0 if is_hosted(settings.store_url) else 0.0
+        interval_s = 1.25 if is_hosted(settings.store_url) else 0.0
     return Ledger(
         repository,
         clock=clock,

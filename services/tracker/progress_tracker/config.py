@@ -36,7 +36,7 @@ class Settings(CommonSettings):
         ge=0,
         le=10,
         description="The least time between two commits of one job's reports; the reports wait for their "
-        "answer. Unset: 0, on Firestore 1.",
+        "answer. Unset: 0, on Firestore 1.25.",
     )
     tracker_write_timeout_s: float = Field(
         60,

@@ -2,8 +2,7 @@
 
 Everything that is ready when a commit begins goes into it, so commits grow with load. An announcement is
 committed at once, because a call waits for it; results alone wait a little for company. Where commits are
-dear, a commit also announces the calls that will come next, as many as came since the one before, so that
-those need not wait for one of their own.
+dear, a commit also announces calls that stand in line, so that they need none of their own.
 """
 
 from __future__ import annotations
@@ -43,17 +42,28 @@ class ShardLedger(Protocol):
         ...
 
 
+class Allowance:
+    """How many calls all journals of a process together may announce before they come.
+
+    Attributes:
+        left: How many more.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How often to commit.
 
     Attributes:
         interval_s: How long results wait for company.
-        ahead: The most calls that a commit announces before they come.
+        ahead: Bounds the calls that are announced before they come.
     """
 
     interval_s: float
-    ahead: int = 0
+    ahead: Allowance = field(default_factory=lambda: Allowance(0))
 
 
 @dataclass(slots=True)
@@ -112,7 +122,6 @@ class Journal:
         self._committing = _Pending()
         self._in_line: dict[int, int] = {}
         self._ahead: set[int] = set()
-        self._begun = 0
         self._wake = asyncio.Event()
         self._closing = False
 
@@ -124,46 +133,46 @@ class Journal:
     def announce(self, index: int, worst_case_micros: int) -> Awaitable[None]:
         """Begin to make it durable that an item's call is coming; done when what is returned is."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._begun += 1
-        if index in self._ahead:
-            self._ahead.discard(index)
-            future.set_result(None)
-        elif index in self._committing.ahead:
-            del self._committing.ahead[index]
+        if index in self._committing.ahead:
             self._committing.announced.append(future)
+        elif index in self._ahead:
+            future.set_result(None)
         else:
-            self._in_line.pop(index, None)
             self._pending.intents[index] = worst_case_micros
             self._pending.announced.append(future)
             self._wake.set()
+        self._no_longer_expected(index)
         return future
 
     def finish(self, index: int, outcome: Outcome) -> None:
         """Make an item's outcome durable soon."""
         self._no_longer_expected(index)
+        self._pending.intents.pop(index, None)
         self._pending.outcomes[index] = outcome
         self._wake.set()
 
     def account(self, index: int, uncertain: Usage) -> None:
         """Note what became of a call that an earlier epoch announced, or that was cut off here."""
         self._no_longer_expected(index)
+        self._pending.intents.pop(index, None)
         self._pending.settled_intents.add(index)
         self._pending.uncertain += uncertain
         self._wake.set()
 
     def _no_longer_expected(self, index: int) -> None:
-        self._pending.intents.pop(index, None)
-        self._committing.ahead.pop(index, None)
         self._in_line.pop(index, None)
-        self._ahead.discard(index)
+        self._committing.ahead.pop(index, None)
+        if index in self._ahead:
+            self._ahead.discard(index)
+            self._pace.ahead.left += 1
 
     def _next_in_line(self) -> dict[int, int]:
-        """Take from the line as many calls as were begun since the last commit, up to the bound."""
-        room = min(self._begun, self._pace.ahead - len(self._ahead))
-        self._begun = 0
-        taken = dict(islice(self._in_line.items(), max(0, room)))
+        """Take from the line as many calls as may be announced now."""
+        taken = dict(islice(self._in_line.items(), self._pace.ahead.left))
         for index in taken:
             del self._in_line[index]
+        self._ahead |= taken.keys()
+        self._pace.ahead.left -= len(taken)
         return taken
 
     def close(self) -> None:
@@ -177,15 +186,20 @@ class Journal:
         Raises:
             ServiceError: ABORTED, reason LEASE_LOST: the shard is someone else's, and so is what was left.
         """
-        while True:
-            await self._wake.wait()
-            if not self._pending.intents and not self._closing and not self._last():
+        try:
+            while self.shard.phase not in (ShardPhase.FINISHED, ShardPhase.SETTLED):
+                await self._wake.wait()
                 await self._company()
-            self._wake.clear()
-            while self._pending:
-                await self._commit()
-            if self._closing or self.shard.phase in (ShardPhase.FINISHED, ShardPhase.SETTLED):
-                return
+                self._wake.clear()
+                if self._pending:
+                    await self._commit()
+                if self._pending:
+                    self._wake.set()
+                elif self._closing:
+                    return
+        finally:
+            for index in [*self._ahead]:
+                self._no_longer_expected(index)
 
     def _last(self) -> bool:
         """Whether what is pending finishes the shard."""
@@ -238,7 +252,6 @@ class Journal:
                 if not future.done():
                     future.set_exception(error) if isinstance(error, Exception) else future.cancel()
             raise
-        self._ahead |= pending.ahead.keys()
         self._committing = _Pending()
         for future in pending.announced:
             if not future.done():

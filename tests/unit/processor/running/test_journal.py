@@ -11,7 +11,7 @@ import pytest
 from parallel_processor.jobs.item import ItemState, Outcome
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.jobs.shard import Commit, Shard, ShardPhase, claimed, committed, is_applied, settled
-from parallel_processor.running.journal import Journal, Pace
+from parallel_processor.running.journal import Allowance, Journal, Pace
 from service_common.clock import ManualClock, SystemClock
 from service_common.errors import ServiceError, unavailable
 
@@ -64,13 +64,14 @@ class Bench:
         self.ledger = Ledger(held)
         self.told: list[tuple[int, list[str]]] = []
         clock = SystemClock() if interval_s else ManualClock()
+        self.allowance = Allowance(ahead)
         self.journal = Journal(
             held,
             self.ledger,
             clock=clock,
             rng=random.Random(1),
             lease=LEASE,
-            pace=Pace(interval_s, ahead),
+            pace=Pace(interval_s, self.allowance),
             on_commit=self._tell,
         )
         self.running = asyncio.create_task(self.journal.run())
@@ -178,15 +179,16 @@ async def test_a_run_ends_though_its_shard_was_settled_before_the_answer_came() 
 
 
 async def test_calls_in_line_are_announced_with_those_before_them() -> None:
-    """As many as were begun go along, in their order, and need no commit when their turn comes."""
-    bench = Bench(6, ahead=10)
+    """As many as are allowed go along, in their order, and need no commit when their turn comes."""
+    bench = Bench(6, ahead=3)
     for index in range(6):
         bench.journal.expect(index, 100 + index)
     await asyncio.gather(bench.journal.announce(0, 100), bench.journal.announce(1, 101))
-    assert dict(bench.ledger.shard.intents) == {index: 100 + index for index in range(4)}
+    assert dict(bench.ledger.shard.intents) == {index: 100 + index for index in range(5)}
     assert bench.journal.announce(2, 102).done()  # type: ignore[attr-defined]  # a future
-    await bench.journal.announce(4, 104)
-    assert [dict(each.intents) for each in bench.ledger.commits][1:] == [{4: 104, 5: 105}]
+    assert len(bench.ledger.commits) == 1
+    await bench.journal.announce(5, 105)
+    assert dict(bench.ledger.commits[1].intents) == {5: 105}
     await bench.close()
 
 
@@ -222,15 +224,41 @@ async def test_a_call_that_was_announced_and_never_came_leaves_nothing(end: str)
     assert after.usage.uncertain_calls == 0
 
 
-async def test_no_more_calls_are_announced_ahead_than_the_bound() -> None:
-    """What an end of the process would make uncertain besides the calls in flight is bounded."""
-    bench = Bench(9, ahead=2)
-    for index in range(9):
-        bench.journal.expect(index, 1)
-    for index in (0, 1, 2, 3):
-        await bench.journal.announce(index, 1)
-        assert len(bench.ledger.shard.intents) <= index + 1 + 2
-    await bench.close()
+async def test_the_allowance_is_shared_and_comes_back() -> None:
+    """Calls announced ahead are bounded over all journals, until they come or their run ends."""
+    one, two = Bench(9, ahead=4), Bench(9)
+    two.journal._pace = Pace(0.0, one.allowance)
+    for bench in (one, two):
+        for index in range(1, 9):
+            bench.journal.expect(index, 1)
+        await bench.journal.announce(0, 1)
+    assert [len(bench.ledger.shard.intents) for bench in (one, two)] == [1 + 4, 1]
+    assert one.allowance.left == 0
+    await one.journal.announce(1, 1)
+    assert one.allowance.left == 1
+    await two.journal.announce(1, 1)
+    assert len(two.ledger.shard.intents) == 2 + 1
+    assert one.allowance.left == 0
+    await one.close()
+    await two.close()
+    assert one.allowance.left == 4
+
+
+async def test_results_that_come_during_a_commit_wait_for_company_too() -> None:
+    """One commit after another would follow for each result that trickles in."""
+    bench = Bench(9, interval_s=3_600.0)
+    bench.ledger.free.clear()
+    announced = bench.journal.announce(8, 1)
+    await bench.ledger.busy.wait()
+    bench.finish(0, 1)
+    bench.ledger.free.set()
+    await announced
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(bench.ledger.commits) == 1
+    bench.finish(2, 3, 4, 5, 6, 7, 8)
+    await bench.running
+    assert [len(each.outcomes) for each in bench.ledger.commits] == [0, 9]
 
 
 async def test_without_leave_nothing_is_announced_ahead() -> None:

@@ -31,6 +31,7 @@ from parallel_processor.model.client import ModelClient
 from parallel_processor.model.prices import PriceTable, PriceTableError
 from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
 from parallel_processor.neighbours.pools import Neighbours, open_neighbours
+from parallel_processor.pacing import pacing
 from parallel_processor.repository import (
     SCHEMA,
     JobRepository,
@@ -42,7 +43,7 @@ from parallel_processor.results import CommitSignal, Results
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
-from parallel_processor.running.journal import Allowance, Pace
+from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.prompts import Prompts
@@ -75,7 +76,7 @@ class _Engine:
     claims: Claims
     settling: Settling
     reporter: Reporter
-    signal: CommitSignal
+    results: Results
     finished: Throughput
 
 
@@ -173,6 +174,7 @@ def _engine(
     rng: random.Random,
 ) -> _Engine:
     """Put together what claims shards, settles them and tells of them."""
+    pace = pacing(settings, hosted=is_hosted(settings.store_url))
     reporter = Reporter(neighbours.tracker, rng=rng)
     signal, finished = CommitSignal(), Throughput(clock)
     settling = Settling(
@@ -180,7 +182,7 @@ def _engine(
         shards=stores.shards,
         reporter=reporter,
         clock=clock,
-        interval_s=_settle_interval_s(settings),
+        interval_s=pace.settle_s,
         on_change=lambda job: signal.committed(job.job_id),
     )
 
@@ -189,7 +191,7 @@ def _engine(
         metrics.observe_outcomes(outcomes)
 
     claims = Claims(
-        _claim_policy(settings),
+        _claim_policy(settings, pace.commits),
         jobs=stores.jobs,
         shards=stores.shards,
         workshop=workshop,
@@ -201,33 +203,17 @@ def _engine(
         on_outcomes=observe,
         on_committed=signal.committed,
     )
-    return _Engine(workshop, calls, slots, claims, settling, reporter, signal, finished)
+    results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
+    return _Engine(workshop, calls, slots, claims, settling, reporter, results, finished)
 
 
-def _claim_policy(settings: Settings) -> ClaimPolicy:
+def _claim_policy(settings: Settings, pace: Pace) -> ClaimPolicy:
     return ClaimPolicy(
         worker=f"{socket.gethostname()}/{os.getpid()}",
         lease=timedelta(seconds=settings.processor_lease_s),
         poll_s=settings.processor_poll_s,
-        pace=_pace(settings),
+        pace=pace,
     )
-
-
-def _settle_interval_s(settings: Settings) -> float:
-    if settings.processor_settle_interval_s is not None:
-        return settings.processor_settle_interval_s
-    return 1.5 if is_hosted(settings.store_url) else 1.0
-
-
-def _pace(settings: Settings) -> Pace:
-    """Commit at once what costs nothing, and less often what is billed."""
-    hosted = is_hosted(settings.store_url)
-    interval_s, ahead = settings.processor_commit_interval_s, settings.processor_announce_ahead
-    if interval_s is None:
-        interval_s = 1.0 if hosted else 0.25
-    if ahead is None:
-        ahead = settings.processor_max_concurrency if hosted else 0
-    return Pace(interval_s, Allowance(ahead))
 
 
 def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng: random.Random) -> ModelCalls:
@@ -291,7 +277,7 @@ def _servicer(stores: _Stores, neighbours: Neighbours, engine: _Engine, *, clock
             on_cancelled=engine.claims.cancel_job,
         ),
         jobs=stores.jobs,
-        results=Results(stores.jobs, stores.shards, signal=engine.signal, clock=clock),
+        results=engine.results,
         interactive=Interactive(engine.workshop, calls=engine.calls, requests=stores.requests, clock=clock),
         capacity=capacity,
     )

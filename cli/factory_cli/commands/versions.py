@@ -34,6 +34,7 @@ Score = Annotated[float | None, typer.Option(min=0, max=1, help="With --worst or
 def versions(
     settings: Settings,
     item_id: Annotated[str, typer.Argument(help="The item; all of them unless given.")] = "",
+    *,
     content_type: Annotated[str, typer.Option(help="All versions of this content type.")] = "",
     worst: Annotated[
         bool | None,

@@ -26,7 +26,7 @@ _ORDERS = {
     False: pb.CONTENT_VERSION_ORDER_HIGHEST_QUALITY_FIRST,
 }
 _PAGE = 1000
-_COLUMNS = ("item", "type", "template", "model", "quality", "cost", "created", "version")
+_COLUMNS = ("item", "type", "template", "model", "quality", "cost", "created")
 Score = Annotated[float | None, typer.Option(min=0, max=1, help="With --worst or --best.")]
 
 
@@ -88,13 +88,13 @@ async def _list(
             question.page_token = page.next_page_token
             if not question.page_token:
                 break
-    return found
+    return found[:limit]
 
 
 def _table(found: list[pb.ContentVersion]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
     for column in _COLUMNS:
-        table.add_column(column, overflow="fold" if column in ("item", "version") else "ellipsis")
+        table.add_column(column, no_wrap=column in ("item", "created"), overflow="ellipsis")
     for version in found:
         table.add_row(*_row(version))
     return table
@@ -111,5 +111,4 @@ def _row(version: pb.ContentVersion) -> tuple[str, ...]:
         figures.quality(piece.quality if piece.HasField("quality") else None),
         "cached" if piece.cached else figures.money(piece.cost_micros),
         f"{created:%Y-%m-%d %H:%M}",
-        version.version_id,
     )

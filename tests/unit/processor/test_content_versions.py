@@ -202,7 +202,9 @@ async def test_newest_first_pages_join_to_the_whole(store: DocumentStore, size: 
     order = {n: (n // 4 * 4 // 30, f"{n // 4 + 1}.", n % 4) for n in range(90)}
     wanted = [f"i{n:03}" for n in sorted(order, key=order.__getitem__, reverse=True)]
     for question in (NEWEST, Question(content_type="faq")):
-        assert await items(store, question, size=size) == wanted
+        found = [[each.item_id for each in page] async for page in pages(store, question, size=size)]
+        assert [name for page in found for name in page] == wanted
+        assert [len(page) for page in found[:-1]] == [size] * (-(-90 // size) - 1)
     assert await items(store, Question(content_type="podcast"), size=size) == []
 
 
@@ -259,6 +261,21 @@ async def test_a_page_is_bounded_in_what_is_read_for_it(store: DocumentStore) ->
     question = replace(LOWEST, min_quality=0.53, max_quality=0.55)
     found = [[each.item_id for each in page] async for page in pages(store, question)]
     assert found == [[], ["3"], []]
+
+
+async def test_a_page_far_down_reads_no_more_than_the_first(store: DocumentStore) -> None:
+    """A token leads straight to its place; what comes before it is not read again."""
+    held = await claimed(store, 200)
+    for second in range(100):
+        held = await commit(store, held, *(made(f"{second}.{n}", second=second) for n in range(2)))
+    reads = [0]
+
+    def count(_collection: str, operation: Operation, times: int) -> None:
+        reads[-1] += times if operation is Operation.READ else 0
+
+    async for _ in pages(MeteredStore(store, SCHEMA, count=count), NEWEST, size=4):
+        reads.append(0)
+    assert max(reads[1:]) <= 2 * reads[0]
 
 
 async def test_chunks_without_what_finds_them_are_left_alone(store: DocumentStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass, field
 
 from parallel_processor.content_versions.question import Position, Question, parse_position
 from parallel_processor.content_versions.version import ContentVersion, VersionChunk
@@ -15,6 +16,25 @@ _FRAME_BYTES = 1_000
 
 _PAGE_CHUNKS = 64
 """The most chunks of results read for a page, however few versions they give."""
+
+
+@dataclass(slots=True)
+class _Page:
+    """A page being filled."""
+
+    limit: int
+    with_content: bool
+    versions: list[ContentVersion] = field(default_factory=list)
+    room: int = _PAGE_BYTES
+
+    def take(self, version: ContentVersion) -> bool:
+        """Add a version if there is room; there is for the first, however large it is."""
+        weight = _FRAME_BYTES + (len(version.piece.content.encode()) if self.with_content else 0)
+        if self.versions and (len(self.versions) >= self.limit or weight > self.room):
+            return False
+        self.versions.append(version)
+        self.room -= weight
+        return True
 
 
 class ContentVersions:
@@ -46,24 +66,19 @@ class ContentVersions:
         Raises:
             ServiceError: INVALID_ARGUMENT if the token is not one of this question.
         """
-        start = parse_position(page_token, question)
-        page: list[ContentVersion] = []
-        room = _PAGE_BYTES
-        chunks = 0
-        async with aclosing(self._chunks(tenant, question, start)) as found:
-            async for turn, chunk in found:
+        page = _Page(limit, with_content)
+        left = _PAGE_CHUNKS
+        async with aclosing(self._chunks(tenant, question, parse_position(page_token, question))) as chunks:
+            async for turn, chunk in chunks:
                 for version in filter(question.wants, chunk.versions):
-                    weight = _weight(version, with_content=with_content)
-                    if page and (len(page) >= limit or weight > room):
+                    if not page.take(version):
                         next_one = Position(turn, chunk.create_time, chunk.chunk_id, version.place)
-                        return question.sorted(page), next_one.token(question)
-                    page.append(version)
-                    room -= weight
-                chunks += 1
-                if chunks == _PAGE_CHUNKS:
+                        return question.sorted(page.versions), next_one.token(question)
+                left -= 1
+                if not left:
                     behind = Position(turn, chunk.create_time, chunk.chunk_id)
-                    return question.sorted(page), behind.token(question)
-        return question.sorted(page), ""
+                    return question.sorted(page.versions), behind.token(question)
+        return question.sorted(page.versions), ""
 
     async def _chunks(
         self, tenant: str, question: Question, start: Position | None
@@ -75,7 +90,3 @@ class ContentVersions:
                 async with aclosing(self._kept.newest(tenant, selection, start=begin)) as chunks:
                     async for chunk in chunks:
                         yield turn, chunk
-
-
-def _weight(version: ContentVersion, *, with_content: bool) -> int:
-    return _FRAME_BYTES + (len(version.piece.content.encode()) if with_content else 0)

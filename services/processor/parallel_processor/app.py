@@ -25,6 +25,7 @@ from service_common.telemetry.store_metrics import count_operations
 from parallel_processor import metrics
 from parallel_processor.capacity import BreakerReading, Capacity, ResourceMeter, Throughput
 from parallel_processor.config import Settings
+from parallel_processor.content_versions.listing import ContentVersions
 from parallel_processor.intake import Intake
 from parallel_processor.interactive import Interactive
 from parallel_processor.job_costs import JobCosts
@@ -37,6 +38,7 @@ from parallel_processor.neighbours.pools import Neighbours, open_neighbours
 from parallel_processor.pacing import pacing
 from parallel_processor.repository import (
     SCHEMA,
+    ContentVersionRepository,
     JobRepository,
     RequestRepository,
     ShardRepository,
@@ -69,6 +71,7 @@ class _Stores:
     shards: ShardRepository
     requests: RequestRepository
     versions: VersionRepository
+    content_versions: ContentVersionRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,11 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count)
     lifecycle.push("store", store.close)
     stores = _Stores(
-        JobRepository(store), ShardRepository(store), RequestRepository(store), VersionRepository(store)
+        JobRepository(store),
+        ShardRepository(store),
+        RequestRepository(store),
+        VersionRepository(store),
+        ContentVersionRepository(store),
     )
     neighbours = open_neighbours(settings, lifecycle, clock=clock)
     engine = await _start_engine(settings, lifecycle, stores, neighbours, costs=costs, clock=clock, rng=rng)
@@ -297,6 +304,7 @@ def _servicer(stores: _Stores, neighbours: Neighbours, engine: _Engine, *, clock
         ),
         jobs=stores.jobs,
         results=engine.results,
+        versions=ContentVersions(stores.content_versions),
         interactive=Interactive(engine.workshop, calls=engine.calls, requests=stores.requests, clock=clock),
         capacity=capacity,
     )

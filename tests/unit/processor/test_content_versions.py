@@ -25,7 +25,7 @@ from parallel_processor.repository import (
     ShardRepository,
     schema,
 )
-from parallel_processor.running.journal import Journal
+from parallel_processor.running.journal import Journal, Pace
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError
 from service_common.storage import DocumentStore, Set, open_store
@@ -119,7 +119,7 @@ async def test_a_commit_writes_its_shard_and_a_chunk_per_hundred_outcomes(store:
         clock=ManualClock(),
         rng=random.Random(1),
         lease=LEASE,
-        interval_s=0.0,
+        pace=Pace(0.0),
         on_commit=lambda *_: None,
     )
     for index in range(230):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 from tests.e2e.conftest import RunFactory
 from tests.support.factory import PROCESSOR, Factory
 from tests.support.factory_client import topic_items
-from tests.support.firestore_emulator import Emulator, EmulatorMissing, own_emulator
+from tests.support.firestore_emulator import Emulator, or_skipped, own_emulator
 from tests.support.scrape import scrape
 
 pytestmark = [pytest.mark.xdist_group("e2e-firestore"), pytest.mark.timeout(180)]
@@ -35,13 +34,8 @@ AS_CONFIGURED = {
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
     """A Firestore emulator of the test's own."""
-    try:
-        with own_emulator() as running:
-            yield running
-    except EmulatorMissing as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    with or_skipped(own_emulator()) as running:
+        yield running
 
 
 def operations(factory: Factory) -> Counter[str]:

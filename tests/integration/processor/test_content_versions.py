@@ -19,6 +19,7 @@ from tests.integration.processor.conftest import (
     kind_and_reason,
     raw_item,
 )
+from tests.support.backends import Database, on_durable_stores
 from tests.support.mock_process import mock_endpoint
 from tests.support.processes import running_service
 
@@ -57,11 +58,14 @@ def unique(prefix: str) -> str:
     return prefix + uuid4().hex
 
 
-def test_an_item_generated_again_has_both_versions_also_after_a_restart(tmp_path: Path) -> None:
+@on_durable_stores
+def test_an_item_generated_again_has_both_versions_also_after_a_restart(
+    tmp_path: Path, database: Database
+) -> None:
     """Two jobs, the second with REFRESH: two versions, the newest first, each with what its job got."""
     with ExitStack() as stack:
         mock = stack.enter_context(mock_endpoint())
-        environment = configured(tmp_path, mock)
+        environment = configured(tmp_path, mock) | database.env("processor")
         first = stack.enter_context(running_service("processor", environment, directory=tmp_path))
         client = Client(first.address, tenant="acme")
         item = raw_item("a", uuid4().hex)

@@ -14,6 +14,7 @@ from tests.support.backends import Database, on_durable_stores
 from tests.support.mock_process import mock_endpoint
 from tests.support.processes import ServiceProcess, running_service
 
+LONG = 140_000
 FEW_SLOTS = {"PROCESSOR_MAX_CONCURRENCY": "4"}
 
 
@@ -123,6 +124,20 @@ def test_templates_are_rendered_while_the_optimizer_is_away(database: Database) 
         _, without = alone.client().run([item])
     assert with_optimizer["a"].piece.cache_key == without["a"].piece.cache_key
     assert without["a"].piece.template_version == with_optimizer["a"].piece.template_version
+
+
+def test_results_larger_than_a_commit_together(tmp_path: Path, database: Database) -> None:
+    """A shard's results are committed in parts that the store takes, however many come at once."""
+    with ExitStack() as stack:
+        mock = stack.enter_context(mock_endpoint(text_characters=LONG))
+        environment = configured(tmp_path, mock) | database.env("processor")
+        environment["PROCESSOR_COMMIT_INTERVAL_S"] = "1"
+        processor = stack.enter_context(running_service("processor", environment, directory=tmp_path))
+        client = _client(stack, processor)
+        job, results = client.run([raw_item(f"i{n}", max_tokens=LONG // 2) for n in range(96)])
+        assert job.counts.succeeded == len(results) == 96
+        assert sum(len(each.piece.content) for each in results.values()) > 9 * 1024 * 1024, "it fits anyway"
+        assert not processor.events("shard_run_ended")
 
 
 def _client(stack: ExitStack, process: ServiceProcess) -> Client:

@@ -28,6 +28,9 @@ _log = structlog.get_logger("parallel_processor.running.journal")
 _CHUNK_BYTES = 700_000
 """What a result document may hold; leaves room for its own frame below the largest document."""
 
+_COMMIT_BYTES = 3 * 1024 * 1024
+"""What the outcomes of one commit may hold: Firestore takes requests of 10 MiB, its emulator of 4 MiB."""
+
 _CHUNK_OUTCOMES = 100
 """The most outcomes in a result document: it is found by its items, and a store looks into no longer list."""
 
@@ -224,7 +227,7 @@ class Journal:
                 return
 
     async def _commit(self) -> None:
-        pending, self._pending = self._pending, _Pending()
+        pending = self._take()
         pending.ahead = self._next_in_line()
         self._committing = pending
         intents = {**pending.ahead, **pending.intents}
@@ -260,6 +263,19 @@ class Journal:
             if not future.done():
                 future.set_result(None)
         self._on_commit(self.shard, list(pending.outcomes.values()))
+
+    def _take(self) -> _Pending:
+        """Take what is pending, of the outcomes as many as one commit carries; the next takes others."""
+        pending, self._pending = self._pending, _Pending()
+        outcomes = [*pending.outcomes.items()]
+        size = 0
+        for count, (_, outcome) in enumerate(outcomes):
+            size += _weight(outcome)
+            if count and size > _COMMIT_BYTES:
+                pending.outcomes = dict(outcomes[:count])
+                self._pending.outcomes = dict(outcomes[count:])
+                break
+        return pending
 
     def _chunked(self, outcomes: Mapping[int, Outcome]) -> dict[str, dict[int, Outcome]]:
         """Cut outcomes into documents of bounded size, under ids no other epoch or commit uses (law 1)."""

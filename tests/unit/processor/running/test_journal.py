@@ -128,6 +128,17 @@ async def test_results_wait_for_company_but_the_last_one_does_not() -> None:
     assert bench.journal.shard.phase is ShardPhase.FINISHED
 
 
+async def test_results_too_large_for_one_commit_come_in_several() -> None:
+    """A commit holds what every store takes; each result is in exactly one, and all are durable at the end."""
+    bench = Bench(12, interval_s=3600.0)
+    for index in range(12):
+        bench.journal.finish(index, outcome(str(index), content="x" * 500_000))
+    await bench.running
+    assert [len(each.outcomes) for each in bench.ledger.commits] == [6, 6]
+    assert sorted(index for chunk in bench.ledger.chunks.values() for index in chunk) == list(range(12))
+    assert bench.journal.shard.phase is ShardPhase.FINISHED
+
+
 async def test_a_result_replaces_its_announcement() -> None:
     """The outcome's commit takes the intent away, and nothing of it is left as uncertain."""
     bench = Bench()

@@ -129,7 +129,7 @@ async def test_results_wait_for_company_but_the_last_one_does_not() -> None:
 
 
 async def test_results_too_large_for_one_commit_come_in_several() -> None:
-    """A commit holds what every store takes; each result is in exactly one, and all are durable at the end."""
+    """A commit holds what every store takes; each result is in exactly one, and in the end all are."""
     bench = Bench(12, interval_s=3600.0)
     for index in range(12):
         bench.journal.finish(index, outcome(str(index), content="x" * 500_000))

@@ -34,12 +34,14 @@ from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
 from parallel_processor.neighbours.pools import Neighbours, open_neighbours
 from parallel_processor.repository import (
     SCHEMA,
+    BellRepository,
     JobRepository,
     RequestRepository,
     ShardRepository,
     VersionRepository,
 )
 from parallel_processor.results import CommitSignal, Results
+from parallel_processor.running.bell import Bell
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
@@ -65,6 +67,7 @@ class _Stores:
     shards: ShardRepository
     requests: RequestRepository
     versions: VersionRepository
+    bell: BellRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class _Engine:
     slots: Slots
     claims: Claims
     settling: Settling
+    bell: Bell
     reporter: Reporter
     signal: CommitSignal
     finished: Throughput
@@ -86,7 +90,11 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     store = MeteredStore(opened, SCHEMA, count=count_operations)
     lifecycle.push("store", store.close)
     stores = _Stores(
-        JobRepository(store), ShardRepository(store), RequestRepository(store), VersionRepository(store)
+        JobRepository(store),
+        ShardRepository(store),
+        RequestRepository(store),
+        VersionRepository(store),
+        BellRepository(store, worker=_worker()),
     )
     neighbours = open_neighbours(settings, lifecycle, clock=clock)
     engine = await _start_engine(settings, lifecycle, stores, neighbours, clock=clock, rng=rng)
@@ -142,6 +150,8 @@ async def _start_engine(
         ("catch_up", engine.settling.catch_up()),
         ("renewals", engine.claims.renew()),
         ("claims", engine.claims.run()),
+        ("rings", engine.bell.keep_ringing()),
+        ("bell", engine.bell.listen(engine.claims.wake)),
     ):
         lifecycle.spawn(name, work)
     return engine
@@ -176,6 +186,7 @@ def _engine(
     """Put together what claims shards, settles them and tells of them."""
     reporter = Reporter(neighbours.tracker, rng=rng)
     signal, finished = CommitSignal(), Throughput(clock)
+    bell = Bell(stores.bell, rng=rng)
     settling = Settling(
         jobs=stores.jobs,
         shards=stores.shards,
@@ -197,17 +208,23 @@ def _engine(
         slots=slots,
         reporter=reporter,
         settling=settling,
+        bell=bell,
         clock=clock,
         rng=rng,
         on_outcomes=observe,
         on_committed=signal.committed,
     )
-    return _Engine(workshop, calls, slots, claims, settling, reporter, signal, finished)
+    return _Engine(workshop, calls, slots, claims, settling, bell, reporter, signal, finished)
+
+
+def _worker() -> str:
+    """Return this process's name."""
+    return f"{socket.gethostname()}/{os.getpid()}"
 
 
 def _claim_policy(settings: Settings) -> ClaimPolicy:
     return ClaimPolicy(
-        worker=f"{socket.gethostname()}/{os.getpid()}",
+        worker=_worker(),
         lease=timedelta(seconds=settings.processor_lease_s),
         poll_s=settings.processor_poll_s,
         commit_interval_s=settings.processor_commit_interval_s,
@@ -248,6 +265,10 @@ def _prices(settings: Settings) -> PriceTable:
 
 
 def _servicer(stores: _Stores, neighbours: Neighbours, engine: _Engine, *, clock: Clock) -> ProcessorServicer:
+    def started() -> None:
+        engine.claims.wake()
+        engine.bell.ring()
+
     meter, answered = ResourceMeter(clock), Throughput(clock)
     engine.calls.on_answer(lambda: answered.count(1))
     capacity = Capacity(
@@ -271,7 +292,7 @@ def _servicer(stores: _Stores, neighbours: Neighbours, engine: _Engine, *, clock
             requests=stores.requests,
             clock=clock,
             report=engine.reporter.submit,
-            on_started=engine.claims.wake,
+            on_started=started,
             on_cancelled=engine.claims.cancel_job,
         ),
         jobs=stores.jobs,
@@ -286,6 +307,7 @@ async def _drain(engine: _Engine, grace_s: float) -> None:
     await engine.claims.drain(grace_s)
     try:
         async with asyncio.timeout(2.0):
+            await engine.bell.flushed()
             await engine.workshop.content.flushed()
             await engine.reporter.flushed()
     except TimeoutError:

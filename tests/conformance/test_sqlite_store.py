@@ -346,14 +346,17 @@ async def test_a_place_that_cannot_hold_a_file_is_unavailable(
         assert caught.value.kind is ErrorKind.UNAVAILABLE
 
 
-async def test_writes_of_other_processes_are_signalled(file_store: SqliteStore, path: Path) -> None:
+async def test_writes_of_other_processes_are_signalled(path: Path, clock: ManualClock) -> None:
     """A feed tells of what another process on the file does to the document."""
-    async with asyncio.timeout(60), file_store.watch(COUNTER) as feed:
+    store = await open_store(f"sqlite:///{path}", schema=SHARED, clock=clock)
+    async with asyncio.timeout(60), store.watch(COUNTER) as feed:
         await feed.changed()
         assert feed.is_live
         other = start(path, "4")
         found = None
-        while found is None or found.data["n"] < 20:
+        while found is None or found.data["n"] != 20:
             await feed.changed()
-            found = await file_store.get(COUNTER)
-        await asyncio.to_thread(other.communicate)
+            found = await store.get(COUNTER)
+        _, errors = await asyncio.to_thread(other.communicate)
+    assert other.returncode == 0, errors
+    await store.close()

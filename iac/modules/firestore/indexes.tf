@@ -717,6 +717,16 @@ resource "google_firestore_field" "processor_active_versions__body" {
 }
 
 # The packed contents, large and never asked for.
+resource "google_firestore_field" "processor_service__body" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_service"
+  field      = "body"
+
+  index_config {}
+}
+
+# The packed contents, large and never asked for.
 resource "google_firestore_field" "tracker_jobs__body" {
   project    = var.project_id
   database   = google_firestore_database.this.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeAlias
 
 from service_common.clock import Clock
@@ -48,12 +49,12 @@ class Experience:
         return found
 
     async def _refresh(self, tenant: str, keys: Sequence[VersionKey]) -> None:
-        try:
+        # Fresh from now on: calls that come meanwhile do with what is known, and do not read the same again.
+        self.learn(tenant, {key: self._sums(tenant, key) for key in keys})
+        # An estimate is not worth a failed request: the old one serves for another while.
+        with suppress(ServiceError):
             sums = await self._current.get(tenant, keys)
-        except ServiceError:
-            # An estimate is not worth a failed request: the old one serves for another while.
-            sums = [self._sums(tenant, key) for key in keys]
-        self.learn(tenant, dict(zip(keys, sums, strict=True)))
+            self.learn(tenant, dict(zip(keys, sums, strict=True)))
 
     def learn(self, tenant: str, sums: Mapping[VersionKey, Statistics]) -> None:
         """Take over sums just read or written."""

@@ -67,8 +67,8 @@ def kept() -> dict[str, str]:
         "optimizer_statistics": with_template,
         "optimizer_requests": f"{_constant('prompt_optimizer.repository.templates', 'REQUEST_LIFE')} after "
         "the request",
-        "optimizer_quality_records": f"`OPTIMIZER_RECORDS_RETENTION_D` ({records} unless set) after the first "
-        "outcome on the page",
+        "optimizer_quality_records": f"`OPTIMIZER_RECORDS_RETENTION_D` ({records} unless set) after the "
+        "first outcome on the page",
         "optimizer_service": "always: a revision and a secret",
         "processor_jobs": "always: nothing deletes a job or what was paid for in it",
         "processor_item_chunks": with_job,

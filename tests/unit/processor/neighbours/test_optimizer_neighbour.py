@@ -43,7 +43,7 @@ class Repeating:
         for _ in range(self._sendings):
             method(Stub)
             self.attempts.append(request.attempt)
-        return optimizer_pb2.BatchRecordOutcomesResponse(results=[{} for _ in request.outcomes])
+        return optimizer_pb2.BatchRecordOutcomesResponse()
 
 
 async def test_a_repeat_by_the_pool_says_that_it_is_one() -> None:

@@ -65,21 +65,23 @@ async def records_of(
 
 
 async def test_outcomes_of_the_last_interval_are_lost_by_a_kill_and_kept_by_a_stop(tmp_path: Path) -> None:
-    """Lost ones are lost whole: sent again, they count; those of a graceful stop are known again."""
+    """Lost ones are lost whole: sent again, they count. A graceful stop stores what waits."""
     slow = {"OPTIMIZER_FLUSH_INTERVAL_S": "60"}
     ask = pb.OptimizeRequest(template_id="faq", variables={"topic": "x"})
     get = pb.GetTemplateVersionRequest(template_id="faq")
-    batch = pb.BatchRecordOutcomesRequest(batch_id="b", attempt=1)
-    for ending in ("kill", "stop", "stop"):
+    kept = []
+    for attempt in (1, 2, 3):
         with running_service("optimizer", slow, directory=tmp_path) as service:
             async with grpc.aio.insecure_channel(service.address) as channel:
                 client = rpc.OptimizerServiceStub(channel)
-                del batch.outcomes[:]
-                batch.outcomes.append(outcome((await client.Optimize(ask)).decision_id))
-                await client.BatchRecordOutcomes(batch)
+                kept.append((await client.GetTemplateVersion(get)).statistics.outcomes)
+                made = outcome((await client.Optimize(ask)).decision_id)
+                await client.BatchRecordOutcomes(
+                    pb.BatchRecordOutcomesRequest(batch_id="b", outcomes=[made], attempt=attempt)
+                )
                 assert (await client.GetTemplateVersion(get)).statistics.outcomes == 1
-                batch.attempt += 1
-            if ending == "kill":
+            if attempt == 1:
                 service.kill()
             else:
                 assert service.stop() == 0
+    assert kept == [0, 0, 1]

@@ -150,9 +150,9 @@ def test_a_token_belongs_to_its_listing() -> None:
 
 
 def test_grades_are_steps_of_a_twentieth() -> None:
-    """A step holds its lower end; decimals that binary cannot hold do not slip into the step below."""
-    assert [grade_of(step / 20) for step in range(21)] == list(range(GRADES + 1))
-    assert (grade_of(0.0499), grade_of(0.15), grade_of(0.9999)) == (0, 3, 19)
+    """A step holds its lower end; no score of four decimals slips into the step below, for binary's sake."""
+    scores = range(10_001)
+    assert [grade_of(each / 10_000) for each in scores] == [each * GRADES // 10_000 for each in scores]
 
 
 def any_record() -> st.SearchStrategy[QualityRecord]:

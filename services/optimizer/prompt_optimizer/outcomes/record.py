@@ -61,8 +61,7 @@ class QualityRecord:
 
 def grade_of(score: float) -> int:
     """Return the step a score from 0 to 1 is in."""
-    # Scores have four decimals; in binary some lie a hair below the step they begin.
-    return min(GRADES, int(score * GRADES + 1e-9))
+    return int(score * GRADES)
 
 
 @dataclass(frozen=True, slots=True)

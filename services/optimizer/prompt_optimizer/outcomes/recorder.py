@@ -16,7 +16,7 @@ from prompt_optimizer.decisions.decision import DecisionIds
 from prompt_optimizer.outcomes.experience import Experience
 from prompt_optimizer.outcomes.outcome import Outcome, Status
 from prompt_optimizer.outcomes.record import PART, Part, QualityRecord, mark_of
-from prompt_optimizer.outcomes.statistics import MOST, Statistics
+from prompt_optimizer.outcomes.statistics import Statistics
 from prompt_optimizer.outcomes.write_behind import WriteBehind
 from prompt_optimizer.quality import QualityScore, score
 from prompt_optimizer.templates.template import VersionKey
@@ -148,5 +148,5 @@ def _statistics(judged: Sequence[_Judged]) -> Statistics:
         prompt_tokens=sum(each.prompt_tokens for each in records),
         output_tokens=sum(each.output_tokens for each in records),
         produced=sum(each.status in _WITH_OUTPUT for each in records),
-        cost_micros=min(MOST, sum(each.cost_micros for each in records)),
+        cost_micros=sum(each.cost_micros for each in records),
     )

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-MOST = 2**63 - 1
-"""The most a store can keep: where counts stop."""
-
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
@@ -44,7 +41,8 @@ class Statistics:
 
     def plus(self, other: Statistics) -> Statistics:
         """Return the sums of both; counts stop at the most a store can keep."""
-        return Statistics(*(min(getattr(self, each) + getattr(other, each), MOST) for each in _FIELDS))
+        return Statistics(*(min(getattr(self, each) + getattr(other, each), _MOST) for each in _FIELDS))
 
 
+_MOST = 2**63 - 1
 _FIELDS = tuple(each.name for each in fields(Statistics))

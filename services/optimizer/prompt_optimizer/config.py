@@ -30,3 +30,21 @@ class OptimizerSettings(CommonSettings):
         le=1_000_000,
         description="Compiled versions kept in memory, besides the built-in ones.",
     )
+    optimizer_flush_interval_s: float = Field(
+        5.0,
+        ge=0.05,
+        le=60,
+        description="Seconds that outcomes gather before they are stored; a crash loses those of the last.",
+    )
+    optimizer_max_unflushed: int = Field(
+        20_000,
+        ge=1000,
+        le=1_000_000,
+        description="Outcomes that may wait for the store; with more, BatchRecordOutcomes is UNAVAILABLE.",
+    )
+    optimizer_records_retention_d: float = Field(
+        90.0,
+        gt=0,
+        le=3650,
+        description="Days that quality records are kept.",
+    )

@@ -81,6 +81,7 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             "STORE_URL": f"sqlite:///{tmp_path}/optimizer.db",
             "AUTH_TOKENS_FILE": str(tokens),
             "OPTIMIZER_POLL_INTERVAL_S": "0.05",
+            "OPTIMIZER_FLUSH_INTERVAL_S": "0.05",
             "DRAIN_GRACE_S": "1",
         },
     )

@@ -1,7 +1,8 @@
 """Documents in number, made from what a SCHEMA declares: plausible values for every field that a query names.
 
 The n-th document of a collection is always the same one. Four tenants share each collection, the largest has
-half of it. A field without a rule here gets one of 20 texts, or a time if its name says so.
+half of it. A field without a rule here gets one of 20 texts, a few of 50 if it is a list, or a time if its
+name says so.
 """
 
 from __future__ import annotations
@@ -51,12 +52,16 @@ _RULES: Mapping[str, Make] = {
     "tracker_jobs.state": _weighted(dict(zip(_NUMBERS, _STATES, strict=True))),
     "claimable": _weighted({True: 4, False: 96}),
     "content_type": lambda _, rng: rng.choice(CONTENT_TYPES),
+    "content_types": lambda _, rng: sorted(rng.sample(CONTENT_TYPES, rng.randint(1, 3))),
     "family": _group("family", 5),
     "first_sequence": lambda n, _: n % 40 * 50 + 1,
+    "grades": lambda _, rng: [f"{rng.choice(CONTENT_TYPES)}/{rng.randrange(10)}"],
     "item_id": _group("item", 5),
+    "item_ids": lambda n, _: [f"item-{n // 2 * 4 + place}" for place in range(4)],
     "job_id": _group("job", 40),
     "model": lambda _, rng: rng.choice(("small", "medium", "large")),
     "number": lambda n, _: n % 20,
+    "parts": lambda n, _: [f"part-{n}"],
     "phase": _weighted({"SETTLED": 960, "WAITING": 30, "BEGUN": 8, "FINISHED": 2}),
     "priority": _weighted({2: 80, 1: 10, 3: 8, 4: 2}),
     "quality": lambda _, rng: round(rng.betavariate(8, 2), 4),
@@ -162,16 +167,16 @@ def _makers(schema: Schema, collection: str, now: datetime, ttl_field: str | Non
     for name in native_fields(schema, collection):
         if name == ttl_field:
             makers[name] = _expiry(now)
-        elif name in lists:
-            makers[name] = _list(name)
         else:
-            makers[name] = _RULES.get(f"{schema.name}_{collection}.{name}") or _maker(name, now)
+            makers[name] = (
+                _RULES.get(f"{schema.name}_{collection}.{name}")
+                or _RULES.get(name)
+                or (_list(name) if name in lists else _single(name, now))
+            )
     return makers
 
 
-def _maker(name: str, now: datetime) -> Make:
-    if name in _RULES:
-        return _RULES[name]
+def _single(name: str, now: datetime) -> Make:
     if name.endswith(("_time", "_at")):
         return lambda _, rng: now - _KEPT * rng.random()
     return lambda _, rng: f"{name}-{rng.randrange(20)}"

@@ -50,7 +50,7 @@ class Question:
 
 
 _NEWEST = 0.001
-_ASKED: Mapping[str, Asked] = {
+ASKED: Mapping[str, Asked] = {
     "cache.newest_segments": Asked(16),
     "optimizer.templates_by_id": Asked(equals={"state": "live"}),
     "optimizer.templates_changed": Asked(200, newest=_NEWEST),
@@ -60,16 +60,16 @@ _ASKED: Mapping[str, Asked] = {
     "processor.shards_by_phase": Asked(100, {"phase": "FINISHED"}),
     "processor.shards_unreported": Asked(100, {"phase": "SETTLED", "unreported": True}),
     "processor.shards_of_job": Asked(200),
-    "processor.all_active_versions": Asked(500),
     "tracker.jobs_written": Asked(100, newest=_NEWEST),
     "tracker.events_of_job": Asked(1),
 }
+"""By schema and shape; what is not here is asked for a page of the default size."""
 
 
 def questions(population: Population, shape: QueryShape, tenant: str = LARGEST) -> list[Question]:
     """Return first pages of a shape, the same ones every time; of one tenant, if the shape is not of all."""
     rng = Random(f"{population.name}.{shape.name}")
-    asked = _ASKED.get(f"{population.schema.name}.{shape.name}", Asked())
+    asked = ASKED.get(f"{population.schema.name}.{shape.name}", Asked())
     lower = None if asked.newest is None else _bound(population, shape.order[0].field, asked.newest, rng)
     found: list[Question] = []
     while len(found) < EACH:

@@ -6,18 +6,15 @@ A collection that is not among them is given 1 KiB of text.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
 
 from content_cache.entry import Address, Entry
 from content_cache.record import Stamp, encode, frame
-from parallel_processor.jobs.item import ItemCounts
+from parallel_processor.jobs.item import ItemCounts, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState, Priority
-from parallel_processor.jobs.piece import Sampling, Usage
-from parallel_processor.jobs.records import job_to_fields, shard_to_fields
+from parallel_processor.jobs.piece import Piece, Usage
+from parallel_processor.jobs.records import job_to_fields, outcome_to_fields, shard_to_fields
 from parallel_processor.jobs.shard import ItemSource, new_shard
-from parallel_processor.jobs.template import TemplateVariable, TemplateVersion
 from progress_tracker.documents import chunk_fields, progress_fields
 from progress_tracker.job_log import CHUNK_EVENTS, Chunk
 from progress_tracker.progress import ProgressFold
@@ -35,6 +32,7 @@ from benchmarks.support.factory import CONTENT_TYPES
 _ITEMS = 1_000
 _SHARD_ITEMS = 64
 _PIECE_BYTES = 2_500
+_CHUNK_RESULTS = 4
 _EVENT_BYTES = 110
 _UNKNOWN: Mapping[str, Value] = {"filler": "x" * 1024}
 _COUNTS = dict.fromkeys(CONTENT_TYPES, _ITEMS // len(CONTENT_TYPES))
@@ -51,7 +49,7 @@ def specimens(now: datetime) -> dict[str, Fields]:
         "optimizer_versions": version_fields(_BUILT_IN[1]),
         "processor_jobs": _job(now),
         "processor_shards": _shard(now),
-        "processor_active_versions": _active_version(),
+        "processor_results": _results(now),
         "tracker_jobs": _progress(now),
         "tracker_events": _events(now),
     }
@@ -108,22 +106,25 @@ def _shard(now: datetime) -> Fields:
     return shard_to_fields(shard)
 
 
-def _active_version() -> Fields:
-    version = _BUILT_IN[1]
-    fields: dict[str, Any] = asdict(
-        TemplateVersion(
-            tenant="tenant",
-            template_id=version.template_id,
-            version=version.version,
-            content_type=version.content_type,
-            messages=(),
-            variables=tuple(TemplateVariable(each.name) for each in version.source.variables),
-            sampling=Sampling(version.source.sampling.max_tokens),
-        )
+def _results(now: datetime) -> Fields:
+    piece = Piece(
+        content="x" * _PIECE_BYTES,
+        content_type="study_guide",
+        model="small",
+        template_id="study_guide",
+        template_version=3,
+        cache_key="k1-" + "0" * 64,
+        cached=False,
+        truncated=False,
+        prompt_tokens=900,
+        output_tokens=700,
+        cost_micros=420,
+        quality=0.9,
+        generate_s=3.1,
     )
-    messages = version.source.messages
-    fields["messages"] = [{"role": each.role.value, "source": each.content} for each in messages]
-    return fields
+    outcome = Outcome("item-1", ItemState.SUCCEEDED, now, piece, attempts=1, usage=Usage(900, 700, 1, 420))
+    results = [outcome_to_fields(index, outcome) for index in range(_CHUNK_RESULTS)]
+    return {"job_id": "0" * 32, "results": results}
 
 
 def _progress(now: datetime) -> Fields:

@@ -15,7 +15,7 @@ from service_common.storage.sqlite.store import SqliteStore
 
 from benchmarks.support.filling import fill, from_place
 from benchmarks.support.population import Population, needs_index, populations
-from benchmarks.support.questions import Question, questions
+from benchmarks.support.questions import ASKED, Question, questions
 from benchmarks.support.unindexed import Form, Unindexed
 from iac.generate import schemas
 
@@ -71,3 +71,9 @@ def test_a_document_is_the_same_each_time() -> None:
     (population,) = populations(MADE_UP, each=DOCUMENTS, now=NOW)
     assert list(population.documents()) == [population.document(n) for n in range(DOCUMENTS)]
     assert len({key for key, _ in population.documents()}) == DOCUMENTS
+
+
+def test_only_declared_queries_are_described() -> None:
+    """What the benchmark knows of how a service asks is of a query that the service declares."""
+    declared = {f"{schema.name}.{shape.name}" for schema in schemas() for shape in schema.shapes}
+    assert set(ASKED) <= declared

@@ -19,6 +19,7 @@ class FaultyConnection:
         between: What somebody else commits right after the next query was answered.
         commits: How many were sent.
         reads: How many reads by key were sent.
+        requests: The reads by key themselves.
     """
 
     def __init__(self, inner: Connection) -> None:
@@ -29,6 +30,7 @@ class FaultyConnection:
         self.between: Any = None
         self.commits = 0
         self.reads = 0
+        self.requests: list[Any] = []
 
     async def commit(self, request: Any) -> Any:
         """Commit, or lose it."""
@@ -47,6 +49,7 @@ class FaultyConnection:
     async def batch_get(self, request: Any) -> list[Any]:
         """Read."""
         self.reads += 1
+        self.requests.append(request)
         return await self.inner.batch_get(request)
 
     async def run_query(self, request: Any) -> list[Any]:

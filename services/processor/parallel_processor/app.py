@@ -18,8 +18,7 @@ from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
 from service_common.rpc.server import RpcServer
-from service_common.storage import DocumentStore, open_store
-from service_common.storage.metering import MeteredStore
+from service_common.storage import DocumentStore, is_hosted, open_store
 from service_common.telemetry.store_metrics import count_operations
 
 from parallel_processor import metrics
@@ -32,6 +31,7 @@ from parallel_processor.model.client import ModelClient
 from parallel_processor.model.prices import PriceTable, PriceTableError
 from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
 from parallel_processor.neighbours.pools import Neighbours, open_neighbours
+from parallel_processor.pacing import pacing
 from parallel_processor.repository import (
     SCHEMA,
     JobRepository,
@@ -43,6 +43,7 @@ from parallel_processor.results import CommitSignal, Results
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
+from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.prompts import Prompts
@@ -75,15 +76,14 @@ class _Engine:
     claims: Claims
     settling: Settling
     reporter: Reporter
-    signal: CommitSignal
+    results: Results
     finished: Throughput
 
 
 async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     """Open everything and say SERVING."""
     clock, rng = SystemClock(), random.Random()
-    opened = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
-    store = MeteredStore(opened, SCHEMA, count=count_operations)
+    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
     stores = _Stores(
         JobRepository(store), ShardRepository(store), RequestRepository(store), VersionRepository(store)
@@ -174,6 +174,7 @@ def _engine(
     rng: random.Random,
 ) -> _Engine:
     """Put together what claims shards, settles them and tells of them."""
+    pace = pacing(settings, hosted=is_hosted(settings.store_url))
     reporter = Reporter(neighbours.tracker, rng=rng)
     signal, finished = CommitSignal(), Throughput(clock)
     settling = Settling(
@@ -181,7 +182,7 @@ def _engine(
         shards=stores.shards,
         reporter=reporter,
         clock=clock,
-        interval_s=settings.processor_settle_interval_s,
+        interval_s=pace.settle_s,
         on_change=lambda job: signal.committed(job.job_id),
     )
 
@@ -190,7 +191,7 @@ def _engine(
         metrics.observe_outcomes(outcomes)
 
     claims = Claims(
-        _claim_policy(settings),
+        _claim_policy(settings, pace.commits),
         jobs=stores.jobs,
         shards=stores.shards,
         workshop=workshop,
@@ -202,15 +203,16 @@ def _engine(
         on_outcomes=observe,
         on_committed=signal.committed,
     )
-    return _Engine(workshop, calls, slots, claims, settling, reporter, signal, finished)
+    results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
+    return _Engine(workshop, calls, slots, claims, settling, reporter, results, finished)
 
 
-def _claim_policy(settings: Settings) -> ClaimPolicy:
+def _claim_policy(settings: Settings, pace: Pace) -> ClaimPolicy:
     return ClaimPolicy(
         worker=f"{socket.gethostname()}/{os.getpid()}",
         lease=timedelta(seconds=settings.processor_lease_s),
         poll_s=settings.processor_poll_s,
-        commit_interval_s=settings.processor_commit_interval_s,
+        pace=pace,
     )
 
 
@@ -275,7 +277,7 @@ def _servicer(stores: _Stores, neighbours: Neighbours, engine: _Engine, *, clock
             on_cancelled=engine.claims.cancel_job,
         ),
         jobs=stores.jobs,
-        results=Results(stores.jobs, stores.shards, signal=engine.signal, clock=clock),
+        results=engine.results,
         interactive=Interactive(engine.workshop, calls=engine.calls, requests=stores.requests, clock=clock),
         capacity=capacity,
     )

@@ -126,8 +126,8 @@ class ShardRepository:
 
         return await self._store.transact([key], decide)
 
-    async def renew(self, shard: Shard, *, lease_until: datetime) -> Job:
-        """Extend a shard's lease and return its job as it is after that.
+    async def renew(self, shard: Shard, *, lease_until: datetime) -> None:
+        """Extend a shard's lease.
 
         Raises:
             ServiceError: ABORTED, reason LEASE_LOST, if the epoch is not the present one.
@@ -135,10 +135,6 @@ class ShardRepository:
         await self._change(
             shard, lambda each: transitions.renewed(each, epoch=shard.epoch, lease_until=lease_until)
         )
-        job = await self._store.get(schema.job_key(shard.tenant, shard.job_id))
-        if job is None:
-            raise aborted(transitions.LEASE_LOST, f"the job of shard {shard.holder} is gone")
-        return job_from_fields(shard.tenant, job.data)
 
     async def hand_back(self, shard: Shard, *, now: datetime) -> None:
         """Free a shard to be claimed at once; nothing happens when the epoch is not the present one."""

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from parallel_processor.jobs.shard import Shard
 from parallel_processor.running.claims import ClaimPolicy, Claims
+from parallel_processor.running.journal import Pace
 from service_common.clock import ManualClock
 
 from tests.unit.processor.running.fakes import settle
@@ -42,7 +43,7 @@ class Slots:
 
 def claims_of(shards: Shards) -> Claims:
     """Make claims over these shards, with room for none of them, that never poll."""
-    policy = ClaimPolicy("worker", timedelta(seconds=30), poll_s=NEVER_S, commit_interval_s=0.01)
+    policy = ClaimPolicy("worker", timedelta(seconds=30), poll_s=NEVER_S, pace=Pace(0.01))
     claims = Claims(
         policy,
         jobs=cast("Any", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -9,14 +10,15 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
-import grpc.aio
 from google.cloud.firestore_v1.types import firestore as rpc
 from service_common.clock import ManualClock
 from service_common.storage import Document, QueryShape, Schema
-from service_common.storage.firestore.connection import GrpcConnection
+from service_common.storage.firestore.connection import Connection, connect
 from service_common.storage.firestore.layout import Layout
+from service_common.storage.firestore.metered import MeteredConnection
 from service_common.storage.firestore.store import FirestoreStore
 from service_common.storage.indexing import IndexPlan
+from service_common.storage.metering import Operation
 from service_common.storage.ordering import microseconds
 
 from benchmarks.support.filling import fill, from_place
@@ -27,60 +29,39 @@ from tests.support.firestore_emulator import own_emulator
 
 _SCAN_PAGE = 1_000
 _TIMEOUT_S = 120.0
-_ADMINISTRATOR = (("authorization", "Bearer owner"),)
 _RunQuery: Any = rpc.RunQueryRequest.pb()
-
-
-class CountingWire:
-    """A connection to Firestore that counts the documents which queries bring; all else passes through.
-
-    Attributes:
-        read: How many so far; an empty answer is billed as a document, and so is one.
-    """
-
-    def __init__(self, inner: GrpcConnection) -> None:
-        self.read = 0
-        self._inner = inner
-
-    async def run_query(self, request: Any) -> list[Any]:
-        """Return all answers."""
-        answers = await self._inner.run_query(request)
-        self.read += max(1, sum(each.HasField("document") for each in answers))
-        return answers
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
 
 class Emulated:
     """One service's documents on the emulator.
 
     Args:
-        host: Where the emulator is.
+        connection: Leads to the emulator; the store closes it.
         schema: What the service declares.
         now: The time.
     """
 
-    def __init__(self, host: str, schema: Schema, now: datetime) -> None:
+    def __init__(self, connection: Connection, schema: Schema, now: datetime) -> None:
         database = f"projects/queries-{uuid4().hex[:12]}/databases/(default)"
-        channel = grpc.aio.insecure_channel(host, options=(("grpc.max_receive_message_length", -1),))
-        wire: Any = CountingWire(GrpcConnection(channel, _ADMINISTRATOR, _TIMEOUT_S))
-        self.store = FirestoreStore(schema, database, clock=ManualClock(now), connection=wire, rng=Random(1))
-        self._wire = wire
         self._plan = IndexPlan(schema)
         self._layout = Layout(schema, database)
+        self._wire = MeteredConnection(connection, schema, self._layout, count=self._counted)
         self._now = microseconds(now)
+        self._read = 0
+        self.store = FirestoreStore(
+            schema, database, clock=ManualClock(now), connection=self._wire, rng=Random(1)
+        )
 
     async def ours(self, question: Question) -> tuple[list[Document], int]:
         """Return a page, and how many documents were read for it."""
-        before = self._wire.read
+        before = self._read
         page = await self.store.query(question.query)
-        return list(page.documents), self._wire.read - before
+        return list(page.documents), self._read - before
 
     async def scan(self, collection: str, tenant: str | None) -> tuple[list[Document], int]:
         """Return the documents of a tenant, or of all, and how many were read for it."""
         request = self._everything(collection, tenant)
-        before = self._wire.read
+        before = self._read
         found: list[Document] = []
         while True:
             answers = await self._wire.run_query(request)
@@ -88,7 +69,7 @@ class Emulated:
             rows = [self._layout.row(each.document) for each in answers if each.HasField("document")]
             found.extend(row.document(key) for key, row in rows if not row.is_expired(self._now))
             if len(names) < _SCAN_PAGE:
-                return found, self._wire.read - before
+                return found, self._read - before
             request.structured_query.ClearField("start_at")
             request.structured_query.start_at.values.add().reference_value = names[-1]
 
@@ -102,6 +83,10 @@ class Emulated:
             if scan.start <= sort_key < scan.end
         ]
         return [each for _, each in sorted(placed, key=lambda each: each[0])]
+
+    def _counted(self, _collection: str, operation: Operation, count: int) -> None:
+        if operation is Operation.READ:
+            self._read += count
 
     def _everything(self, collection: str, tenant: str | None) -> Any:
         request = _RunQuery()
@@ -124,8 +109,9 @@ async def on_emulator(report: Report, declared: Sequence[Schema], each: int, now
         now: The time.
     """
     with own_emulator() as emulator:
+        os.environ["FIRESTORE_EMULATOR_HOST"] = emulator.host
         for schema in declared:
-            emulated = Emulated(emulator.host, schema, now)
+            emulated = Emulated(await connect(timeout_s=_TIMEOUT_S), schema, now)
             for population in populations(schema, each=each, now=now):
                 await fill(emulated.store, population)
                 await _collection(report, emulated, population)

@@ -19,14 +19,18 @@ from service_common.lifecycle import Lifecycle
 from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
 from service_common.rpc.server import RpcServer
 from service_common.storage import DocumentStore, is_hosted, open_store
+from service_common.storage.metering import Operation
 from service_common.telemetry.store_metrics import count_operations
 
 from parallel_processor import metrics
 from parallel_processor.capacity import BreakerReading, Capacity, ResourceMeter, Throughput
 from parallel_processor.config import Settings
+from parallel_processor.content_versions.listing import ContentVersions
 from parallel_processor.intake import Intake
 from parallel_processor.interactive import Interactive
+from parallel_processor.job_costs import JobCosts
 from parallel_processor.jobs.item import Outcome
+from parallel_processor.jobs.job import Job
 from parallel_processor.model.client import ModelClient
 from parallel_processor.model.prices import PriceTable, PriceTableError
 from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
@@ -34,6 +38,7 @@ from parallel_processor.neighbours.pools import Neighbours, open_neighbours
 from parallel_processor.pacing import pacing
 from parallel_processor.repository import (
     SCHEMA,
+    ContentVersionRepository,
     JobRepository,
     RequestRepository,
     ShardRepository,
@@ -66,6 +71,7 @@ class _Stores:
     shards: ShardRepository
     requests: RequestRepository
     versions: VersionRepository
+    content_versions: ContentVersionRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +89,23 @@ class _Engine:
 async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     """Open everything and say SERVING."""
     clock, rng = SystemClock(), random.Random()
-    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
+    costs = JobCosts(metrics.observe_job_cost)
+
+    def count(collection: str, operation: Operation, number: int) -> None:
+        count_operations(collection, operation, number)
+        costs.count(operation, number)
+
+    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count)
     lifecycle.push("store", store.close)
     stores = _Stores(
-        JobRepository(store), ShardRepository(store), RequestRepository(store), VersionRepository(store)
+        JobRepository(store),
+        ShardRepository(store),
+        RequestRepository(store),
+        VersionRepository(store),
+        ContentVersionRepository(store),
     )
     neighbours = open_neighbours(settings, lifecycle, clock=clock)
-    engine = await _start_engine(settings, lifecycle, stores, neighbours, clock=clock, rng=rng)
+    engine = await _start_engine(settings, lifecycle, stores, neighbours, costs=costs, clock=clock, rng=rng)
     lifecycle.spawn("sweep", _sweep(store))
     server = RpcServer(settings, lifecycle, clock=clock)
     server.add(
@@ -109,6 +125,7 @@ async def _start_engine(
     stores: _Stores,
     neighbours: Neighbours,
     *,
+    costs: JobCosts,
     clock: Clock,
     rng: random.Random,
 ) -> _Engine:
@@ -132,7 +149,9 @@ async def _start_engine(
     )
     prompts = Prompts(neighbours.optimizer, versions, rng=rng)
     workshop = _workshop(settings, prompts, making, content=content, clock=clock)
-    engine = _engine(settings, stores, neighbours, workshop, slots=slots, calls=calls, clock=clock, rng=rng)
+    engine = _engine(
+        settings, stores, neighbours, workshop, costs=costs, slots=slots, calls=calls, clock=clock, rng=rng
+    )
     for name, work in (
         ("versions", versions.follow(rng)),
         ("leases", content.keep_leases(LEASE_RENEWAL_S)),
@@ -168,6 +187,7 @@ def _engine(
     neighbours: Neighbours,
     workshop: Workshop,
     *,
+    costs: JobCosts,
     slots: Slots,
     calls: ModelCalls,
     clock: Clock,
@@ -177,13 +197,19 @@ def _engine(
     pace = pacing(settings, hosted=is_hosted(settings.store_url))
     reporter = Reporter(neighbours.tracker, rng=rng)
     signal, finished = CommitSignal(), Throughput(clock)
+
+    def changed(job: Job) -> None:
+        signal.committed(job.job_id)
+        if job.state.terminal:
+            costs.ended(job.job_id)
+
     settling = Settling(
         jobs=stores.jobs,
         shards=stores.shards,
         reporter=reporter,
         clock=clock,
         interval_s=pace.settle_s,
-        on_change=lambda job: signal.committed(job.job_id),
+        on_change=changed,
     )
 
     def observe(outcomes: Sequence[Outcome]) -> None:
@@ -278,6 +304,7 @@ def _servicer(stores: _Stores, neighbours: Neighbours, engine: _Engine, *, clock
         ),
         jobs=stores.jobs,
         results=engine.results,
+        versions=ContentVersions(stores.content_versions),
         interactive=Interactive(engine.workshop, calls=engine.calls, requests=stores.requests, clock=clock),
         capacity=capacity,
     )

@@ -21,7 +21,8 @@ class Settings(CommonSettings):
     store_url: str = Field(
         "sqlite:///.factory/processor.db",
         pattern=r"^(sqlite|firestore|memory)://",
-        description="Where jobs, items, results and money live: sqlite:///PATH or memory://.",
+        description="Where jobs, items, results and money live: sqlite:///PATH, firestore://PROJECT/DATABASE "
+        "or memory://.",
     )
     cache_targets: str = Field(
         "127.0.0.1:50051", description="Cache replicas: host:port,host:port or dns:///headless-name:port."

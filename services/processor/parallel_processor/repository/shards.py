@@ -17,12 +17,12 @@ from parallel_processor.jobs.records import (
     job_from_fields,
     job_to_fields,
     outcome_from_fields,
-    outcome_to_fields,
     shard_from_fields,
     shard_to_fields,
 )
 from parallel_processor.jobs.shard import Commit, Shard, ShardPhase
 from parallel_processor.repository import schema
+from parallel_processor.repository.content_versions import result_chunk_to_fields
 
 _READ_AT_ONCE = 20
 _CLAIMABLE_AT_ONCE = 32
@@ -112,7 +112,7 @@ class ShardRepository:
         chunks: list[Write] = [
             Set(
                 schema.result_chunk_key(shard.tenant, chunk_id),
-                {"results": [outcome_to_fields(index, each) for index, each in outcomes.items()]},
+                result_chunk_to_fields(shard.job_id, outcomes),
             )
             for chunk_id, outcomes in results.items()
         ]

@@ -12,6 +12,7 @@ import structlog
 from service_common.clock import Clock
 from service_common.errors import ServiceError
 
+from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.item import Item, Outcome
 from parallel_processor.jobs.job import JobState
 from parallel_processor.jobs.shard import Shard, ShardPhase
@@ -158,14 +159,18 @@ class Claims:
                 return
             if shard.holder in self._runs:
                 continue
-            try:
-                claim = await self._shards.claim(
-                    shard, owner=self._policy.worker, now=self._clock.now(), lease=self._policy.lease
-                )
-            except ServiceError as error:
-                _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
-                continue
-            await self._start(claim)
+            with spent_on(shard.job_id):
+                await self._claim(shard)
+
+    async def _claim(self, shard: Shard) -> None:
+        try:
+            claim = await self._shards.claim(
+                shard, owner=self._policy.worker, now=self._clock.now(), lease=self._policy.lease
+            )
+        except ServiceError as error:
+            _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
+            return
+        await self._start(claim)
 
     async def _start(self, claim: Claim) -> None:
         shard = claim.shard
@@ -235,13 +240,15 @@ class Claims:
         if shard.claimable_at is None or shard.claimable_at - now > self._policy.lease / 2:
             return
         try:
-            await self._shards.renew(shard, lease_until=now + self._policy.lease)
+            with spent_on(shard.job_id):
+                await self._shards.renew(shard, lease_until=now + self._policy.lease)
         except ServiceError as error:
             _log.warning("renewal_failed", shard=shard.holder, reason=error.reason)
 
     async def _look_at_job(self, tenant: str, job_id: str) -> None:
         try:
-            job = await self._jobs.get(tenant, job_id)
+            with spent_on(job_id):
+                job = await self._jobs.get(tenant, job_id)
         except ServiceError as error:
             _log.warning("job_not_read", job_id=job_id, reason=error.reason)
             return

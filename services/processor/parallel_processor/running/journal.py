@@ -28,6 +28,9 @@ _log = structlog.get_logger("parallel_processor.running.journal")
 _CHUNK_BYTES = 700_000
 """What a result document may hold; leaves room for its own frame below the largest document."""
 
+_CHUNK_OUTCOMES = 100
+"""The most outcomes in a result document: it is found by its items, and a store looks into no longer list."""
+
 _FRAME_BYTES = 1_000
 """What an outcome takes beside its texts."""
 
@@ -265,7 +268,7 @@ class Journal:
         size = _CHUNK_BYTES + 1
         for index, outcome in outcomes.items():
             weight = _weight(outcome)
-            if size + weight > _CHUNK_BYTES:
+            if size + weight > _CHUNK_BYTES or len(chunks[-1]) == _CHUNK_OUTCOMES:
                 chunks.append({})
                 size = 0
             chunks[-1][index] = outcome

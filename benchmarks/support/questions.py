@@ -60,6 +60,10 @@ ASKED: Mapping[str, Asked] = {
     "processor.shards_by_phase": Asked(100, {"phase": "FINISHED"}),
     "processor.shards_unreported": Asked(100, {"phase": "SETTLED", "unreported": True}),
     "processor.shards_of_job": Asked(200),
+    "processor.versions_by_time": Asked(16),
+    "processor.versions_of_item": Asked(16),
+    "processor.versions_of_content_type": Asked(16),
+    "processor.versions_of_grade": Asked(16),
     "tracker.jobs_written": Asked(100, newest=_NEWEST),
     "tracker.events_of_job": Asked(1),
 }

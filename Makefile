@@ -8,7 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check iac iac-check lock bench-pipeline bench-rpc bench-firestore images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-rpc bench-firestore bench-queries images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -55,8 +55,15 @@ imports: setup ## who may import whom
 proto: setup ## generate protos/gen from the contracts
 	$(BIN)/python protos/generate.py
 
-proto-check: setup ## fail when protos/gen is not what the contracts say
+proto-check: setup proto-breaking ## fail when protos/gen is not what the contracts say, or they break what was released
 	$(BIN)/python protos/generate.py --check
+
+proto-breaking: setup ## fail when a contract lacks or changes what was released
+	@$(BIN)/buf breaking --against protos/released.binpb || { \
+	    echo "A contract only grows: put back what was released, and add the new beside it." >&2; exit 1; }
+
+proto-release: proto-check ## at a release: note the contracts as the ones that may only grow
+	$(BIN)/buf build --exclude-source-info -o protos/released.binpb
 
 iac: setup ## write Firestore's indexes and their page from the declared queries
 	$(BIN)/python -m iac.generate
@@ -78,6 +85,9 @@ bench-rpc: setup ## the cache's Get and BatchGet beside a bare grpc.aio echo
 
 bench-firestore: setup ## what 1,000 fresh items cost in Firestore's operations, by collection
 	$(BIN)/python -m benchmarks.firestore
+
+bench-queries: setup ## each declared query beside a scan: time on SQLite, documents read on Firestore's emulator
+	$(BIN)/python -m benchmarks.queries
 
 images: ## build the four images; needs a container engine
 	for service in cache optimizer processor tracker; do \

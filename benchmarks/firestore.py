@@ -31,7 +31,7 @@ MOST_WRITES, MOST_READS = 400, 300
 MOST_HOT_WRITES_PER_S = 1.0
 _METRIC = "store_operations_total"
 _POLL_S = 2.0  # each look at a running job reads its shards, and is paid too
-_QUIET_S = 3.0  # longer than any service lingers before a write
+_QUIET_S = 7.0  # longer than any service lingers before a write
 
 Operations = Counter[tuple[str, str, str]]
 """How many, by service, collection and operation."""

@@ -52,6 +52,9 @@ def kept() -> dict[str, str]:
     """Return how long the documents of every collection are kept, by its id in Firestore."""
     life = _days(seconds=_setting("content_cache.config", "Settings", "cache_default_ttl_s"))
     retention = _days(days=_setting("progress_tracker.config", "Settings", "tracker_retention_days"))
+    records = _days(
+        days=_setting("prompt_optimizer.config", "OptimizerSettings", "optimizer_records_retention_d")
+    )
     retained = f"`TRACKER_RETENTION_DAYS` ({retention} unless set) after"
     with_template, with_job = "as long as its template", "as long as its job"
     return {
@@ -64,8 +67,8 @@ def kept() -> dict[str, str]:
         "optimizer_statistics": with_template,
         "optimizer_requests": f"{_constant('prompt_optimizer.repository.templates', 'REQUEST_LIFE')} after "
         "the request",
-        "optimizer_batches": f"{_constant('prompt_optimizer.repository.statistics', 'BATCH_LIFE')} after the "
-        "batch was counted",
+        "optimizer_quality_records": f"`OPTIMIZER_RECORDS_RETENTION_D` ({records} unless set) after the "
+        "first outcome on the page",
         "optimizer_service": "always: a revision and a secret",
         "processor_jobs": "always: nothing deletes a job or what was paid for in it",
         "processor_item_chunks": with_job,
@@ -74,6 +77,7 @@ def kept() -> dict[str, str]:
         "processor_requests": f"{_constant('parallel_processor.repository.requests', 'RETENTION')} after the "
         "request",
         "processor_active_versions": "until the template is deleted",
+        "processor_service": "always: the bell",
         "tracker_jobs": f"{retained} the job's last report",
         "tracker_producers": f"{retained} the last report of a producer in it",
         "tracker_events": f"{retained} the last event in it became durable",

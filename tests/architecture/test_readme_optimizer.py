@@ -42,7 +42,7 @@ def test_the_table_of_metrics_is_the_registry() -> None:
     own = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
     expected = [
         [
-            f"`{found.name}`",
+            f"`{found.name}`" if found.type != "counter" else f"`{found.name}_total`",
             found.type,
             ", ".join(f"`{label}`" for label in each._labelnames),
             found.documentation,

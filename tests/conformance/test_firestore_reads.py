@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
@@ -177,4 +178,26 @@ async def test_the_bill_is_counted_at_the_wire(
     with pytest.raises(ServiceError) as caught:
         await store.commit([Create(B, tagged)])
     assert caught.value.kind is ErrorKind.ALREADY_EXISTS
+    await store.close()
+
+
+async def test_a_listener_pays_a_read_for_each_change(
+    firestore_url: str, schema: Schema, clock: ManualClock
+) -> None:
+    """One for the document as it was found, and one for each time it is told of."""
+    counts: Counter[tuple[str, Operation]] = Counter()
+
+    def count(collection: str, operation: Operation, number: int) -> None:
+        counts[collection, operation] += number
+
+    store = await open_store(firestore_url, schema=schema, clock=clock, count=count)
+    await store.commit([Set(A, {"n": 0})])
+    async with store.watch(A) as feed:
+        async with asyncio.timeout(60):
+            await feed.changed()
+            assert feed.is_live
+            assert counts["things", Operation.READ] == 1
+            await store.commit([Set(A, {"n": 1})])
+            await feed.changed()
+            assert counts["things", Operation.READ] == 2
     await store.close()

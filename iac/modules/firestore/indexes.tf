@@ -1,6 +1,75 @@
 # Written by `make iac` from the services' SCHEMAs; do not edit, CI would notice.
 # Which query needs which, and what each costs: docs/firestore-indexes.md.
 
+# One tenant: query records_of_content_type.
+resource "google_firestore_index" "optimizer_quality_records__content_types_contains__create_time_desc" {
+  project     = var.project_id
+  database    = google_firestore_database.this.name
+  collection  = "optimizer_quality_records"
+  query_scope = "COLLECTION"
+
+  fields {
+    field_path   = "content_types"
+    array_config = "CONTAINS"
+  }
+
+  fields {
+    field_path = "create_time"
+    order      = "DESCENDING"
+  }
+
+  fields {
+    field_path = "__name__"
+    order      = "DESCENDING"
+  }
+}
+
+# One tenant: query records_of_grade.
+resource "google_firestore_index" "optimizer_quality_records__grades_contains__create_time_desc" {
+  project     = var.project_id
+  database    = google_firestore_database.this.name
+  collection  = "optimizer_quality_records"
+  query_scope = "COLLECTION"
+
+  fields {
+    field_path   = "grades"
+    array_config = "CONTAINS"
+  }
+
+  fields {
+    field_path = "create_time"
+    order      = "DESCENDING"
+  }
+
+  fields {
+    field_path = "__name__"
+    order      = "DESCENDING"
+  }
+}
+
+# One tenant: query records_of_version.
+resource "google_firestore_index" "optimizer_quality_records__versions_contains__create_time_desc" {
+  project     = var.project_id
+  database    = google_firestore_database.this.name
+  collection  = "optimizer_quality_records"
+  query_scope = "COLLECTION"
+
+  fields {
+    field_path   = "versions"
+    array_config = "CONTAINS"
+  }
+
+  fields {
+    field_path = "create_time"
+    order      = "DESCENDING"
+  }
+
+  fields {
+    field_path = "__name__"
+    order      = "DESCENDING"
+  }
+}
+
 # One tenant: query templates_by_id.
 resource "google_firestore_index" "optimizer_templates__state_asc__template_id_asc" {
   project     = var.project_id
@@ -448,23 +517,83 @@ resource "google_firestore_field" "optimizer_statistics__body" {
 }
 
 # The packed contents, large and never asked for.
-resource "google_firestore_field" "optimizer_batches__body" {
+resource "google_firestore_field" "optimizer_quality_records__body" {
   project    = var.project_id
   database   = google_firestore_database.this.name
-  collection = "optimizer_batches"
+  collection = "optimizer_quality_records"
   field      = "body"
 
   index_config {}
 }
 
-# When the document expires (TTL).
-resource "google_firestore_field" "optimizer_batches__expire_time" {
+# Only composite indexes need it.
+resource "google_firestore_field" "optimizer_quality_records__content_types" {
   project    = var.project_id
   database   = google_firestore_database.this.name
-  collection = "optimizer_batches"
+  collection = "optimizer_quality_records"
+  field      = "content_types"
+
+  index_config {}
+}
+
+# Query records_by_time.
+resource "google_firestore_field" "optimizer_quality_records__create_time" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "optimizer_quality_records"
+  field      = "create_time"
+
+  index_config {
+    indexes {
+      order       = "DESCENDING"
+      query_scope = "COLLECTION"
+    }
+  }
+}
+
+# When the document expires (TTL).
+resource "google_firestore_field" "optimizer_quality_records__expire_time" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "optimizer_quality_records"
   field      = "expire_time"
 
   ttl_config {}
+
+  index_config {}
+}
+
+# Only composite indexes need it.
+resource "google_firestore_field" "optimizer_quality_records__grades" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "optimizer_quality_records"
+  field      = "grades"
+
+  index_config {}
+}
+
+# Query records_of_part.
+resource "google_firestore_field" "optimizer_quality_records__parts" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "optimizer_quality_records"
+  field      = "parts"
+
+  index_config {
+    indexes {
+      array_config = "CONTAINS"
+      query_scope  = "COLLECTION"
+    }
+  }
+}
+
+# Only composite indexes need it.
+resource "google_firestore_field" "optimizer_quality_records__versions" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "optimizer_quality_records"
+  field      = "versions"
 
   index_config {}
 }
@@ -711,6 +840,16 @@ resource "google_firestore_field" "processor_active_versions__body" {
   project    = var.project_id
   database   = google_firestore_database.this.name
   collection = "processor_active_versions"
+  field      = "body"
+
+  index_config {}
+}
+
+# The packed contents, large and never asked for.
+resource "google_firestore_field" "processor_service__body" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_service"
   field      = "body"
 
   index_config {}

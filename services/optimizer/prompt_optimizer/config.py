@@ -22,11 +22,29 @@ class OptimizerSettings(CommonSettings):
         1.0,
         ge=0.05,
         le=60,
-        description="Seconds between looks for changes made by other optimizers on the same store.",
+        description="Seconds between looks for changes by other optimizers, unless the store tells of them.",
     )
     optimizer_cached_versions: int = Field(
         2000,
         ge=1,
         le=1_000_000,
         description="Compiled versions kept in memory, besides the built-in ones.",
+    )
+    optimizer_flush_interval_s: float = Field(
+        5.0,
+        ge=0.05,
+        le=60,
+        description="Seconds that outcomes gather before they are stored; a crash loses those of the last.",
+    )
+    optimizer_max_unflushed: int = Field(
+        20_000,
+        ge=1000,
+        le=1_000_000,
+        description="Outcomes that may wait for the store; with more, BatchRecordOutcomes is UNAVAILABLE.",
+    )
+    optimizer_records_retention_d: float = Field(
+        90.0,
+        gt=0,
+        le=3650,
+        description="Days that quality records are kept.",
     )

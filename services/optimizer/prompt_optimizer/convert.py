@@ -9,8 +9,11 @@ from contentfactory.optimizer.v1 import optimizer_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from service_common.errors import ServiceError
 from service_common.rpc.status import to_status
+from service_common.rpc.times import duration
 
 from prompt_optimizer.decisions.optimizer import Prompt
+from prompt_optimizer.outcomes.outcome import Status
+from prompt_optimizer.outcomes.record import QualityRecord
 from prompt_optimizer.outcomes.statistics import Statistics
 from prompt_optimizer.quality import QualityScore
 from prompt_optimizer.templates.source import Message, Role, Sampling, TemplateSource, TemplateVersion
@@ -21,6 +24,12 @@ _ROLE_NUMBERS = {
     Role.SYSTEM: pb.ChatMessage.ROLE_SYSTEM,
     Role.USER: pb.ChatMessage.ROLE_USER,
     Role.ASSISTANT: pb.ChatMessage.ROLE_ASSISTANT,
+}
+_STATUS_NUMBERS = {
+    Status.SUCCEEDED: pb.Outcome.STATUS_SUCCEEDED,
+    Status.TRUNCATED: pb.Outcome.STATUS_TRUNCATED,
+    Status.FILTERED: pb.Outcome.STATUS_FILTERED,
+    Status.FAILED: pb.Outcome.STATUS_FAILED,
 }
 
 
@@ -151,6 +160,23 @@ def statistics_to(statistics: Statistics) -> pb.VersionStatistics:
         prompt_tokens=statistics.prompt_tokens,
         output_tokens=statistics.output_tokens,
         cost_micros=statistics.cost_micros,
+    )
+
+
+def record_to(record: QualityRecord) -> pb.QualityRecord:
+    """Write a quality record."""
+    return pb.QualityRecord(
+        template_id=record.version.family.template_id,
+        version=record.version.version,
+        content_type=record.content_type,
+        status=_STATUS_NUMBERS[record.status],
+        score=record.score,
+        aspects=[pb.QualityRecord.Aspect(name=name, score=score) for name, score in record.aspects],
+        prompt_tokens=record.prompt_tokens,
+        output_tokens=record.output_tokens,
+        cost_micros=record.cost_micros,
+        latency=duration(record.latency_s),
+        record_time=_timestamp(record.time),
     )
 
 

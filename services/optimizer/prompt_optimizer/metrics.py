@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from service_common.telemetry.metrics import REGISTRY
 
-from prompt_optimizer.outcomes.recorder import Counted
+from prompt_optimizer.outcomes.record import QualityRecord
 
 OTHER = "other"
 """The label of every content type that is not built in, so that tenants cannot make new series."""
@@ -29,6 +29,16 @@ TOKENS = Gauge(
     ["content_type", "kind"],
     registry=REGISTRY,
 )
+UNFLUSHED = Gauge(
+    "prompt_outcomes_unflushed",
+    "Outcomes counted in memory that are not stored yet; a crash loses them.",
+    registry=REGISTRY,
+)
+REFUSED = Counter(
+    "prompt_outcomes_refused_total",
+    "Outcomes given up because the store can never take them; the log says why.",
+    registry=REGISTRY,
+)
 
 
 class OutcomeMetrics:
@@ -40,12 +50,23 @@ class OutcomeMetrics:
         Args:
             content_types: Those that have series of their own.
         """
-        self._known = frozenset(content_types)
+        # Looked up once: finding a series by its labels takes longer than counting in it.
+        self._series = {each: _Series(each) for each in content_types}
+        self._other = _Series(OTHER)
 
-    def counted(self, event: Counted) -> None:
+    def counted(self, record: QualityRecord) -> None:
         """Show one outcome."""
-        label = event.content_type if event.content_type in self._known else OTHER
-        if event.score is not None:
-            SCORE.labels(label).observe(event.score)
-        TOKENS.labels(label, "prompt").inc(event.outcome.prompt_tokens)
-        TOKENS.labels(label, "output").inc(event.outcome.output_tokens)
+        series = self._series.get(record.content_type, self._other)
+        if record.score is not None:
+            series.score.observe(record.score)
+        series.prompt_tokens.inc(record.prompt_tokens)
+        series.output_tokens.inc(record.output_tokens)
+
+
+class _Series:
+    __slots__ = ("output_tokens", "prompt_tokens", "score")
+
+    def __init__(self, content_type: str) -> None:
+        self.score = SCORE.labels(content_type)
+        self.prompt_tokens = TOKENS.labels(content_type, "prompt")
+        self.output_tokens = TOKENS.labels(content_type, "output")

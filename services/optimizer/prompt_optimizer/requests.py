@@ -7,11 +7,13 @@ from hashlib import sha256
 from typing import TypeVar
 
 from contentfactory.optimizer.v1 import optimizer_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message as ProtoMessage
 from service_common.errors import FieldViolation, ServiceError, invalid_field
 
 from prompt_optimizer import validation
 from prompt_optimizer.decisions.optimizer import PromptRequest, RawPrompt
+from prompt_optimizer.outcomes.listing import RecordQuery
 from prompt_optimizer.outcomes.outcome import Outcome, Status
 from prompt_optimizer.templates.source import (
     DEFAULT_VARIABLE_BYTES,
@@ -23,6 +25,7 @@ from prompt_optimizer.templates.source import (
     Variable,
 )
 from prompt_optimizer.templates.stored import RequestId
+from prompt_optimizer.templates.template import VersionKey
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -190,9 +193,55 @@ def outcome_from(message: pb.Outcome) -> Outcome:
         prompt_tokens=message.prompt_tokens,
         output_tokens=message.output_tokens,
         cost_micros=message.cost_micros,
+        latency_s=_latency_from(message.latency),
     )
     validation.check(validation.outcome(outcome))
     return outcome
+
+
+def _latency_from(message: Duration) -> float:
+    validation.check(validation.duration("latency", message.seconds, message.nanos))
+    return message.seconds + message.nanos / 1e9
+
+
+def check_attempt(attempt: int) -> None:
+    """Refuse what cannot be the number of a sending.
+
+    Raises:
+        ServiceError: INVALID_ARGUMENT.
+    """
+    validation.check(validation.number("attempt", attempt, least=0, most=2**31 - 1))
+
+
+def check_record_filters(message: pb.ListQualityRecordsRequest) -> None:
+    """Refuse filters and orders that quality records cannot be listed by.
+
+    Raises:
+        ServiceError: INVALID_ARGUMENT naming every bad field.
+    """
+    least = 1 if message.template_id else 0
+    by_score = message.order == pb.ListQualityRecordsRequest.ORDER_LOWEST_SCORE_FIRST
+    violations = [
+        *validation.identifier("template_id", message.template_id, optional=True),
+        *validation.number("version", message.version, least=least, most=(2**31 - 1) * least),
+        *validation.identifier("content_type", message.content_type, optional=not by_score),
+        *validation.score("min_score", message.min_score),
+        *validation.score("max_score", message.max_score),
+    ]
+    if message.order not in pb.ListQualityRecordsRequest.Order.values():
+        violations.append(FieldViolation("order", "must be one of the orders"))
+    validation.check(violations)
+
+
+def record_query_from(message: pb.ListQualityRecordsRequest, version: VersionKey | None) -> RecordQuery:
+    """Read a checked request for quality records, of this version."""
+    return RecordQuery(
+        version=version,
+        content_type=message.content_type,
+        min_score=message.min_score if message.HasField("min_score") else None,
+        max_score=message.max_score if message.HasField("max_score") else None,
+        by_score=message.order == pb.ListQualityRecordsRequest.ORDER_LOWEST_SCORE_FIRST,
+    )
 
 
 def each_from(field: str, messages: Sequence[R], read: Callable[[R], T]) -> list[T | ServiceError]:

@@ -15,7 +15,8 @@ from service_common.rpc.call import ROLE_ACT_AS, current_call
 from prompt_optimizer import convert, paging, requests, validation
 from prompt_optimizer.batches import BatchBudget
 from prompt_optimizer.decisions.optimizer import Optimizer
-from prompt_optimizer.outcomes.experience import StoredStatistics
+from prompt_optimizer.outcomes.experience import CurrentStatistics
+from prompt_optimizer.outcomes.listing import Listing
 from prompt_optimizer.outcomes.recorder import Recorder
 from prompt_optimizer.templates.library import Library
 from prompt_optimizer.templates.source import TemplateVersion
@@ -31,7 +32,8 @@ class OptimizerServicer(optimizer_pb2_grpc.OptimizerServiceServicer):
         library: Library,
         optimizer: Optimizer,
         recorder: Recorder,
-        statistics: StoredStatistics,
+        statistics: CurrentStatistics,
+        listing: Listing,
         watching: Watching,
         open_access: bool,
         max_message_bytes: int,
@@ -43,6 +45,7 @@ class OptimizerServicer(optimizer_pb2_grpc.OptimizerServiceServicer):
             optimizer: Makes prompts.
             recorder: Takes outcomes.
             statistics: What came of versions.
+            listing: What came of single decisions.
             watching: Tells of active versions.
             open_access: Whether callers have no credentials, so that no role can be asked for.
             max_message_bytes: The largest response that can be sent.
@@ -51,6 +54,7 @@ class OptimizerServicer(optimizer_pb2_grpc.OptimizerServiceServicer):
         self._optimizer = optimizer
         self._recorder = recorder
         self._statistics = statistics
+        self._listing = listing
         self._watching = watching
         self._open_access = open_access
         self._max_message_bytes = max_message_bytes
@@ -210,10 +214,37 @@ class OptimizerServicer(optimizer_pb2_grpc.OptimizerServiceServicer):
         """Score outcomes and count them once."""
         validation.check(validation.text("batch_id", request.batch_id, least=1, most=128))
         outcomes = requests.each_from("outcomes", request.outcomes, requests.outcome_from)
-        results = await self._recorder.record(current_call().principal.tenant, request.batch_id, outcomes)
+        requests.check_attempt(request.attempt)
+        results = await self._recorder.record(
+            current_call().principal.tenant, request.batch_id, outcomes, first=request.attempt == 1
+        )
         return pb.BatchRecordOutcomesResponse(
             results=[
                 convert.score_result_to(requests.placed_result(each, f"outcomes[{index}]"))
                 for index, each in enumerate(results)
             ]
         )
+
+    async def ListQualityRecords(
+        self, request: pb.ListQualityRecordsRequest, context: Any
+    ) -> pb.ListQualityRecordsResponse:
+        """List what came of single decisions."""
+        tenant = current_call().principal.tenant
+        requests.check_record_filters(request)
+        size = validation.page_size(request.page_size)
+        version = None
+        if request.template_id:
+            version, _ = await self._library.version(tenant, request.template_id, request.version)
+        query = requests.record_query_from(request, version)
+        after = paging.after_record(request.page_token, query)
+        found, on = await self._listing.find(tenant, query, after=after, limit=size)
+        budget = BatchBudget(self._max_message_bytes)
+        written: list[pb.QualityRecord] = []
+        for each in found:
+            message = convert.record_to(each.record)
+            if not budget.take(message.ByteSize()):
+                on = found[len(written) - 1].behind
+                break
+            written.append(message)
+        token = paging.token_of(paging.record_position(on, query)) if on else ""
+        return pb.ListQualityRecordsResponse(records=written, next_page_token=token)

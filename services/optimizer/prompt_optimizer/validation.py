@@ -36,10 +36,12 @@ MAX_OUTPUT_BYTES = 1024 * 1024
 MAX_SUBJECTS = 8
 MAX_SUBJECT_BYTES = 1024
 MAX_DECISION_BYTES = 256
+MAX_DURATION_S = 366 * 24 * 3600
 
 _ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _ID_FORM = "must be 1 to 63 lower-case letters, digits and underscores, starting with a letter"
 _INT32_MAX = 2**31 - 1
+_SECOND = 1_000_000_000
 
 Violations = Iterator[FieldViolation]
 
@@ -73,6 +75,18 @@ def number(field: str, value: int, *, least: int, most: int) -> Violations:
     """Check a whole number."""
     if not least <= value <= most:
         yield FieldViolation(field, f"must be {least} to {most}")
+
+
+def score(field: str, value: float) -> Violations:
+    """Check a score."""
+    if not 0 <= value <= 1:
+        yield FieldViolation(field, "must be 0 to 1")
+
+
+def duration(field: str, seconds: int, nanos: int) -> Violations:
+    """Check a length of time."""
+    if not (0 <= seconds <= MAX_DURATION_S and 0 <= nanos < _SECOND):
+        yield FieldViolation(field, f"must be 0 to {MAX_DURATION_S} seconds")
 
 
 def sampling(field: str, value: Sampling) -> Violations:

@@ -38,6 +38,7 @@ from parallel_processor.neighbours.pools import Neighbours, open_neighbours
 from parallel_processor.pacing import pacing
 from parallel_processor.repository import (
     SCHEMA,
+    BellRepository,
     ContentVersionRepository,
     JobRepository,
     RequestRepository,
@@ -45,6 +46,7 @@ from parallel_processor.repository import (
     VersionRepository,
 )
 from parallel_processor.results import CommitSignal, Results
+from parallel_processor.running.bell import Bell
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
@@ -72,6 +74,7 @@ class _Stores:
     requests: RequestRepository
     versions: VersionRepository
     content_versions: ContentVersionRepository
+    bell: BellRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class _Engine:
     slots: Slots
     claims: Claims
     settling: Settling
+    bell: Bell
     reporter: Reporter
     results: Results
     finished: Throughput
@@ -104,6 +108,7 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
         RequestRepository(store),
         VersionRepository(store),
         ContentVersionRepository(store),
+        BellRepository(store, worker=_worker()),
     )
     neighbours = open_neighbours(settings, lifecycle, clock=clock)
     engine = await _start_engine(settings, lifecycle, stores, neighbours, costs=costs, clock=clock, rng=rng)
@@ -162,6 +167,8 @@ async def _start_engine(
         ("catch_up", engine.settling.catch_up()),
         ("renewals", engine.claims.renew()),
         ("claims", engine.claims.run()),
+        ("rings", engine.bell.keep_ringing()),
+        ("bell", engine.bell.listen(engine.claims.wake)),
     ):
         lifecycle.spawn(name, work)
     return engine
@@ -204,6 +211,7 @@ def _engine(
         if job.state.terminal:
             costs.ended(job.job_id)
 
+    bell = Bell(stores.bell, rng=rng)
     settling = Settling(
         jobs=stores.jobs,
         shards=stores.shards,
@@ -225,18 +233,24 @@ def _engine(
         slots=slots,
         reporter=reporter,
         settling=settling,
+        bell=bell,
         clock=clock,
         rng=rng,
         on_outcomes=observe,
         on_committed=signal.committed,
     )
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
-    return _Engine(workshop, calls, slots, claims, settling, reporter, results, finished)
+    return _Engine(workshop, calls, slots, claims, settling, bell, reporter, results, finished)
+
+
+def _worker() -> str:
+    """Return this process's name."""
+    return f"{socket.gethostname()}/{os.getpid()}"
 
 
 def _claim_policy(settings: Settings, pace: Pace) -> ClaimPolicy:
     return ClaimPolicy(
-        worker=f"{socket.gethostname()}/{os.getpid()}",
+        worker=_worker(),
         lease=timedelta(seconds=settings.processor_lease_s),
         poll_s=settings.processor_poll_s,
         pace=pace,
@@ -277,6 +291,10 @@ def _prices(settings: Settings) -> PriceTable:
 
 
 def _servicer(stores: _Stores, neighbours: Neighbours, engine: _Engine, *, clock: Clock) -> ProcessorServicer:
+    def started() -> None:
+        engine.claims.wake()
+        engine.bell.ring()
+
     meter, answered = ResourceMeter(clock), Throughput(clock)
     engine.calls.on_answer(lambda: answered.count(1))
     capacity = Capacity(
@@ -300,7 +318,7 @@ def _servicer(stores: _Stores, neighbours: Neighbours, engine: _Engine, *, clock
             requests=stores.requests,
             clock=clock,
             report=engine.reporter.submit,
-            on_started=engine.claims.wake,
+            on_started=started,
             on_cancelled=engine.claims.cancel_job,
         ),
         jobs=stores.jobs,
@@ -316,6 +334,7 @@ async def _drain(engine: _Engine, grace_s: float) -> None:
     await engine.claims.drain(grace_s)
     try:
         async with asyncio.timeout(2.0):
+            await engine.bell.flushed()
             await engine.workshop.content.flushed()
             await engine.reporter.flushed()
     except TimeoutError:

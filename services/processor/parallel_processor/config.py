@@ -62,7 +62,10 @@ class Settings(CommonSettings):
         15, ge=1, le=600, description="Seconds after which a dead worker's shards are taken over."
     )
     processor_poll_s: float = Field(
-        0.5, gt=0, le=60, description="Seconds between looks for work that other processes left."
+        0.5,
+        gt=0,
+        le=60,
+        description="Seconds between looks for work of other processes, unless the store tells of it.",
     )
     processor_commit_interval_s: float | None = Field(
         None,

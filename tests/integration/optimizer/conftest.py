@@ -83,6 +83,7 @@ async def start(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPa
             **database.env("optimizer"),
             "AUTH_TOKENS_FILE": str(tokens),
             "OPTIMIZER_POLL_INTERVAL_S": "0.05",
+            "OPTIMIZER_FLUSH_INTERVAL_S": "0.05",
             "DRAIN_GRACE_S": "1",
         },
     )

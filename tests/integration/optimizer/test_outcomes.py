@@ -59,7 +59,7 @@ async def test_each_status_counts_as_it_should(client: rpc.OptimizerServiceAsync
 
 @on_durable_stores
 async def test_a_repeat_is_scored_again_and_counted_once_also_after_a_restart(start: Start) -> None:
-    """The answer is the same, the sums do not move."""
+    """The answer is the same, the sums do not move; a graceful stop stores what waits."""
     first = await start()
     client = await first.client()
     request = pb.BatchRecordOutcomesRequest(batch_id="b", outcomes=[outcome(await decide(client))] * 3)
@@ -110,11 +110,13 @@ async def test_one_bad_outcome_does_not_spoil_the_batch(client: rpc.OptimizerSer
         "subjects": outcome(decision),
         "subjects[0]": outcome(decision),
         "output": outcome(decision),
+        "latency": outcome(decision),
     }
     bad["prompt_tokens"].prompt_tokens = -1
     bad["subjects"].subjects.extend(["x"] * 8)
     bad["subjects[0]"].subjects[0] = "x" * 1025
     bad["output"].output = "x" * (1024 * 1024 + 1)
+    bad["latency"].latency.seconds = -1
     answer = await client.BatchRecordOutcomes(
         pb.BatchRecordOutcomesRequest(batch_id="b", outcomes=[*bad.values(), outcome(decision)])
     )
@@ -136,6 +138,7 @@ async def test_a_batch_has_bounds_and_a_name(client: rpc.OptimizerServiceAsyncSt
         ("batch_id", pb.BatchRecordOutcomesRequest(batch_id="x" * 129, outcomes=[good])),
         ("outcomes", pb.BatchRecordOutcomesRequest(batch_id="b")),
         ("outcomes", pb.BatchRecordOutcomesRequest(batch_id="b", outcomes=[good] * 1001)),
+        ("attempt", pb.BatchRecordOutcomesRequest(batch_id="b", outcomes=[good], attempt=-1)),
     ):
         error = await error_of(client.BatchRecordOutcomes(request))
         assert (error.kind, error.violations[0].field) == (ErrorKind.INVALID_ARGUMENT, field)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Sequence
 
 from prompt_optimizer.outcomes.experience import REFRESH_S, Experience
 from prompt_optimizer.outcomes.statistics import Statistics
@@ -24,15 +25,10 @@ class Stored:
     async def get(self, tenant: str, keys: Sequence[VersionKey]) -> list[Statistics]:
         """Return one output of `tokens` for each."""
         self.reads += 1
+        await asyncio.sleep(0)
         if self.is_away:
             raise unavailable("STORE_UNAVAILABLE", "away")
         return [Statistics(outcomes=1, output_tokens=self.tokens, produced=1) for _ in keys]
-
-    async def add(
-        self, tenant: str, batch_id: str, added: Mapping[VersionKey, Statistics]
-    ) -> dict[VersionKey, Statistics] | None:
-        """Never asked for here."""
-        raise NotImplementedError
 
 
 async def test_what_is_known_is_read_again_only_after_a_while() -> None:
@@ -69,3 +65,23 @@ async def test_no_more_is_kept_than_the_capacity() -> None:
     for tenant in ("a", "b", "c", "a"):
         await experience.mean_output_tokens(tenant, [KEY])
     assert stored.reads == 4
+
+
+async def test_what_was_just_counted_is_learned_at_once() -> None:
+    """Added to what is known; what is not known is read with it in any case."""
+    stored = Stored()
+    experience = Experience(stored, clock=ManualClock(), capacity=10)
+    experience.add("acme", {KEY: Statistics(outcomes=1, output_tokens=1, produced=1)})
+    assert await experience.mean_output_tokens("acme", [KEY]) == {KEY: 100}
+    experience.add("acme", {KEY: Statistics(outcomes=1, output_tokens=50, produced=1)})
+    assert await experience.mean_output_tokens("acme", [KEY]) == {KEY: 75}
+    assert stored.reads == 1
+
+
+async def test_calls_that_come_together_read_once() -> None:
+    """The first one reads, the others do with what is known: a job does not begin with a flood of reads."""
+    stored = Stored()
+    experience = Experience(stored, clock=ManualClock(), capacity=10)
+    await asyncio.gather(*(experience.mean_output_tokens("acme", [KEY]) for _ in range(50)))
+    assert stored.reads == 1
+    assert await experience.mean_output_tokens("acme", [KEY]) == {KEY: 100}

@@ -158,13 +158,14 @@ async def test_settling_is_harmless_to_repeat(jobs: JobRepository, shards: Shard
 async def test_a_shard_is_claimed_by_one(jobs: JobRepository, shards: ShardRepository) -> None:
     """Of two that saw it free one gets it; after the lease has run out the next may, under a new epoch."""
     begun = await start(jobs, await a_draft(jobs, 1), 1)
-    (fresh,) = await shards.claimable(now=NOW, limit=5)
+    (fresh,) = (await shards.claimable(now=NOW, limit=5)).shards
     await shards.claim(fresh, owner="one", now=NOW, lease=LEASE)
     with pytest.raises(ServiceError):
         await shards.claim(fresh, owner="two", now=NOW, lease=LEASE)
-    assert await shards.claimable(now=NOW + timedelta(seconds=14), limit=5) == []
+    look = await shards.claimable(now=NOW + timedelta(seconds=14), limit=5)
+    assert (look.shards, look.next_expiry) == ([], NOW + LEASE)
     later = NOW + timedelta(seconds=15)
-    (expired,) = await shards.claimable(now=later, limit=5)
+    (expired,) = (await shards.claimable(now=later, limit=5)).shards
     claim = await shards.claim(expired, owner="two", now=later, lease=LEASE)
     assert (claim.shard.owner, claim.shard.epoch, begun.job_id) == ("two", 2, claim.job.job_id)
 
@@ -175,9 +176,9 @@ async def test_a_renewed_lease_lasts_longer(jobs: JobRepository, shards: ShardRe
     (fresh,) = await shards.read(begun, [0])
     claim = await shards.claim(fresh, owner="w", now=NOW, lease=LEASE)
     await shards.renew(claim.shard, lease_until=NOW + 2 * LEASE)
-    assert await shards.claimable(now=NOW + LEASE, limit=5) == []
+    assert (await shards.claimable(now=NOW + LEASE, limit=5)).shards == []
     later = NOW + 2 * LEASE
-    (expired,) = await shards.claimable(now=later, limit=5)
+    (expired,) = (await shards.claimable(now=later, limit=5)).shards
     await shards.claim(expired, owner="v", now=later, lease=LEASE)
     with pytest.raises(ServiceError) as caught:
         await shards.renew(claim.shard, lease_until=later + LEASE)

@@ -26,7 +26,7 @@ from service_common.storage.shapes import (
     QueryShape,
     Schema,
 )
-from service_common.storage.store import DocumentStore
+from service_common.storage.store import DocumentStore, Feed
 
 __all__ = [
     "MAX_COMMIT_BYTES",
@@ -40,6 +40,7 @@ __all__ = [
     "Direction",
     "Document",
     "DocumentStore",
+    "Feed",
     "Key",
     "Order",
     "Page",

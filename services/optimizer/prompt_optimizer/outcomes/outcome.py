@@ -27,6 +27,7 @@ class Outcome:
         prompt_tokens: As the model counted them.
         output_tokens: As the model counted them.
         cost_micros: In micros of US dollars.
+        latency_s: How long the model took.
     """
 
     decision_id: str
@@ -36,3 +37,4 @@ class Outcome:
     prompt_tokens: int = 0
     output_tokens: int = 0
     cost_micros: int = 0
+    latency_s: float = 0.0

@@ -8,6 +8,8 @@ from typing import Any
 
 from service_common.storage import Value
 
+from prompt_optimizer.outcomes.account import Account
+from prompt_optimizer.outcomes.record import MARK_BYTES
 from prompt_optimizer.outcomes.statistics import Statistics
 from prompt_optimizer.templates.source import TemplateVersion, source_of
 from prompt_optimizer.templates.template import Activation, Family, Template
@@ -76,11 +78,16 @@ def version_of(fields: Mapping[str, Any]) -> TemplateVersion:
     )
 
 
-def statistics_fields(statistics: Statistics) -> dict[str, Value]:
-    """Return statistics as fields."""
-    return asdict(statistics)
+def account_fields(account: Account) -> dict[str, Value]:
+    """Return an account as fields."""
+    return {**asdict(account.statistics), "booked": b"".join(account.booked)}
 
 
-def statistics_of(fields: Mapping[str, Any] | None) -> Statistics:
-    """Return the statistics that were stored; none yet without fields."""
-    return Statistics(**fields) if fields else Statistics()
+def account_of(fields: Mapping[str, Any] | None) -> Account:
+    """Return the account that was stored; an empty one without fields."""
+    if fields is None:
+        return Account()
+    sums = dict(fields)
+    booked: bytes = sums.pop("booked", b"")
+    marks = (booked[start : start + MARK_BYTES] for start in range(0, len(booked), MARK_BYTES))
+    return Account(Statistics(**sums), tuple(marks))

@@ -12,7 +12,7 @@ TEMPLATES = "templates"
 VERSIONS = "versions"
 REQUESTS = "requests"
 STATISTICS = "statistics"
-BATCHES = "batches"
+RECORDS = "quality_records"
 SERVICE = "service"
 
 LIVE = "live"
@@ -29,16 +29,36 @@ VERSIONS_OF_FAMILY = QueryShape(
     "versions_of_family", VERSIONS, equals=("family",), order=(Order("version", Direction.DESCENDING),)
 )
 
+# Each document is a page of records; its lists say what is on it.
+_NEWEST = (Order("create_time", Direction.DESCENDING),)
+RECORDS_BY_TIME = QueryShape("records_by_time", RECORDS, order=_NEWEST)
+RECORDS_OF_VERSION = QueryShape("records_of_version", RECORDS, contains="versions", order=_NEWEST)
+RECORDS_OF_CONTENT_TYPE = QueryShape(
+    "records_of_content_type", RECORDS, contains="content_types", order=_NEWEST
+)
+RECORDS_OF_GRADE = QueryShape("records_of_grade", RECORDS, contains="grades", order=_NEWEST)
+RECORDS_OF_PART = QueryShape("records_of_part", RECORDS, contains="parts")
+
 SCHEMA = Schema(
     collections=(
         Collection(TEMPLATES, ttl_field="expire_time"),
         Collection(VERSIONS),
         Collection(REQUESTS, ttl_field="expire_time"),
         Collection(STATISTICS),
-        Collection(BATCHES, ttl_field="expire_time"),
+        Collection(RECORDS, ttl_field="expire_time"),
         Collection(SERVICE),
     ),
-    shapes=(TEMPLATES_BY_ID, TEMPLATES_CHANGED, TEMPLATES_BY_STATE, VERSIONS_OF_FAMILY),
+    shapes=(
+        TEMPLATES_BY_ID,
+        TEMPLATES_CHANGED,
+        TEMPLATES_BY_STATE,
+        VERSIONS_OF_FAMILY,
+        RECORDS_BY_TIME,
+        RECORDS_OF_VERSION,
+        RECORDS_OF_CONTENT_TYPE,
+        RECORDS_OF_GRADE,
+        RECORDS_OF_PART,
+    ),
     name="optimizer",
 )
 
@@ -56,14 +76,19 @@ def family_name(family: Family) -> str:
     return f"{family.template_id}.{family.born}"
 
 
+def version_name(version: VersionKey) -> str:
+    """What names a version for good."""
+    return f"{family_name(version.family)}.{version.version}"
+
+
 def version_key(tenant: str, version: VersionKey) -> Key:
     """Where a version is."""
-    return Key(VERSIONS, tenant, f"{family_name(version.family)}.{version.version}")
+    return Key(VERSIONS, tenant, version_name(version))
 
 
 def statistics_key(tenant: str, version: VersionKey) -> Key:
     """Where a version's statistics are."""
-    return Key(STATISTICS, tenant, f"{family_name(version.family)}.{version.version}")
+    return Key(STATISTICS, tenant, version_name(version))
 
 
 def request_key(tenant: str, method: str, request_id: str) -> Key:
@@ -71,6 +96,6 @@ def request_key(tenant: str, method: str, request_id: str) -> Key:
     return Key(REQUESTS, tenant, f"{method}.{sha256(request_id.encode()).hexdigest()}")
 
 
-def batch_key(tenant: str, batch_id: str) -> Key:
-    """Where it is written that a batch was counted."""
-    return Key(BATCHES, tenant, sha256(batch_id.encode()).hexdigest())
+def records_key(tenant: str, page_id: str) -> Key:
+    """Where a page of quality records is."""
+    return Key(RECORDS, tenant, page_id)

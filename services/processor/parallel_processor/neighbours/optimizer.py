@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from contentfactory.optimizer.v1 import optimizer_pb2, optimizer_pb2_grpc
 from service_common.errors import FieldViolation, ServiceError
@@ -55,14 +55,20 @@ class OptimizerNeighbour:
         ]
 
     async def record(
-        self, owner: Owner, batch_id: str, reports: Sequence[OutcomeReport], *, timeout_s: float
+        self, owner: Owner, batch_id: str, reports: Sequence[OutcomeReport], *, attempt: int, timeout_s: float
     ) -> list[float | None]:
         """Report outcomes and return their quality scores."""
+        request = optimizer_pb2.BatchRecordOutcomesRequest(
+            batch_id=batch_id, outcomes=[_outcome(each) for each in reports], attempt=attempt - 1
+        )
+
+        def each_sending(stub: optimizer_pb2_grpc.OptimizerServiceAsyncStub) -> Any:
+            request.attempt += 1  # the pool asks for the method each time it sends, also when it repeats
+            return stub.BatchRecordOutcomes
+
         response = await self._pool.call(
-            lambda stub: stub.BatchRecordOutcomes,
-            optimizer_pb2.BatchRecordOutcomesRequest(
-                batch_id=batch_id, outcomes=[_outcome(each) for each in reports]
-            ),
+            each_sending,
+            request,
             timeout_s=timeout_s,
             act_as=self._acting.as_owner(owner),
             idempotent=True,

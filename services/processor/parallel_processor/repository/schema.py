@@ -10,6 +10,10 @@ SHARDS = "shards"
 RESULTS = "results"
 REQUESTS = "requests"
 ACTIVE_VERSIONS = "active_versions"
+SERVICE = "service"
+
+# No credential's tenant can have this name: theirs begin with a letter or digit.
+_SERVICE_TENANT = "_"
 
 JOBS_BY_TIME = QueryShape("jobs_by_time", JOBS, order=(Order("create_time", Direction.DESCENDING),))
 JOBS_BY_STATE = QueryShape(
@@ -57,6 +61,7 @@ SCHEMA = Schema(
         Collection(RESULTS),
         Collection(REQUESTS, ttl_field="expire_time"),
         Collection(ACTIVE_VERSIONS),
+        Collection(SERVICE),
     ),
     shapes=(
         JOBS_BY_TIME,
@@ -74,6 +79,8 @@ SCHEMA = Schema(
     ),
     name="processor",
 )
+
+BELL_KEY = Key(SERVICE, _SERVICE_TENANT, "bell")
 
 
 def job_key(tenant: str, job_id: str) -> Key:

@@ -17,6 +17,7 @@ from parallel_processor.jobs.item import Item, Outcome
 from parallel_processor.jobs.job import JobState
 from parallel_processor.jobs.shard import Shard, ShardPhase
 from parallel_processor.repository import Claim, JobRepository, ShardRepository
+from parallel_processor.running.bell import Bell
 from parallel_processor.running.journal import Journal, Pace
 from parallel_processor.running.reporting import JOB_PRODUCER, Reporter, job_report, shard_report
 from parallel_processor.running.settling import Settling
@@ -35,7 +36,8 @@ class ClaimPolicy:
     Attributes:
         worker: This process's name.
         lease: How long a lease lasts unless renewed.
-        poll_s: How often to look for work that nobody here was told of.
+        poll_s: How often to look for work that nobody here was told of. While the bell is heard, only when
+            something may be left to claim, or a lease that was seen may have ended.
         pace: How often a shard's work is committed.
         max_shards: The most shards at a time.
     """
@@ -60,6 +62,7 @@ class Claims:
         slots: Slots,
         reporter: Reporter,
         settling: Settling,
+        bell: Bell,
         clock: Clock,
         rng: random.Random,
         on_outcomes: Callable[[Sequence[Outcome]], None],
@@ -72,6 +75,7 @@ class Claims:
         self._slots = slots
         self._reporter = reporter
         self._settling = settling
+        self._bell = bell
         self._clock = clock
         self._rng = rng
         self._on_outcomes = on_outcomes
@@ -80,6 +84,7 @@ class Claims:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._more = True  # whether the last look may have left something to claim
+        self._look_by = float("-inf")  # when a lease seen in the last look may have ended
         self._draining = False
 
     @property
@@ -93,7 +98,7 @@ class Claims:
         return max(0, sum(run.unfinished for run in self._runs.values()) - self._slots.active)
 
     def wake(self) -> None:
-        """Look for work now: a job was started here."""
+        """Look for work now: a job was started here, or the bell was rung."""
         self._wake.set()
 
     async def cancel_job(self, job_id: str) -> None:
@@ -107,12 +112,24 @@ class Claims:
             try:
                 await self._claim_some()
             except ServiceError as error:
+                self._look_by = float("-inf")
                 _log.warning("claiming_delayed", reason=error.reason)
+            await self._woken_or_due()
+
+    async def _woken_or_due(self) -> None:
+        while not self._wake.is_set():
             try:
                 async with asyncio.timeout(self._policy.poll_s * self._rng.uniform(0.8, 1.2)):
                     await self._wake.wait()
             except TimeoutError:
-                continue
+                if self._is_due():
+                    return
+
+    def _is_due(self) -> bool:
+        """Whether there may be work that the bell does not tell of: each look costs reads."""
+        if not self._bell.is_heard or self._clock.monotonic() >= self._look_by:
+            return True
+        return self._more and self._room()
 
     async def renew(self) -> None:
         """Renew the leases of all runs, and learn of jobs that were cancelled elsewhere, for ever."""
@@ -148,11 +165,10 @@ class Claims:
         return sum(run.unprepared for run in self._runs.values())
 
     async def _claim_some(self) -> None:
-        self._more = True  # unless a look says otherwise
+        self._more, self._look_by = True, float("-inf")  # unless a look says otherwise
         if self._draining or len(self._runs) >= self._policy.max_shards:
             return
-        found = await self._shards.claimable(now=self._clock.now(), limit=_CLAIM_AT_ONCE)
-        self._more = len(found) == _CLAIM_AT_ONCE
+        found = await self._look()
         for shard in found:
             if not self._room(shard):
                 self._more = True
@@ -171,6 +187,18 @@ class Claims:
             _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
             return
         await self._start(claim)
+
+    async def _look(self) -> Sequence[Shard]:
+        """Look for shards, and note when the next look is due at the latest.
+
+        Whoever claims or renews a lease after this look holds it for longer than a lease from now.
+        """
+        now, looked_at = self._clock.now(), self._clock.monotonic()
+        look = await self._shards.claimable(now=now, limit=_CLAIM_AT_ONCE)
+        self._more = len(look.shards) == _CLAIM_AT_ONCE
+        until = min(look.next_expiry or now + self._policy.lease, now + self._policy.lease)
+        self._look_by = looked_at + (until - now).total_seconds()
+        return look.shards
 
     async def _start(self, claim: Claim) -> None:
         shard = claim.shard
@@ -210,6 +238,7 @@ class Claims:
                 self._settling.finished(run.journal.shard)
             elif run.journal.shard.phase is not ShardPhase.SETTLED:
                 await self._shards.hand_back(run.journal.shard, now=self._clock.now())
+                self._bell.ring()
         except ServiceError as error:
             _log.warning("shard_run_ended", shard=holder, reason=error.reason, message=error.message)
         except Exception:  # noqa: BLE001 - one shard's trouble must not stop the worker; its lease runs out

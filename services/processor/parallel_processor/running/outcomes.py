@@ -23,11 +23,14 @@ _BATCH = 100
 _BATCH_BYTES = 2_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Batch:
+    """Outcomes that travel together, and how often they were sent: that alone changes."""
+
     owner: Owner
     batch_id: str
     reports: tuple[OutcomeReport, ...]
+    sendings: int = 0
 
 
 class Outcomes:
@@ -90,7 +93,11 @@ class Outcomes:
         known = [each for each in decided if each is not None]
         if not known:
             return [None] * len(decided)
-        scores = iter(await self._optimizer.record(batch.owner, batch.batch_id, known, timeout_s=timeout_s))
+        batch.sendings += 1
+        answer = await self._optimizer.record(
+            batch.owner, batch.batch_id, known, attempt=batch.sendings, timeout_s=timeout_s
+        )
+        scores = iter(answer)
         return [next(scores) if each is not None else None for each in decided]
 
     async def _decided(self, batch: _Batch) -> list[OutcomeReport | None]:

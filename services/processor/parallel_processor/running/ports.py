@@ -115,9 +115,12 @@ class OptimizerPort(Protocol):
         ...
 
     async def record(
-        self, owner: Owner, batch_id: str, reports: Sequence[OutcomeReport], *, timeout_s: float
+        self, owner: Owner, batch_id: str, reports: Sequence[OutcomeReport], *, attempt: int, timeout_s: float
     ) -> list[float | None]:
-        """Report outcomes and return their quality scores; a repeat of a batch counts once."""
+        """Report outcomes and return their quality scores; a repeat of a batch counts once.
+
+        `attempt` is 1 only if the batch was never sent before, whatever came of it.
+        """
         ...
 
 

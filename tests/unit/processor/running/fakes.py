@@ -130,6 +130,7 @@ class FakeOptimizer:
         answers: What each template gets instead of a prompt.
         away: Whether it answers nothing.
         recorded: The batches of outcomes it has taken, with their ids.
+        attempts: Which sending each batch that arrived said it was.
     """
 
     answers: dict[str, ServiceError] = field(default_factory=dict)
@@ -138,6 +139,7 @@ class FakeOptimizer:
     batches: list[int] = field(default_factory=list)
     recorded: list[tuple[str, Sequence[OutcomeReport]]] = field(default_factory=list)
     gate: Callable[[], Awaitable[object]] | None = None
+    attempts: list[int] = field(default_factory=list)
 
     async def optimize(self, owner: Owner, specs: Sequence[PieceSpec]) -> list[Prompt | Exception]:
         """Answer each spec."""
@@ -147,9 +149,10 @@ class FakeOptimizer:
         return [self.answers.get(spec.template_id or "") or prompt(spec) for spec in specs]
 
     async def record(
-        self, owner: Owner, batch_id: str, reports: Sequence[OutcomeReport], *, timeout_s: float
+        self, owner: Owner, batch_id: str, reports: Sequence[OutcomeReport], *, attempt: int, timeout_s: float
     ) -> list[float | None]:
         """Score everything 0.5, if the gate opens in time."""
+        self.attempts.append(attempt)
         if self.gate is not None:
             try:
                 async with asyncio.timeout(timeout_s):

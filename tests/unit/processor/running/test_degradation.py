@@ -215,6 +215,23 @@ async def test_outcomes_wait_for_the_optimizer_under_one_id() -> None:
 
 
 @pytest.mark.usefixtures("quick")
+async def test_only_a_batch_that_was_never_sent_says_it_is_the_first() -> None:
+    """One that timed out may have arrived; one that waited for its decision was not sent yet."""
+    gate = asyncio.Event()
+    optimizer = FakeOptimizer(gate=gate.wait)
+    reports = Outcomes(optimizer, score_wait_s=0.01)
+    await reports.score(OWNER, outcome_report())
+    gate.set()
+    await deliver(reports)
+    assert optimizer.attempts == [1, 2]
+    optimizer.away = True
+    await reports.score(OWNER, outcome_report(""))
+    optimizer.away = False
+    await deliver(reports)
+    assert optimizer.attempts == [1, 2, 1]
+
+
+@pytest.mark.usefixtures("quick")
 async def test_a_slow_score_is_not_waited_for() -> None:
     """The piece goes on without; the outcome is recorded all the same."""
     gate = asyncio.Event()

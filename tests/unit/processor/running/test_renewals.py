@@ -74,6 +74,7 @@ def claims_over(store: Store, runs: list[Run], clock: ManualClock) -> Claims:
         slots=cast("Any", None),
         reporter=cast("Any", None),
         settling=cast("Any", None),
+        bell=cast("Any", None),
         clock=clock,
         rng=random.Random(1),
         on_outcomes=lambda _: None,

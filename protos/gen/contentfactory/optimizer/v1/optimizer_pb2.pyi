@@ -1314,21 +1314,28 @@ class BatchRecordOutcomesRequest(_message.Message):
 
     BATCH_ID_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
-    """Names this batch, so that a repeat counts once. Required; 1 to 128 bytes."""
+    """Names this batch for good, so that a repeat counts once: best a random one. Required; 1 to 128 bytes."""
+    attempt: _builtins.int
+    """Which sending of this batch this is: 1 for the first, 2 or more for every one after it, also when the first got no
+    answer. A first one is not looked for among what is stored, which saves a read. Default (0): not known, so that it
+    is looked for. Not negative.
+    """
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outcome]:
-        """The outcomes, 1 to 1,000."""
+        """The outcomes, 1 to 1,000. A repeat has the same ones in the same order."""
 
     def __init__(
         self,
         *,
         batch_id: _builtins.str = ...,
         outcomes: _abc.Iterable[Global___Outcome] | None = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "outcomes", b"outcomes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_id", b"batch_id", "outcomes", b"outcomes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1447,3 +1454,213 @@ class QualityScore(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QualityScore: _TypeAlias = QualityScore  # noqa: Y015
+
+@_typing.final
+class QualityRecord(_message.Message):
+    """What came of one decision, without its text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Aspect(_message.Message):
+        """The score of one aspect."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        SCORE_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """The aspect, as in QualityScore.Component."""
+        score: _builtins.float
+        """Its score, 0 to 1, to four decimals."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            score: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "score", b"score"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    ASPECTS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    RECORD_TIME_FIELD_NUMBER: _builtins.int
+    template_id: _builtins.str
+    """The template that made the prompt; empty for a raw prompt."""
+    version: _builtins.int
+    """Its version; 0 for a raw prompt."""
+    content_type: _builtins.str
+    """The content type of the output."""
+    status: Global___Outcome.Status.ValueType
+    """What happened."""
+    score: _builtins.float
+    """The overall score, 0 to 1, to four decimals. Unset when there was no output to score."""
+    prompt_tokens: _builtins.int
+    """Tokens of the prompt, as the model counted them."""
+    output_tokens: _builtins.int
+    """Tokens of the output, as the model counted them."""
+    cost_micros: _builtins.int
+    """What the generation cost, in micros of US dollars."""
+    @_builtins.property
+    def aspects(self) -> _containers.RepeatedCompositeFieldContainer[Global___QualityRecord.Aspect]:
+        """What the score is made of. Empty without a score."""
+
+    @_builtins.property
+    def latency(self) -> _duration_pb2.Duration:
+        """How long the model took."""
+
+    @_builtins.property
+    def record_time(self) -> _timestamp_pb2.Timestamp:
+        """When the outcome was counted."""
+
+    def __init__(
+        self,
+        *,
+        template_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        content_type: _builtins.str = ...,
+        status: Global___Outcome.Status.ValueType = ...,
+        score: _builtins.float | None = ...,
+        aspects: _abc.Iterable[Global___QualityRecord.Aspect] | None = ...,
+        prompt_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        cost_micros: _builtins.int = ...,
+        latency: _duration_pb2.Duration | None = ...,
+        record_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "latency", b"latency", "record_time", b"record_time", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "aspects", b"aspects", "content_type", b"content_type", "cost_micros", b"cost_micros", "latency", b"latency", "output_tokens", b"output_tokens", "prompt_tokens", b"prompt_tokens", "record_time", b"record_time", "score", b"score", "status", b"status", "template_id", b"template_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___QualityRecord: _TypeAlias = QualityRecord  # noqa: Y015
+
+@_typing.final
+class ListQualityRecordsRequest(_message.Message):
+    """Request of OptimizerService.ListQualityRecords."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Order:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ListQualityRecordsRequest._Order.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ORDER_UNSPECIFIED: ListQualityRecordsRequest._Order.ValueType  # 0
+        """As ORDER_NEWEST_FIRST."""
+        ORDER_NEWEST_FIRST: ListQualityRecordsRequest._Order.ValueType  # 1
+        """The newest first, as far as they were counted by one server; those of several are in order to within the
+        servers' flush interval.
+        """
+        ORDER_LOWEST_SCORE_FIRST: ListQualityRecordsRequest._Order.ValueType  # 2
+        """The lowest score first, in steps of 0.05; within a step the newest first. Needs a content_type, and leaves out
+        records without a score.
+        """
+
+    class Order(_Order, metaclass=_OrderEnumTypeWrapper):
+        """In which order records are listed."""
+
+    ORDER_UNSPECIFIED: ListQualityRecordsRequest.Order.ValueType  # 0
+    """As ORDER_NEWEST_FIRST."""
+    ORDER_NEWEST_FIRST: ListQualityRecordsRequest.Order.ValueType  # 1
+    """The newest first, as far as they were counted by one server; those of several are in order to within the
+    servers' flush interval.
+    """
+    ORDER_LOWEST_SCORE_FIRST: ListQualityRecordsRequest.Order.ValueType  # 2
+    """The lowest score first, in steps of 0.05; within a step the newest first. Needs a content_type, and leaves out
+    records without a score.
+    """
+
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
+    MAX_SCORE_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    template_id: _builtins.str
+    """Only records of this template. Needs a version. Default: of any, also of raw prompts."""
+    version: _builtins.int
+    """Only records of this version of the template. Required with a template_id, else 0."""
+    content_type: _builtins.str
+    """Only records of this content type. Default: of any."""
+    min_score: _builtins.float
+    """Only records with at least this score, 0 to 1. Unset: of any score, also without one."""
+    max_score: _builtins.float
+    """Only records with at most this score, 0 to 1. Unset: of any score, also without one."""
+    order: Global___ListQualityRecordsRequest.Order.ValueType
+    """In which order."""
+    page_size: _builtins.int
+    """The most records to return, 1 to 1,000. Default (0): 50."""
+    page_token: _builtins.str
+    """The next_page_token of the page before, of the same request but for its page_size; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        template_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        content_type: _builtins.str = ...,
+        min_score: _builtins.float | None = ...,
+        max_score: _builtins.float | None = ...,
+        order: Global___ListQualityRecordsRequest.Order.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_score", b"_max_score", "_min_score", b"_min_score", "max_score", b"max_score", "min_score", b"min_score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_score", b"_max_score", "_min_score", b"_min_score", "content_type", b"content_type", "max_score", b"max_score", "min_score", b"min_score", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "template_id", b"template_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_score: _TypeAlias = _typing.Literal["max_score"]  # noqa: Y015
+    _WhichOneofArgType__max_score: _TypeAlias = _typing.Literal["_max_score", b"_max_score"]  # noqa: Y015
+    _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
+    _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_score) -> _WhichOneofReturnType__max_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_score) -> _WhichOneofReturnType__min_score | None: ...
+
+Global___ListQualityRecordsRequest: _TypeAlias = ListQualityRecordsRequest  # noqa: Y015
+
+@_typing.final
+class ListQualityRecordsResponse(_message.Message):
+    """Response of OptimizerService.ListQualityRecords."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___QualityRecord]:
+        """The records, in the order asked for."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___QualityRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQualityRecordsResponse: _TypeAlias = ListQualityRecordsResponse  # noqa: Y015

@@ -116,6 +116,11 @@ class OptimizerServiceStub:
                 request_serializer=contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.BatchRecordOutcomesRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.BatchRecordOutcomesResponse.FromString,
                 _registered_method=True)
+        self.ListQualityRecords = channel.unary_unary(
+                '/contentfactory.optimizer.v1.OptimizerService/ListQualityRecords',
+                request_serializer=contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.ListQualityRecordsRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.ListQualityRecordsResponse.FromString,
+                _registered_method=True)
 
 
 class OptimizerServiceServicer:
@@ -252,11 +257,28 @@ class OptimizerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchRecordOutcomes(self, request, context):
-        """Reports what came of decisions: scores each output and adds it to the statistics of its template version. A batch
-        whose batch_id is already known is scored again and counted once, so a repeat after a lost answer is harmless.
-        Cache hits are not outcomes: report generations only.
+        """Reports what came of decisions: scores each output, adds it to the statistics of its template version and keeps a
+        quality record of it. A batch whose batch_id is already known is scored again and counted once, so a repeat after a
+        lost answer is harmless. Statistics and estimates show at once what was counted; it is stored within the server's
+        flush interval, and a server that is killed loses what it had not stored. Cache hits are not outcomes: report
+        generations only.
+        Errors:
+        UNAVAILABLE  too many outcomes wait for the store (reason OUTCOMES_WAITING; RetryInfo says when to come back):
+        nothing of the batch was counted, send it again.
         Errors, per outcome:
         INVALID_ARGUMENT  the decision_id was not made by this service (reason INVALID_DECISION).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQualityRecords(self, request, context):
+        """Lists quality records: what came of single decisions, without their texts. An outcome is listed once it is stored,
+        which takes up to the server's flush interval, and for as long as the server keeps records. A page may hold fewer
+        records than page_size, even none, while there are more: next_page_token tells.
+        Errors:
+        NOT_FOUND         there is no such template or version (reasons TEMPLATE_NOT_FOUND, VERSION_NOT_FOUND).
+        INVALID_ARGUMENT  the page_token belongs to another listing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -329,6 +351,11 @@ def add_OptimizerServiceServicer_to_server(servicer, server):
                     servicer.BatchRecordOutcomes,
                     request_deserializer=contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.BatchRecordOutcomesRequest.FromString,
                     response_serializer=contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.BatchRecordOutcomesResponse.SerializeToString,
+            ),
+            'ListQualityRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQualityRecords,
+                    request_deserializer=contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.ListQualityRecordsRequest.FromString,
+                    response_serializer=contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.ListQualityRecordsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -699,6 +726,33 @@ class OptimizerService:
             '/contentfactory.optimizer.v1.OptimizerService/BatchRecordOutcomes',
             contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.BatchRecordOutcomesRequest.SerializeToString,
             contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.BatchRecordOutcomesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQualityRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.optimizer.v1.OptimizerService/ListQualityRecords',
+            contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.ListQualityRecordsRequest.SerializeToString,
+            contentfactory_dot_optimizer_dot_v1_dot_optimizer__pb2.ListQualityRecordsResponse.FromString,
             options,
             channel_credentials,
             insecure,

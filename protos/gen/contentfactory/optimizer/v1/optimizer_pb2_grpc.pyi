@@ -114,11 +114,24 @@ class OptimizerServiceStub:
     BatchOptimize: _grpc.UnaryUnaryMultiCallable[_optimizer_pb2.BatchOptimizeRequest, _optimizer_pb2.BatchOptimizeResponse]
     """Optimize, for many pieces in one call."""
     BatchRecordOutcomes: _grpc.UnaryUnaryMultiCallable[_optimizer_pb2.BatchRecordOutcomesRequest, _optimizer_pb2.BatchRecordOutcomesResponse]
-    """Reports what came of decisions: scores each output and adds it to the statistics of its template version. A batch
-    whose batch_id is already known is scored again and counted once, so a repeat after a lost answer is harmless.
-    Cache hits are not outcomes: report generations only.
+    """Reports what came of decisions: scores each output, adds it to the statistics of its template version and keeps a
+    quality record of it. A batch whose batch_id is already known is scored again and counted once, so a repeat after a
+    lost answer is harmless. Statistics and estimates show at once what was counted; it is stored within the server's
+    flush interval, and a server that is killed loses what it had not stored. Cache hits are not outcomes: report
+    generations only.
+    Errors:
+      UNAVAILABLE  too many outcomes wait for the store (reason OUTCOMES_WAITING; RetryInfo says when to come back):
+                   nothing of the batch was counted, send it again.
     Errors, per outcome:
       INVALID_ARGUMENT  the decision_id was not made by this service (reason INVALID_DECISION).
+    """
+    ListQualityRecords: _grpc.UnaryUnaryMultiCallable[_optimizer_pb2.ListQualityRecordsRequest, _optimizer_pb2.ListQualityRecordsResponse]
+    """Lists quality records: what came of single decisions, without their texts. An outcome is listed once it is stored,
+    which takes up to the server's flush interval, and for as long as the server keeps records. A page may hold fewer
+    records than page_size, even none, while there are more: next_page_token tells.
+    Errors:
+      NOT_FOUND         there is no such template or version (reasons TEMPLATE_NOT_FOUND, VERSION_NOT_FOUND).
+      INVALID_ARGUMENT  the page_token belongs to another listing.
     """
 
 @_typing.type_check_only
@@ -207,11 +220,24 @@ class OptimizerServiceAsyncStub(OptimizerServiceStub):
     BatchOptimize: _aio.UnaryUnaryMultiCallable[_optimizer_pb2.BatchOptimizeRequest, _optimizer_pb2.BatchOptimizeResponse]  # type: ignore[assignment]
     """Optimize, for many pieces in one call."""
     BatchRecordOutcomes: _aio.UnaryUnaryMultiCallable[_optimizer_pb2.BatchRecordOutcomesRequest, _optimizer_pb2.BatchRecordOutcomesResponse]  # type: ignore[assignment]
-    """Reports what came of decisions: scores each output and adds it to the statistics of its template version. A batch
-    whose batch_id is already known is scored again and counted once, so a repeat after a lost answer is harmless.
-    Cache hits are not outcomes: report generations only.
+    """Reports what came of decisions: scores each output, adds it to the statistics of its template version and keeps a
+    quality record of it. A batch whose batch_id is already known is scored again and counted once, so a repeat after a
+    lost answer is harmless. Statistics and estimates show at once what was counted; it is stored within the server's
+    flush interval, and a server that is killed loses what it had not stored. Cache hits are not outcomes: report
+    generations only.
+    Errors:
+      UNAVAILABLE  too many outcomes wait for the store (reason OUTCOMES_WAITING; RetryInfo says when to come back):
+                   nothing of the batch was counted, send it again.
     Errors, per outcome:
       INVALID_ARGUMENT  the decision_id was not made by this service (reason INVALID_DECISION).
+    """
+    ListQualityRecords: _aio.UnaryUnaryMultiCallable[_optimizer_pb2.ListQualityRecordsRequest, _optimizer_pb2.ListQualityRecordsResponse]  # type: ignore[assignment]
+    """Lists quality records: what came of single decisions, without their texts. An outcome is listed once it is stored,
+    which takes up to the server's flush interval, and for as long as the server keeps records. A page may hold fewer
+    records than page_size, even none, while there are more: next_page_token tells.
+    Errors:
+      NOT_FOUND         there is no such template or version (reasons TEMPLATE_NOT_FOUND, VERSION_NOT_FOUND).
+      INVALID_ARGUMENT  the page_token belongs to another listing.
     """
 
 class OptimizerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -375,11 +401,30 @@ class OptimizerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _optimizer_pb2.BatchRecordOutcomesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_optimizer_pb2.BatchRecordOutcomesResponse, _abc.Awaitable[_optimizer_pb2.BatchRecordOutcomesResponse]]:
-        """Reports what came of decisions: scores each output and adds it to the statistics of its template version. A batch
-        whose batch_id is already known is scored again and counted once, so a repeat after a lost answer is harmless.
-        Cache hits are not outcomes: report generations only.
+        """Reports what came of decisions: scores each output, adds it to the statistics of its template version and keeps a
+        quality record of it. A batch whose batch_id is already known is scored again and counted once, so a repeat after a
+        lost answer is harmless. Statistics and estimates show at once what was counted; it is stored within the server's
+        flush interval, and a server that is killed loses what it had not stored. Cache hits are not outcomes: report
+        generations only.
+        Errors:
+          UNAVAILABLE  too many outcomes wait for the store (reason OUTCOMES_WAITING; RetryInfo says when to come back):
+                       nothing of the batch was counted, send it again.
         Errors, per outcome:
           INVALID_ARGUMENT  the decision_id was not made by this service (reason INVALID_DECISION).
+        """
+
+    @_abc_1.abstractmethod
+    def ListQualityRecords(
+        self,
+        request: _optimizer_pb2.ListQualityRecordsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_optimizer_pb2.ListQualityRecordsResponse, _abc.Awaitable[_optimizer_pb2.ListQualityRecordsResponse]]:
+        """Lists quality records: what came of single decisions, without their texts. An outcome is listed once it is stored,
+        which takes up to the server's flush interval, and for as long as the server keeps records. A page may hold fewer
+        records than page_size, even none, while there are more: next_page_token tells.
+        Errors:
+          NOT_FOUND         there is no such template or version (reasons TEMPLATE_NOT_FOUND, VERSION_NOT_FOUND).
+          INVALID_ARGUMENT  the page_token belongs to another listing.
         """
 
 def add_OptimizerServiceServicer_to_server(servicer: OptimizerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

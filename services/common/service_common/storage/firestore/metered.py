@@ -1,13 +1,15 @@
 """The wire to Firestore, counted: exactly what is billed, whatever the store makes of a caller's wish.
 
-A read is a document returned or found absent, and one for a query without an answer. A write or delete is one
-that was applied, also the empty ones by which a transaction verifies what it only read. Commits that were
-refused are not billed.
+A read is a document returned, told of or found absent, and one for a query without an answer. A write or
+delete is one that was applied, also the empty ones by which a transaction verifies what it only read. Commits
+that were refused are not billed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from service_common.storage.firestore.connection import Connection
@@ -71,6 +73,15 @@ class MeteredConnection:
         found = sum(each.HasField("document") for each in answers)
         self._count(collection, Operation.READ, max(1, found))
         return answers
+
+    async def listen(self, request: Any) -> AsyncGenerator[Any, None]:
+        """Yield the answers."""
+        async with aclosing(self._inner.listen(request)) as answers:
+            async for each in answers:
+                if each.HasField("document_change"):
+                    collection = self._layout.key(each.document_change.document.name).collection
+                    self._count(collection, Operation.READ, 1)
+                yield each
 
     async def close(self) -> None:
         """Release the channel."""

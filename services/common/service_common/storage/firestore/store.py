@@ -19,11 +19,13 @@ from service_common.clock import Clock
 from service_common.errors import aborted, unavailable
 from service_common.resilience.retry import full_jitter_s
 from service_common.storage.documents import Decision, Document, Key, T, Write
+from service_common.storage.feed import Feeds, driven
 from service_common.storage.firestore import query as firestore_query
 from service_common.storage.firestore.commit import Committer, Versions, conditional_keys, needs_reading
 from service_common.storage.firestore.connection import Connection, connect
 from service_common.storage.firestore.errors import as_service_error
 from service_common.storage.firestore.layout import Layout
+from service_common.storage.firestore.listening import Listener
 from service_common.storage.firestore.locks import KeyLocks
 from service_common.storage.firestore.metered import MeteredConnection
 from service_common.storage.firestore.reads import documents
@@ -33,6 +35,7 @@ from service_common.storage.metering import Count
 from service_common.storage.ordering import microseconds
 from service_common.storage.shapes import Page, Query, Schema
 from service_common.storage.staging import Prepared, Row, Staging, prepare
+from service_common.storage.store import Feed
 
 MAX_ATTEMPTS = 12
 """How often a transaction is decided before contention is reported."""
@@ -61,6 +64,7 @@ class FirestoreStore:
         "_clock",
         "_committer",
         "_connection",
+        "_feeds",
         "_idle",
         "_is_closed",
         "_layout",
@@ -91,6 +95,7 @@ class FirestoreStore:
         self._committer = Committer(connection, self._layout, rng)
         self._locks = KeyLocks()
         self._remembered = Remembered()
+        self._feeds = Feeds()
         self._is_closed = False
         self._running = 0
         self._idle = asyncio.Event()
@@ -145,6 +150,22 @@ class FirestoreStore:
         async with self._operation():
             return await firestore_query.page(self._connection, self._layout, self._plan, query, self._now())
 
+    @asynccontextmanager
+    async def watch(self, key: Key) -> AsyncIterator[Feed]:
+        """Yield a feed of the document, over a listen stream."""
+        self._check((key,))
+        self._check_open()
+        with self._feeds.open(key) as feed:
+            listener = Listener(
+                feed,
+                self._layout.database,
+                self._layout.name(key),
+                connection=self._connection,
+                rng=self._rng,
+            )
+            async with driven(feed, listener.run()):
+                yield feed
+
     async def sweep_expired(self, limit: int = 500) -> int:  # noqa: ARG002 - the port's
         """Remove nothing: the database's own policy on the ttl field does."""
         async with self._operation():
@@ -158,6 +179,7 @@ class FirestoreStore:
     async def close(self) -> None:
         """Finish what was accepted, then release the channel."""
         self._is_closed = True
+        self._feeds.close()
         await self._idle.wait()
         await self._connection.close()
 
@@ -231,11 +253,14 @@ class FirestoreStore:
         for key in keys:
             self._plan.schema.check_key(key)
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise unavailable("STORE_CLOSED", "the store is closed")
+
     @asynccontextmanager
     async def _operation(self) -> AsyncIterator[None]:
         """Refuse when closed, keep `close` waiting, and turn Firestore's errors into the port's."""
-        if self._is_closed:
-            raise unavailable("STORE_CLOSED", "the store is closed")
+        self._check_open()
         self._running += 1
         self._idle.clear()
         try:

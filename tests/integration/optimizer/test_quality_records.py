@@ -12,6 +12,7 @@ from service_common.errors import ErrorKind
 from tests.integration.optimizer.conftest import Running, Start, error_of, source
 from tests.integration.optimizer.test_outcomes import TEXT, decide, outcome
 from tests.integration.optimizer.test_restart import records_of
+from tests.support.backends import on_durable_stores
 
 Request = pb.ListQualityRecordsRequest
 
@@ -162,6 +163,7 @@ async def test_a_token_goes_with_its_own_request(client: rpc.OptimizerServiceAsy
     assert (len(rest.records), rest.next_page_token) == (2, "")
 
 
+@on_durable_stores
 async def test_two_optimizers_count_a_batch_once(start: Start) -> None:
     """Sent again to another one before the first has stored it, it is in the statistics and records once."""
     first, second = await (await start()).client(), await (await start()).client()

@@ -24,11 +24,16 @@ from tests.support.processes import ServiceProcess, running_service, start_servi
 Stub: TypeAlias = Any  # the generated stubs describe the synchronous client
 
 
+def quick(database: Database) -> dict[str, str]:
+    """Return the configuration of a tracker that commits in a hurry, also where it would be paid for."""
+    return {**database.env("tracker"), "TRACKER_COMMIT_INTERVAL_S": "0.02"}
+
+
 @pytest.fixture(scope="module")
 def service(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """Run one tracker for the tests that do not stop it."""
     directory = tmp_path_factory.mktemp("tracker")
-    with running_service("tracker", new_database(directory).env("tracker"), directory=directory) as running:
+    with running_service("tracker", quick(new_database(directory)), directory=directory) as running:
         yield running
 
 
@@ -195,7 +200,7 @@ async def test_a_watcher_cut_again_and_again_misses_nothing_over_kill_9(
 ) -> None:
     """Every number once, in order, though watchers are cut, reports repeat, and the tracker dies thrice."""
     count = 400
-    env = database.env("tracker")
+    env = quick(database)
     tracker = start_service("tracker", env, directory=tmp_path)
     address = [tracker.address]
     watchers = [Cutter() for _ in range(3)]
@@ -251,7 +256,7 @@ async def test_two_hundred_watchers_of_one_job_see_the_same(stub: Stub) -> None:
 @on_durable_stores
 async def test_two_trackers_on_one_store_keep_one_sequence(tmp_path: Path, database: Database) -> None:
     """Producers report to both at once; watchers of either see the same numbers, without gap or repeat."""
-    env = {**database.env("tracker"), "TRACKER_POLL_INTERVAL_S": "0.1"}
+    env = quick(database) | {"TRACKER_POLL_INTERVAL_S": "0.1"}
     with (
         running_service("tracker", env, directory=tmp_path / "a") as one,
         running_service("tracker", env, directory=tmp_path / "b") as two,
@@ -282,7 +287,7 @@ async def test_two_trackers_on_one_store_keep_one_sequence(tmp_path: Path, datab
 @on_durable_stores
 async def test_everything_survives_a_restart(tmp_path: Path, database: Database) -> None:
     """Snapshot, list and tokens are the same after SIGTERM and a new process; an open watch ends at once."""
-    env = database.env("tracker")
+    env = quick(database)
     with running_service("tracker", env, directory=tmp_path) as before:
         async with grpc.aio.insecure_channel(before.address) as channel:
             stub = stub_of(channel)
@@ -322,7 +327,7 @@ async def test_snapshots_by_filter(stub: Stub) -> None:
 
 async def test_metrics_equal_the_reports_sent(tmp_path: Path, database: Database) -> None:
     """Events, repeats and durations are counted once each, as the client sent them."""
-    with running_service("tracker", database.env("tracker"), directory=tmp_path) as tracker:
+    with running_service("tracker", quick(database), directory=tmp_path) as tracker:
         async with grpc.aio.insecure_channel(tracker.address) as channel:
             stub = stub_of(channel)
             await finish(stub, "counted", 30)
@@ -348,7 +353,7 @@ async def test_a_watcher_that_does_not_read_is_ended_and_can_continue(
     tmp_path: Path, database: Database
 ) -> None:
     """SLOW_CONSUMER after the timeout; with the last token nothing is missing."""
-    env = {**database.env("tracker"), "TRACKER_WRITE_TIMEOUT_S": "0.3"}
+    env = quick(database) | {"TRACKER_WRITE_TIMEOUT_S": "0.3"}
     with running_service("tracker", env, directory=tmp_path) as tracker:
         async with grpc.aio.insecure_channel(tracker.address) as channel:
             for step in range(12):

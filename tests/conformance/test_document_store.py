@@ -10,6 +10,7 @@ import pytest
 from service_common.clock import ManualClock
 from service_common.errors import ErrorKind, ServiceError
 from service_common.storage import (
+    MAX_COMMIT_BYTES,
     MAX_DOCUMENT_BYTES,
     MAX_WRITES,
     Create,
@@ -253,6 +254,8 @@ async def test_limits_of_a_commit(store: DocumentStore) -> None:
     assert await kind_of(store.commit([Update(A, {"c": 1})])) is ErrorKind.INVALID_ARGUMENT
     too_much = [Set(key, {"b": largest}) for key in keys[:11]]
     assert await kind_of(store.commit(too_much)) is ErrorKind.INVALID_ARGUMENT
+    share = b"x" * (MAX_COMMIT_BYTES // MAX_WRITES - len(b"\x81\xa1b\xc5.."))
+    await store.commit([Set(key, {"b": share}) for key in keys[:-1]])
     await store.commit([])
 
 

@@ -32,6 +32,7 @@ from parallel_processor.running.reporting import job_report
 MAX_ITEMS = 1_000_000
 _CHUNK_ITEMS = SHARD_TARGET_ITEMS
 _CHUNK_BYTES = 600_000
+_COMMIT_BYTES = 3_000_000
 _INDEXES_KEPT = 16
 REFUSED_ITEM = Item("", PieceSpec())
 """Stands for an item that validation refused, so that positions stay those of the request."""
@@ -148,10 +149,11 @@ class Intake:
         fresh = [item for at, item in enumerate(items) if at not in refused and at not in known]
         if job.item_count + len(fresh) > MAX_ITEMS:
             raise resource_exhausted("TOO_MANY_ITEMS", f"a job has at most {MAX_ITEMS} items")
-        if fresh:
-            chunks = list(_chunks(fresh))
-            content_types = index.content_types + Counter(map(_content_type, fresh))
-            await self._jobs.add_items(job, chunks, dict(content_types))
+        for chunks in _commits(fresh):
+            content_types = index.content_types.copy()
+            for chunk in chunks:
+                content_types.update(map(_content_type, chunk))
+            job = await self._jobs.add_items(job, chunks, dict(content_types))
             for chunk in chunks:
                 index.add(chunk)
         return [refused.get(at, at in known) for at in range(len(items))]
@@ -261,19 +263,33 @@ def _content_type(item: Item) -> str:
     return item.spec.content_type or item.spec.template_id or "text"
 
 
-def _chunks(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Cut items into chunks of bounded count and size."""
+def _commits(items: Sequence[Item]) -> Iterator[list[list[Item]]]:
+    """Cut items into chunks, and these into what one commit takes."""
+    commit: list[list[Item]] = []
+    total = 0
+    for chunk, size in _chunks(items):
+        if commit and total + size > _COMMIT_BYTES:
+            yield commit
+            commit, total = [], 0
+        commit.append(chunk)
+        total += size
+    if commit:
+        yield commit
+
+
+def _chunks(items: Sequence[Item]) -> Iterator[tuple[list[Item], int]]:
+    """Cut items into chunks of bounded count and size; yields each with its size."""
     chunk: list[Item] = []
     size = 0
     for item in items:
         weight = len(_encoded(item))
         if chunk and (len(chunk) >= _CHUNK_ITEMS or size + weight > _CHUNK_BYTES):
-            yield chunk
+            yield chunk, size
             chunk, size = [], 0
         chunk.append(item)
         size += weight
     if chunk:
-        yield chunk
+        yield chunk, size
 
 
 def _sources(places: Sequence[ItemPlace]) -> list[ItemSource]:

@@ -94,6 +94,15 @@ def test_a_stopped_processor_hands_its_job_over_without_losing_money(
     assert counts["requests"] == counts["completions"] == job.usage.model_calls == 80
 
 
+def test_a_batch_as_large_as_a_message(client: Client) -> None:
+    """What one request may hold is taken, whatever the store takes at once."""
+    items = [raw_item(f"i{n}", f"{n:03}" + "x" * 259_000) for n in range(16)]
+    job_id = client.new_job(items)
+    assert client.job(job_id).counts.total == len(items)
+    repeated = client.BatchAddItems(pb.BatchAddItemsRequest(job_id=job_id, items=items)).results
+    assert all(each.value.already_added for each in repeated)
+
+
 def test_five_thousand_items_in_repeated_batches(factory: Factory) -> None:
     """A client that repeats half of every batch adds each item once, and gets each result once."""
     client, run = factory.client(), uuid4().hex

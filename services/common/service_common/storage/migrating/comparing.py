@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from service_common.storage.migrating.patience import Patience
 from service_common.storage.migrating.progress import Progress
@@ -38,17 +39,20 @@ async def compare(
 
     Args:
         source: The one.
-        target: The other; progress follows it.
+        target: The other.
         schema: What is stored.
         living: Which documents count on either side.
         patience: Waits while one is away.
-        progress: Shows how far it is.
+        progress: Shows how far the slower one is.
     """
 
-    def unseen(_documents: int, _bytes: int) -> None:
-        """Count one side only."""
+    counts = [0, 0]
+
+    def seen(side: int, documents: int) -> None:
+        counts[side] += documents
+        progress.documents = min(counts)
 
     async with asyncio.TaskGroup() as group:
-        ours = group.create_task(tally(source, schema, living, patience=patience, seen=unseen))
-        theirs = group.create_task(tally(target, schema, living, patience=patience, seen=progress.add))
+        ours = group.create_task(tally(source, schema, living, patience=patience, seen=partial(seen, 0)))
+        theirs = group.create_task(tally(target, schema, living, patience=patience, seen=partial(seen, 1)))
     return Comparison(ours.result(), theirs.result())

@@ -117,7 +117,7 @@ class Migration:
         if plan.course is not Course.CHECK:
             state = State.DIFFERS if comparison.differing() else State.EQUAL
             async with self._storing() as target:
-                await self._keep(target, replace(plan.record, state=state))
+                await self._keep(target, replace(plan.record, documents=plan.total, state=state))
         return Outcome(plan.course, comparison)
 
     async def _plan(self, source: Scan) -> Plan:
@@ -167,7 +167,7 @@ class Migration:
             await copier.remove(gone)
             await self._keep(target, record)
             self._progress.enter(Phase.COPYING, total=plan.total)
-            self._progress.add(record.documents, 0)
+            self._progress.add(record.documents)
             await copier.copy(pages(source, self._schema, patience=self._patience, after=record.after))
 
     async def _gone(self, source: Scan) -> list[Key]:

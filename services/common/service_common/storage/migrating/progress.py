@@ -23,27 +23,24 @@ class Progress:
     Attributes:
         phase: What is being done.
         documents: How many of its documents are done.
-        size: Their bytes.
         total: How many there are; 0 while that is not known.
         waiting: Why nothing moves; None while it does.
     """
 
     phase: Phase = Phase.COUNTING
     documents: int = 0
-    size: int = 0
     total: int = 0
     waiting: str | None = None
 
     def enter(self, phase: Phase, *, total: int = 0) -> None:
         """Begin a phase."""
         self.phase = phase
-        self.documents = self.size = 0
+        self.documents = 0
         self.total = total
 
-    def add(self, documents: int, size: int) -> None:
+    def add(self, documents: int) -> None:
         """Count what was done."""
         self.documents += documents
-        self.size += size
 
     def say(self, reason: str | None) -> None:
         """Say why nothing moves, None when it does again."""
@@ -54,7 +51,6 @@ class Progress:
         return {
             "phase": self.phase.value,
             "documents": self.documents,
-            "bytes": self.size,
             "total": self.total,
             "waiting": self.waiting,
         }

@@ -58,7 +58,7 @@ async def pages(
 
 
 async def tally(
-    scan: Scan, schema: Schema, living: Living, *, patience: Patience, seen: Callable[[int, int], None]
+    scan: Scan, schema: Schema, living: Living, *, patience: Patience, seen: Callable[[int], None]
 ) -> dict[str, Tally]:
     """Return what every collection adds up to.
 
@@ -67,7 +67,7 @@ async def tally(
         schema: What is stored there.
         living: Which documents count.
         patience: Waits while the store is away.
-        seen: Is told of documents and bytes as they are read.
+        seen: Is told how many documents were read, page by page.
     """
     found = {name: Tally() for name in collections(schema)}
     async for page in pages(scan, schema, patience=patience):
@@ -77,7 +77,7 @@ async def tally(
                 sum_up.add(each.key, each.packed)
             else:
                 sum_up.expired += 1
-        seen(len(page), sum(len(each.packed) for each in page))
+        seen(len(page))
     return found
 
 

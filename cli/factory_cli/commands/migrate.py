@@ -136,5 +136,7 @@ def _refuse_failures(found: Sequence[Answer]) -> None:
     if failed:
         away = all(each.fields["kind"] == "UNAVAILABLE" for each in failed)
         lines = "\n".join(f"{each.service}: {each.message}" for each in failed)
+        if any(each.fields["reason"] == "STORE_IN_USE" for each in failed):
+            lines += "\nthe services must not run meanwhile; to stop them: factory down"
         code = exit_codes.UNREACHABLE if away else exit_codes.USAGE
         raise CommandError(f"not everything could be copied\n{lines}", code)

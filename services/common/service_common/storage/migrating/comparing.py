@@ -45,7 +45,6 @@ async def compare(
         patience: Waits while one is away.
         progress: Shows how far the slower one is.
     """
-
     counts = [0, 0]
 
     def seen(side: int, documents: int) -> None:

@@ -69,7 +69,7 @@ class Copier:
         self._clock = clock
         self._save = save
         self._copied = copied
-        self._saved_at = clock.monotonic()
+        self._saved_at = float("-inf")
 
     async def copy(self, pages: AsyncIterator[list[Stored]]) -> None:
         """Store all that the pages hold, and keep the last place."""

@@ -94,9 +94,7 @@ def prepare_file(path: Path, plan: IndexPlan, connect_to: Connect) -> None:
         connection.close()
 
 
-def open_alone(
-    path: Path, connect_to: Connect = connect, *, attempts: int = ALONE_ATTEMPTS
-) -> sqlite3.Connection:
+def open_alone(path: Path, attempts: int = ALONE_ATTEMPTS) -> sqlite3.Connection:
     """Open an existing file so that nobody else can open it while this connection is; it is not changed.
 
     Raises:
@@ -107,7 +105,7 @@ def open_alone(
         raise not_found("STORE_MISSING", f"there is no file {path}")
     try:
         _check_header(path)
-        connection = connect_for_writing(path, connect_to)
+        connection = _connect_alone(path)
     except OSError as error:
         raise unavailable("STORE_UNAVAILABLE", f"cannot open {path}: {error.strerror}") from error
     except sqlite3.Error as error:
@@ -123,8 +121,16 @@ def open_alone(
     return connection
 
 
-def _lock_out_others(connection: sqlite3.Connection, path: Path, attempts: int) -> None:
+def _connect_alone(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
+    )
+    # It counts only if it comes before the first look into the file, which even other pragmas take.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    return connection
+
+
+def _lock_out_others(connection: sqlite3.Connection, path: Path, attempts: int) -> None:
     try:
         # Every open connection to a file in WAL mode holds a shared lock on it, also when it is idle.
         ((tables,),) = when_free(

@@ -8,7 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check iac iac-check lock bench-pipeline bench-rpc bench-firestore images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check iac iac-check lock bench-pipeline bench-rpc bench-firestore bench-migrate images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ bench-rpc: setup ## the cache's Get and BatchGet beside a bare grpc.aio echo
 
 bench-firestore: setup ## what 1,000 fresh items cost in Firestore's operations, by collection
 	$(BIN)/python -m benchmarks.firestore
+
+bench-migrate: setup ## 100,000 documents from SQLite to Firestore's emulator, killed twice
+	$(BIN)/python -m benchmarks.migrate
 
 images: ## build the four images; needs a container engine
 	for service in cache optimizer processor tracker; do \

@@ -29,7 +29,7 @@ POLL_S = 0.05
 KILLED = "processor"
 """Whose copying is killed: it has enough for a kill to come in the middle."""
 
-KEPT = {name: documents(schema, 3000 if name == KILLED else 300) for name, schema in SCHEMAS.items()}
+KEPT = {name: documents(schema, 1500 if name == KILLED else 300) for name, schema in SCHEMAS.items()}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ WRITE_MICROS, READ_MICROS = 0.9, 0.3
 _COURSES = {
     "begin": "nothing of it is in the target yet",
     "resume": "goes on behind {copied:,} documents",
-    "again": "copies everything anew: source or target were changed since the last run",
+    "again": "source or target were changed since the last run: copies everything anew, and removes from the "
+    "target what the source does not have",
     "check": "was copied before; compares both and writes nothing",
 }
 _MIB = 1024 * 1024
@@ -94,7 +95,8 @@ def differences(outcomes: Sequence[Answer]) -> list[str]:
         + (
             "the target has been used since it was copied"
             if each.fields["course"] == "check"
-            else "stop what writes to source or target, and run the same again: it copies everything anew"
+            else "stop what writes to source or target and run the same again: it copies everything anew, "
+            "and removes from the target what the source does not have"
         )
         for each in outcomes
         if each.fields["differing"]

@@ -61,6 +61,12 @@ def test_every_other_set_of_documents_differs(others: list[tuple[str, bytes]]) -
     assert not tally_of(DOCUMENTS).equals(tally_of(others))
 
 
+def test_pairs_do_not_cancel_out() -> None:
+    """Two documents too many of one kind are not mistaken for two of another."""
+    pairs = [[(name, b""), (name, b""), ("c", b"")] for name in ("a", "b")]
+    assert not tally_of(pairs[0]).equals(tally_of(pairs[1]))
+
+
 def test_an_empty_target_is_begun() -> None:
     """Nothing is there and nothing is known."""
     assert course(None, source="s", mark="1.1", occupied=[]) is Course.BEGIN

@@ -15,8 +15,7 @@ from factory_cli.failures import CommandError
 from factory_cli.migration import report
 from factory_cli.migration.places import chosen, store_urls
 from factory_cli.migration.view import MigrationView
-from factory_cli.migration.worker import Answer
-from factory_cli.migration.worker import migrate as migrate_service
+from factory_cli.migration.worker import Answer, run_worker
 from factory_cli.settings import Settings, with_settings
 from factory_cli.signals import Interrupted, interruption, until_asked
 
@@ -77,7 +76,7 @@ class _Move:
         with MigrationView(messages()) as view:
             found = await asyncio.gather(
                 *(
-                    migrate_service(
+                    run_worker(
                         name,
                         source=self._sources[name],
                         target=self._targets[name],

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from asyncio import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,7 @@ class Answer:
         return str(self.fields.get("message", "")) if self.event == "failed" else ""
 
 
-async def migrate(
+async def run_worker(
     service: str,
     *,
     source: str,
@@ -74,17 +74,8 @@ async def migrate(
         environ: The environment it gets.
         moved: Is told how far it is.
     """
-    module = next(each.module for each in SERVICES if each.name == service)
-    running = await subprocess.create_subprocess_exec(
-        *(sys.executable, "-m", module, "migrate", "--from", source, "--to", target),
-        *(("--copy",) if copy else ()),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=dict(environ),
-        limit=_LINE_BYTES,
-        start_new_session=True,  # Ctrl-C reaches us alone, and we end it
-    )
+    arguments = ("migrate", "--from", source, "--to", target, *(("--copy",) if copy else ()))
+    running = await _start(service, arguments, environ)
     try:
         assert running.stdout is not None
         assert running.stderr is not None
@@ -97,6 +88,19 @@ async def migrate(
             running.kill()
             await running.wait()
     return answer or _broken(service, running.returncode, said)
+
+
+async def _start(service: str, arguments: Sequence[str], environ: Mapping[str, str]) -> subprocess.Process:
+    module = next(each.module for each in SERVICES if each.name == service)
+    return await subprocess.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(environ),
+        limit=_LINE_BYTES,
+        start_new_session=True,  # Ctrl-C reaches us alone, and we end it
+    )
 
 
 async def _follow(

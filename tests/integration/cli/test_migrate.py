@@ -16,6 +16,7 @@ import pytest
 from service_common.clock import SystemClock
 from service_common.storage import Query, Set, open_store
 from service_common.storage.migrating.record import RECORD_KEY, Record
+from service_common.storage.migrating.scan import Scan
 from service_common.storage.opening import open_scan
 
 from tests.integration.cli.conftest import Run, spawn
@@ -29,7 +30,7 @@ POLL_S = 0.05
 KILLED = "processor"
 """Whose copying is killed: it has enough for a kill to come in the middle."""
 
-KEPT = {name: documents(schema, 1500 if name == KILLED else 300) for name, schema in SCHEMAS.items()}
+KEPT = {name: documents(schema, 2500 if name == KILLED else 300) for name, schema in SCHEMAS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +68,9 @@ def data(filled: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(filled, tmp_path / "data"))
 
 
-async def copied(target: str) -> int:
-    """Return how many documents of that service the target says are surely there."""
-    scan = await open_scan(target, schema=SCHEMAS[KILLED])
+async def copied(scan: Scan) -> int:
+    """Return how many documents the target says are surely there."""
     record = Record.read(await scan.find((RECORD_KEY,)))
-    await scan.close()
     return 0 if record is None else record.documents
 
 
@@ -87,11 +86,12 @@ async def kill_in_the_middle(
         target: Where it copies to.
         workers: Whether the processes it started are killed too, or have to notice.
     """
-    before = await copied(target)
+    scan = await open_scan(target, schema=SCHEMAS[KILLED])
+    before = await copied(scan)
     process = await spawn(command, folder, environ)
     children: list[psutil.Process] = []
     ends_at = time.monotonic() + PATIENCE_S
-    while await copied(target) <= before:
+    while await copied(scan) <= before:
         assert process.returncode is None, (await process.communicate())[1]
         assert time.monotonic() < ends_at
         children = psutil.Process(process.pid).children(recursive=True) or children
@@ -103,7 +103,9 @@ async def kill_in_the_middle(
     assert await process.wait() == -9
     _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert alive == []
-    return await copied(target)
+    after = await copied(scan)
+    await scan.close()
+    return after
 
 
 async def test_killed_twice_it_ends_equal(
@@ -167,7 +169,9 @@ async def test_a_target_in_use_is_refused(factory: Run, data: Path, target: str)
     ended = await factory("migrate", "--from", f"sqlite:///{data}", "--to", target, "--yes")
     assert ended.code == 1
     assert f"tracker: the target already holds documents of {key.collection}" in ended.err
-    assert await copied(target) == 0
+    scan = await open_scan(target, schema=SCHEMAS[KILLED])
+    assert await copied(scan) == 0
+    await scan.close()
 
 
 async def test_a_running_service_is_refused(factory: Run, target: str, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from parallel_processor.jobs.shard import ItemSource, new_shard
 from parallel_processor.repository import SCHEMA, BellRepository, Claim, JobRepository, ShardRepository
 from parallel_processor.running.bell import Bell
 from parallel_processor.running.claims import ClaimPolicy, Claims
+from parallel_processor.running.journal import Pace
 from parallel_processor.running.slots import Slots
 from service_common.clock import SystemClock
 from service_common.storage import DocumentStore, open_store
@@ -124,7 +125,7 @@ def _claims(store: DocumentStore, bell: Bell, claimed: asyncio.Queue[Claim]) -> 
     """Make claims that poll often, and put what they claim into a queue instead of running it."""
     nothing = cast("Any", None)
     claims = Claims(
-        ClaimPolicy("worker", timedelta(seconds=LEASE_S), poll_s=LOOK_S, commit_interval_s=0.01),
+        ClaimPolicy("worker", timedelta(seconds=LEASE_S), poll_s=LOOK_S, pace=Pace(0.01)),
         jobs=JobRepository(store),
         shards=ShardRepository(store),
         workshop=nothing,

@@ -21,6 +21,7 @@ class FaultyConnection:
         between: What somebody else commits right after the next query was answered.
         commits: How many were sent.
         reads: How many reads by key were sent.
+        requests: The reads by key themselves.
         deaf: Whether listening is refused.
         mute: Whether what listeners should hear gets lost.
         listens: What was asked for by those who listened, in order.
@@ -34,6 +35,7 @@ class FaultyConnection:
         self.between: Any = None
         self.commits = 0
         self.reads = 0
+        self.requests: list[Any] = []
         self.deaf = False
         self.mute = False
         self.listens: list[Any] = []
@@ -56,6 +58,7 @@ class FaultyConnection:
     async def batch_get(self, request: Any) -> list[Any]:
         """Read."""
         self.reads += 1
+        self.requests.append(request)
         return await self.inner.batch_get(request)
 
     async def run_query(self, request: Any) -> list[Any]:

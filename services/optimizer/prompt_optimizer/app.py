@@ -12,7 +12,6 @@ from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
 from service_common.storage import DocumentStore, open_store
-from service_common.storage.metering import MeteredStore
 from service_common.telemetry.store_metrics import count_operations
 
 from prompt_optimizer.builtin.loading import BuiltIn, load_built_in
@@ -41,8 +40,7 @@ async def serve(settings: OptimizerSettings, lifecycle: Lifecycle) -> None:
     """Open everything, and return when the optimizer is ready."""
     clock = SystemClock()
     server = RpcServer(settings, lifecycle, clock=clock)
-    opened = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
-    store = MeteredStore(opened, SCHEMA, count=count_operations)
+    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
     templates = TemplateRepository(store, clock=clock)
     built_in = load_built_in()

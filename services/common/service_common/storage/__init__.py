@@ -14,7 +14,7 @@ from service_common.storage.documents import (
     Value,
     Write,
 )
-from service_common.storage.opening import open_store
+from service_common.storage.opening import is_hosted, open_store
 from service_common.storage.shapes import (
     MAX_PAGE_SIZE,
     Collection,
@@ -50,5 +50,6 @@ __all__ = [
     "Update",
     "Value",
     "Write",
+    "is_hosted",
     "open_store",
 ]

@@ -1,9 +1,8 @@
 """What a store is asked for, counted: the operations that a hosted database bills, by collection.
 
-Counted is what the caller causes: documents read (absent ones too, and one for an empty answer), written and
-deleted, and at most how many index entries the writes make. What a backend does of
-itself is not seen here: what it repeats under contention, the empty writes by which Firestore's transactions
-verify what they only read, and what its policies delete.
+Firestore is counted where it is billed, at its wire. The other backends are counted here as if they billed
+the same: documents read (absent ones too, and one for an empty answer), written and deleted, and at most how
+many index entries the writes make. Reads that Firestore's backend spares itself are counted all the same.
 """
 
 from __future__ import annotations

@@ -30,6 +30,27 @@ SHARDS_CLAIMABLE = QueryShape(
 SHARDS_BY_PHASE = QueryShape("shards_by_phase", SHARDS, equals=("phase",), all_tenants=True)
 SHARDS_UNREPORTED = QueryShape("shards_unreported", SHARDS, equals=("phase", "unreported"), all_tenants=True)
 SHARDS_OF_JOB = QueryShape("shards_of_job", SHARDS, equals=("job_id", "phase"), order=(Order("number"),))
+VERSIONS_BY_TIME = QueryShape(
+    "versions_by_time", RESULTS, order=(Order("create_time", Direction.DESCENDING),)
+)
+VERSIONS_OF_ITEM = QueryShape(
+    "versions_of_item",
+    RESULTS,
+    contains="item_ids",
+    order=(Order("create_time", Direction.DESCENDING),),
+)
+VERSIONS_OF_CONTENT_TYPE = QueryShape(
+    "versions_of_content_type",
+    RESULTS,
+    contains="content_types",
+    order=(Order("create_time", Direction.DESCENDING),),
+)
+VERSIONS_OF_GRADE = QueryShape(
+    "versions_of_grade",
+    RESULTS,
+    contains="grades",
+    order=(Order("create_time", Direction.DESCENDING),),
+)
 ALL_ACTIVE_VERSIONS = QueryShape("all_active_versions", ACTIVE_VERSIONS, all_tenants=True)
 
 SCHEMA = Schema(
@@ -50,6 +71,10 @@ SCHEMA = Schema(
         SHARDS_BY_PHASE,
         SHARDS_UNREPORTED,
         SHARDS_OF_JOB,
+        VERSIONS_BY_TIME,
+        VERSIONS_OF_ITEM,
+        VERSIONS_OF_CONTENT_TYPE,
+        VERSIONS_OF_GRADE,
         ALL_ACTIVE_VERSIONS,
     ),
     name="processor",

@@ -17,12 +17,12 @@ from parallel_processor.jobs.records import (
     job_from_fields,
     job_to_fields,
     outcome_from_fields,
-    outcome_to_fields,
     shard_from_fields,
     shard_to_fields,
 )
 from parallel_processor.jobs.shard import Commit, Shard, ShardPhase
 from parallel_processor.repository import schema
+from parallel_processor.repository.content_versions import result_chunk_to_fields
 
 _READ_AT_ONCE = 20
 
@@ -136,7 +136,7 @@ class ShardRepository:
         chunks: list[Write] = [
             Set(
                 schema.result_chunk_key(shard.tenant, chunk_id),
-                {"results": [outcome_to_fields(index, each) for index, each in outcomes.items()]},
+                result_chunk_to_fields(shard.job_id, outcomes),
             )
             for chunk_id, outcomes in results.items()
         ]
@@ -150,8 +150,8 @@ class ShardRepository:
 
         return await self._store.transact([key], decide)
 
-    async def renew(self, shard: Shard, *, lease_until: datetime) -> Job:
-        """Extend a shard's lease and return its job as it is after that.
+    async def renew(self, shard: Shard, *, lease_until: datetime) -> None:
+        """Extend a shard's lease.
 
         Raises:
             ServiceError: ABORTED, reason LEASE_LOST, if the epoch is not the present one.
@@ -159,10 +159,6 @@ class ShardRepository:
         await self._change(
             shard, lambda each: transitions.renewed(each, epoch=shard.epoch, lease_until=lease_until)
         )
-        job = await self._store.get(schema.job_key(shard.tenant, shard.job_id))
-        if job is None:
-            raise aborted(transitions.LEASE_LOST, f"the job of shard {shard.holder} is gone")
-        return job_from_fields(shard.tenant, job.data)
 
     async def hand_back(self, shard: Shard, *, now: datetime) -> None:
         """Free a shard to be claimed at once; nothing happens when the epoch is not the present one."""

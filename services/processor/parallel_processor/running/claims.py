@@ -12,12 +12,13 @@ import structlog
 from service_common.clock import Clock
 from service_common.errors import ServiceError
 
+from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.item import Item, Outcome
-from parallel_processor.jobs.job import Job, JobState
+from parallel_processor.jobs.job import JobState
 from parallel_processor.jobs.shard import Shard, ShardPhase
 from parallel_processor.repository import Claim, JobRepository, ShardRepository
 from parallel_processor.running.bell import Bell
-from parallel_processor.running.journal import Journal
+from parallel_processor.running.journal import Journal, Pace
 from parallel_processor.running.reporting import JOB_PRODUCER, Reporter, job_report, shard_report
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.shard_run import ShardRun
@@ -37,14 +38,14 @@ class ClaimPolicy:
         lease: How long a lease lasts unless renewed.
         poll_s: How often to look for work that nobody here was told of. While the bell is heard, only when
             something may be left to claim, or a lease that was seen may have ended.
-        commit_interval_s: How long results wait for company.
+        pace: How often a shard's work is committed.
         max_shards: The most shards at a time.
     """
 
     worker: str
     lease: timedelta
     poll_s: float
-    commit_interval_s: float
+    pace: Pace
     max_shards: int = 64
 
 
@@ -134,8 +135,13 @@ class Claims:
         """Renew the leases of all runs, and learn of jobs that were cancelled elsewhere, for ever."""
         while True:
             await asyncio.sleep(self._policy.lease.total_seconds() / 4)
-            runs = list(self._runs.values())
-            await asyncio.gather(*(self._renew(run) for run in runs))
+            await self.renew_once()
+
+    async def renew_once(self) -> None:
+        """Renew the leases that no commit has renewed lately, and look at each job once."""
+        runs = list(self._runs.values())
+        jobs = {(run.job.tenant, run.job.job_id) for run in runs}
+        await asyncio.gather(*map(self._renew, runs), *(self._look_at_job(*each) for each in jobs))
 
     async def drain(self, grace_s: float) -> None:
         """Claim nothing more, let calls in flight come back, commit, and hand the shards back."""
@@ -169,14 +175,18 @@ class Claims:
                 return
             if shard.holder in self._runs:
                 continue
-            try:
-                claim = await self._shards.claim(
-                    shard, owner=self._policy.worker, now=self._clock.now(), lease=self._policy.lease
-                )
-            except ServiceError as error:
-                _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
-                continue
-            await self._start(claim)
+            with spent_on(shard.job_id):
+                await self._claim(shard)
+
+    async def _claim(self, shard: Shard) -> None:
+        try:
+            claim = await self._shards.claim(
+                shard, owner=self._policy.worker, now=self._clock.now(), lease=self._policy.lease
+            )
+        except ServiceError as error:
+            _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
+            return
+        await self._start(claim)
 
     async def _look(self) -> Sequence[Shard]:
         """Look for shards, and note when the next look is due at the latest.
@@ -213,7 +223,7 @@ class Claims:
             clock=self._clock,
             rng=self._rng,
             lease=self._policy.lease,
-            interval_s=self._policy.commit_interval_s,
+            pace=self._policy.pace,
             on_commit=lambda shard, outcomes: self._committed(runs[0], shard, outcomes),
         )
         runs.append(ShardRun(claim.job, items, journal, self._workshop, epoch=claim.shard.epoch))
@@ -255,11 +265,21 @@ class Claims:
         self._reporter.submit(shard_report(run.job, shard, outcomes, self._clock.now()))
 
     async def _renew(self, run: ShardRun) -> None:
+        shard, now = run.journal.shard, self._clock.now()
+        if shard.claimable_at is None or shard.claimable_at - now > self._policy.lease / 2:
+            return
         try:
-            until = self._clock.now() + self._policy.lease
-            job: Job = await self._shards.renew(run.journal.shard, lease_until=until)
+            with spent_on(shard.job_id):
+                await self._shards.renew(shard, lease_until=now + self._policy.lease)
         except ServiceError as error:
-            _log.warning("renewal_failed", shard=run.journal.shard.holder, reason=error.reason)
+            _log.warning("renewal_failed", shard=shard.holder, reason=error.reason)
+
+    async def _look_at_job(self, tenant: str, job_id: str) -> None:
+        try:
+            with spent_on(job_id):
+                job = await self._jobs.get(tenant, job_id)
+        except ServiceError as error:
+            _log.warning("job_not_read", job_id=job_id, reason=error.reason)
             return
         if job.state is JobState.CANCELLED:
-            await run.cancel_job()
+            await self.cancel_job(job_id)

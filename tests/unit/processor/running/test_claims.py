@@ -12,6 +12,7 @@ from typing import Any, cast
 from parallel_processor.jobs.shard import Shard
 from parallel_processor.repository import Look
 from parallel_processor.running.claims import ClaimPolicy, Claims
+from parallel_processor.running.journal import Pace
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, aborted, unavailable
 
@@ -74,7 +75,7 @@ def claims_of(
     clock: ManualClock | None = None,
 ) -> Claims:
     """Make claims over these shards, with room for none of them, that never poll unless told to."""
-    policy = ClaimPolicy("worker", timedelta(seconds=LEASE_S), poll_s=poll_s, commit_interval_s=0.01)
+    policy = ClaimPolicy("worker", timedelta(seconds=LEASE_S), poll_s=poll_s, pace=Pace(0.01))
     claims = Claims(
         policy,
         jobs=cast("Any", None),

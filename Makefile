@@ -83,8 +83,8 @@ images: ## build the four images; needs a container engine
 	for service in cache optimizer processor tracker; do \
 	    docker build -f services/$$service/Dockerfile -t contentfactory/$$service:dev . || exit 1; done
 
-k8s: ## print the manifests of the dev overlay
-	kubectl kustomize k8s/overlays/dev
+k8s: ## print the manifests of an overlay: OVERLAY=dev or production
+	kubectl kustomize k8s/overlays/$(or $(OVERLAY),dev)
 
 ci: ## what CI runs
 	bash .ci/run

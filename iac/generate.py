@@ -77,6 +77,7 @@ def kept() -> dict[str, str]:
         "processor_requests": f"{_constant('parallel_processor.repository.requests', 'RETENTION')} after the "
         "request",
         "processor_active_versions": "until the template is deleted",
+        "processor_service": "always: the bell",
         "tracker_jobs": f"{retained} the job's last report",
         "tracker_producers": f"{retained} the last report of a producer in it",
         "tracker_events": f"{retained} the last event in it became durable",

@@ -14,6 +14,7 @@ from factory_cli.commands.results import results
 from factory_cli.commands.run import run
 from factory_cli.commands.submit import submit_command
 from factory_cli.commands.up import up
+from factory_cli.commands.versions import versions
 from factory_cli.commands.watch import watch
 from factory_cli.exit_codes import MEANING
 
@@ -34,6 +35,7 @@ for name, command in (
     ("results", results),
     ("generate", generate),
     ("jobs", jobs),
+    ("versions", versions),
     ("cancel", cancel),
     ("quality", quality),
     ("doctor", doctor),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from random import Random
 from uuid import uuid4
 
 import pytest
@@ -18,7 +19,10 @@ from service_common.storage import (
     Schema,
     open_store,
 )
+from service_common.storage.firestore.connection import connect
+from service_common.storage.firestore.store import FirestoreStore
 
+from tests.support.faulty_firestore import FaultyConnection
 from tests.support.firestore_emulator import Emulator, EmulatorMissing, firestore_emulator
 
 BY_RANK = QueryShape("by_rank", "things", ("kind",), (Order("rank"),))
@@ -91,3 +95,33 @@ async def store(
     opened = await open_store(url, schema=SCHEMA, clock=clock)
     yield opened
     await opened.close()
+
+
+def database(url: str) -> str:
+    """Return the database's name in Firestore."""
+    project, name = url.removeprefix("firestore://").split("/")
+    return f"projects/{project}/databases/{name}"
+
+
+@pytest.fixture
+async def wire(firestore_url: str) -> FaultyConnection:
+    """A wire to the emulator that works until told otherwise."""
+    return FaultyConnection(await connect())
+
+
+@pytest.fixture
+async def faulty(
+    firestore_url: str, wire: FaultyConnection, schema: Schema, clock: ManualClock
+) -> AsyncIterator[FirestoreStore]:
+    """A store behind the faulty wire."""
+    store = FirestoreStore(schema, database(firestore_url), clock=clock, connection=wire, rng=Random(7))
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def other(firestore_url: str, schema: Schema, clock: ManualClock) -> AsyncIterator[DocumentStore]:
+    """Somebody else's store over the same database."""
+    store = await open_store(firestore_url, schema=schema, clock=clock)
+    yield store
+    await store.close()

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -63,28 +63,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-def database(url: str) -> str:
-    """Return the database's name in Firestore."""
-    project, name = url.removeprefix("firestore://").split("/")
-    return f"projects/{project}/databases/{name}"
-
-
-@pytest.fixture
-async def wire(firestore_url: str) -> FaultyConnection:
-    """A wire to the emulator that works until told otherwise."""
-    return FaultyConnection(await connect())
-
-
-@pytest.fixture
-async def faulty(
-    firestore_url: str, wire: FaultyConnection, schema: Schema, clock: ManualClock
-) -> AsyncIterator[FirestoreStore]:
-    """A store behind the faulty wire."""
-    store = FirestoreStore(schema, database(firestore_url), clock=clock, connection=wire, rng=Random(7))
-    yield store
-    await store.close()
 
 
 async def data_of(store: FirestoreStore, key: Key) -> dict[str, Any] | None:
@@ -194,14 +172,6 @@ async def test_an_unconditional_commit_that_was_lost_is_not_guessed_at(
         await faulty.commit([Set(A, {"n": 1})])
     assert (caught.value.kind, caught.value.reason) == (ErrorKind.UNAVAILABLE, "COMMIT_UNKNOWN")
     assert wire.commits == 1
-
-
-@pytest.fixture
-async def other(firestore_url: str, schema: Schema, clock: ManualClock) -> AsyncIterator[DocumentStore]:
-    """Somebody else's store over the same database."""
-    store = await open_store(firestore_url, schema=schema, clock=clock)
-    yield store
-    await store.close()
 
 
 @pytest.mark.parametrize("fault", ["before", "after"])

@@ -344,3 +344,19 @@ async def test_a_place_that_cannot_hold_a_file_is_unavailable(
         with pytest.raises(ServiceError, match=str(place)) as caught:
             await open_store(f"sqlite:///{place}", schema=schema, clock=clock)
         assert caught.value.kind is ErrorKind.UNAVAILABLE
+
+
+async def test_writes_of_other_processes_are_signalled(path: Path, clock: ManualClock) -> None:
+    """A feed tells of what another process on the file does to the document."""
+    store = await open_store(f"sqlite:///{path}", schema=SHARED, clock=clock)
+    async with asyncio.timeout(60), store.watch(COUNTER) as feed:
+        await feed.changed()
+        assert feed.is_live
+        other = start(path, "4")
+        found = None
+        while found is None or found.data["n"] != 20:
+            await feed.changed()
+            found = await store.get(COUNTER)
+        _, errors = await asyncio.to_thread(other.communicate)
+    assert other.returncode == 0, errors
+    await store.close()

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 import yaml
 from service_common.config import CommonSettings, load, variables
+from service_common.storage import is_hosted
 
 from tests.contract.contracts import SERVICES, service_descriptor
 from tests.support.processes import MODULES
 from tests.support.real_parts import program
 
 ROOT = Path(__file__).parents[2]
-RENDERED = ["overlays/dev", *(f"base/{service}" for service in SERVICES)]
+DEV, PRODUCTION = "overlays/dev", "overlays/production"
+RENDERED = [DEV, PRODUCTION, *(f"base/{service}" for service in SERVICES)]
 CLOSING_MARGIN_S = 20
 Manifest = dict[str, Any]
 
@@ -45,13 +47,13 @@ def one(manifests: tuple[Manifest, ...], kind: str, name: str) -> Manifest:
     return found
 
 
-def pod(service: str, target: str = "overlays/dev") -> Manifest:
+def pod(service: str, target: str = DEV) -> Manifest:
     """Return the specification of a service's pod."""
     spec: Manifest = one(render(target), "StatefulSet", service)["spec"]["template"]["spec"]
     return spec
 
 
-def container(service: str, target: str = "overlays/dev") -> Manifest:
+def container(service: str, target: str = DEV) -> Manifest:
     """Return a service's one container."""
     (only,) = pod(service, target)["containers"]
     found: Manifest = only
@@ -77,7 +79,7 @@ def settings_class(service: str) -> type[CommonSettings]:
 
 def targets(service: str) -> list[str]:
     """Return the renderings a service is part of."""
-    return ["overlays/dev", f"base/{service}"]
+    return [DEV, PRODUCTION, f"base/{service}"]
 
 
 @pytest.mark.parametrize("target", RENDERED)
@@ -112,13 +114,14 @@ def test_variables_are_the_codes_and_start_it(
         assert values.keys() <= known
         for each in container(service, target).get("env", ()):
             assert each["name"] in known
-    loaded = load(settings_class(service), environment(service, "overlays/dev"))
+    loaded = load(settings_class(service), environment(service, DEV))
     assert loaded.exposed_unprotected
     assert loaded.insecure, "the dev overlay says that it is unprotected"
-    protected = environment(service, f"base/{service}")
-    assert "INSECURE" not in protected
     monkeypatch.setattr("service_common.config._file_problems", lambda _: ())
-    assert not load(settings_class(service), protected).exposed_unprotected
+    for target in (f"base/{service}", PRODUCTION):
+        protected = environment(service, target)
+        assert "INSECURE" not in protected
+        assert not load(settings_class(service), protected).exposed_unprotected
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -128,12 +131,13 @@ def test_files_lie_where_volumes_are_mounted(service: str) -> None:
         mounts = {each["mountPath"] for each in container(service, target)["volumeMounts"]}
         values = environment(service, target)
         paths = [value for name, value in values.items() if name.endswith("_FILE") and value]
-        paths.append(values["STORE_URL"].removeprefix("sqlite:///"))
+        if values["STORE_URL"].startswith("sqlite"):
+            paths.append(values["STORE_URL"].removeprefix("sqlite:///"))
         for path in paths:
             assert str(Path(path).parent) in mounts, path
         statefulset = one(render(target), "StatefulSet", service)["spec"]
         volumes = {each["name"] for each in pod(service, target)["volumes"]}
-        claims = {each["metadata"]["name"] for each in statefulset["volumeClaimTemplates"]}
+        claims = {each["metadata"]["name"] for each in statefulset.get("volumeClaimTemplates", ())}
         assert {each["name"] for each in container(service, target)["volumeMounts"]} == volumes | claims
 
 
@@ -141,12 +145,12 @@ def test_files_lie_where_volumes_are_mounted(service: str) -> None:
 def test_ports_agree_everywhere(service: str) -> None:
     """The code's defaults, the variables, the container, the service and the policies name the same ports."""
     defaults = settings_class(service).model_fields
-    values = environment(service, "overlays/dev")
+    values = environment(service, DEV)
     ports = {each["name"]: each["containerPort"] for each in container(service)["ports"]}
     assert ports["grpc"] == int(values["PORT"]) == defaults["port"].default
     assert ports["metrics"] == int(values["METRICS_PORT"]) == defaults["metrics_port"].default
     assert ports["health"] == int(values["HEALTH_PORT"])
-    spec = one(render("overlays/dev"), "Service", service)["spec"]
+    spec = one(render(DEV), "Service", service)["spec"]
     assert {each["name"]: each["port"] for each in spec["ports"]} == {
         "grpc": ports["grpc"],
         "metrics": ports["metrics"],
@@ -157,9 +161,9 @@ def test_ports_agree_everywhere(service: str) -> None:
 
 def test_the_processor_knows_its_neighbours_by_their_services() -> None:
     """Each target is a headless service of this overlay, at its port."""
-    values = environment("processor", "overlays/dev")
+    values = environment("processor", DEV)
     for service in ("cache", "optimizer", "tracker"):
-        port = environment(service, "overlays/dev")["PORT"]
+        port = environment(service, DEV)["PORT"]
         assert values[f"{service.upper()}_TARGETS"] == f"dns:///{service}:{port}"
 
 
@@ -167,7 +171,7 @@ def test_the_processor_knows_its_neighbours_by_their_services() -> None:
 def test_probes_ask_grpc_health_by_name(service: str) -> None:
     """Start and readiness ask for the service, liveness for the server; all on the plaintext health port."""
     only = container(service)
-    health = int(environment(service, "overlays/dev")["HEALTH_PORT"])
+    health = int(environment(service, DEV)["HEALTH_PORT"])
     full_name = service_descriptor(service).full_name
     assert only["startupProbe"]["grpc"] == {"port": health, "service": full_name}
     assert only["readinessProbe"]["grpc"] == {"port": health, "service": full_name}
@@ -179,11 +183,11 @@ def test_a_pod_has_the_time_to_drain(service: str) -> None:
     """Kubernetes waits longer than the pre-stop sleep, the drain and the closing take together."""
     (command, seconds) = container(service)["lifecycle"]["preStop"]["exec"]["command"]
     assert command == "sleep"
-    needed = int(seconds) + float(environment(service, "overlays/dev")["DRAIN_GRACE_S"]) + CLOSING_MARGIN_S
+    needed = int(seconds) + float(environment(service, DEV)["DRAIN_GRACE_S"]) + CLOSING_MARGIN_S
     assert pod(service)["terminationGracePeriodSeconds"] > needed
 
 
-@pytest.mark.parametrize("target", ["overlays/dev", "base"])
+@pytest.mark.parametrize("target", [DEV, PRODUCTION, "base"])
 @pytest.mark.parametrize("service", SERVICES)
 def test_pods_may_do_nothing_they_need_not(service: str, target: str) -> None:
     """Restricted Pod Security: no root, no privileges, a read-only root, no token, bounded memory."""
@@ -205,10 +209,45 @@ def test_pods_may_do_nothing_they_need_not(service: str, target: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_store_in_a_file_has_one_replica_with_a_volume_of_its_own(service: str) -> None:
     """SQLite's file cannot be shared between pods."""
-    spec = one(render("overlays/dev"), "StatefulSet", service)["spec"]
-    assert environment(service, "overlays/dev")["STORE_URL"].startswith("sqlite:////")
+    spec = one(render(DEV), "StatefulSet", service)["spec"]
+    assert environment(service, DEV)["STORE_URL"].startswith("sqlite:////")
     assert spec["replicas"] == 1
     assert [each["spec"]["accessModes"] for each in spec["volumeClaimTemplates"]] == [["ReadWriteOnce"]]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_pods_on_firestore_share_a_store_as_an_account_of_their_own(service: str) -> None:
+    """Production: one database for all, no volume, more than one replica, and the account Terraform makes."""
+    spec = one(render(PRODUCTION), "StatefulSet", service)["spec"]
+    assert is_hosted(environment(service, PRODUCTION)["STORE_URL"])
+    assert environment(service, PRODUCTION)["STORE_URL"] == environment("cache", PRODUCTION)["STORE_URL"]
+    assert spec["replicas"] > 1
+    assert "volumeClaimTemplates" not in spec
+    (account,) = (
+        each
+        for each in render(PRODUCTION)
+        if each["kind"] == "ServiceAccount" and each["metadata"]["name"] == service
+    )
+    email = account["metadata"]["annotations"]["iam.gke.io/gcp-service-account"]
+    assert email.startswith(f"contentfactory-{service}@")
+
+
+def test_pods_on_firestore_reach_google_and_their_credentials_and_no_more() -> None:
+    """Port 443 outside private networks, and of the metadata server what Workload Identity needs."""
+    (policy,) = (
+        each["spec"] for each in render(PRODUCTION) if each["metadata"]["name"] == "firestore-egress"
+    )
+    assert policy["podSelector"] == {"matchLabels": {"app.kubernetes.io/part-of": "contentfactory"}}
+    allowed = {
+        (rule["to"][0]["ipBlock"]["cidr"], rule["ports"][0]["port"]): rule["to"][0]["ipBlock"].get("except")
+        for rule in policy["egress"]
+    }
+    assert allowed.keys() == {
+        ("0.0.0.0/0", 443),
+        ("169.254.169.252/32", 988),
+        ("169.254.169.254/32", 80),
+    }
+    assert "169.254.0.0/16" in allowed["0.0.0.0/0", 443]
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -223,9 +262,7 @@ def test_images_are_the_ones_built_here(service: str) -> None:
 def test_network_policies_deny_what_nobody_needs() -> None:
     """Everything is denied by default; metadata servers are out of the processor's reach; ports exist."""
     policies = {
-        each["metadata"]["name"]: each["spec"]
-        for each in render("overlays/dev")
-        if each["kind"] == "NetworkPolicy"
+        each["metadata"]["name"]: each["spec"] for each in render(DEV) if each["kind"] == "NetworkPolicy"
     }
     assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     blocks = [
@@ -244,7 +281,7 @@ def test_network_policies_deny_what_nobody_needs() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_disruption_budget_lets_a_node_be_drained(service: str) -> None:
     """The budget selects the service's pods and does not forbid to move the only one."""
-    spec = one(render("overlays/dev"), "PodDisruptionBudget", service)["spec"]
+    spec = one(render(DEV), "PodDisruptionBudget", service)["spec"]
     assert spec == {"maxUnavailable": 1, "selector": {"matchLabels": {"app.kubernetes.io/name": service}}}
 
 

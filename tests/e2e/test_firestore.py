@@ -21,6 +21,7 @@ from tests.support.firestore_emulator import Emulator, EmulatorMissing, own_emul
 
 pytestmark = [pytest.mark.xdist_group("e2e-firestore"), pytest.mark.timeout(180)]
 SLOTS = 16
+AHEAD = SLOTS  # announced before they came, as is the default on Firestore
 SHARD = 96
 LATENCY_MS = 300
 PATIENCE_S = 120.0
@@ -107,7 +108,7 @@ def test_three_processors_share_a_job_and_one_dies(
         paid, cut_off = completed(lines), abandoned(lines)
         paid_twice = len(paid) - len({each.digest for each in paid})
         assert paid_twice <= SLOTS
-        assert len(cut_off) + paid_twice <= job.usage.uncertain_calls <= SLOTS + paid_twice
+        assert len(cut_off) + paid_twice <= job.usage.uncertain_calls <= SLOTS + AHEAD + paid_twice
         assert job.usage.cost_micros <= bill(paid)
         assert bill(paid) + bill(cut_off) <= job.usage.cost_micros + job.usage.uncertain_spend_micros
 

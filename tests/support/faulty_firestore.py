@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from google.api_core.exceptions import from_grpc_status
@@ -19,6 +21,10 @@ class FaultyConnection:
         between: What somebody else commits right after the next query was answered.
         commits: How many were sent.
         reads: How many reads by key were sent.
+        requests: The reads by key themselves.
+        deaf: Whether listening is refused.
+        mute: Whether what listeners should hear gets lost.
+        listens: What was asked for by those who listened, in order.
     """
 
     def __init__(self, inner: Connection) -> None:
@@ -29,6 +35,11 @@ class FaultyConnection:
         self.between: Any = None
         self.commits = 0
         self.reads = 0
+        self.requests: list[Any] = []
+        self.deaf = False
+        self.mute = False
+        self.listens: list[Any] = []
+        self._streams: set[asyncio.Queue[Any]] = set()
 
     async def commit(self, request: Any) -> Any:
         """Commit, or lose it."""
@@ -47,6 +58,7 @@ class FaultyConnection:
     async def batch_get(self, request: Any) -> list[Any]:
         """Read."""
         self.reads += 1
+        self.requests.append(request)
         return await self.inner.batch_get(request)
 
     async def run_query(self, request: Any) -> list[Any]:
@@ -56,6 +68,32 @@ class FaultyConnection:
             interference, self.between = self.between, None
             await interference()
         return answers
+
+    async def listen(self, request: Any) -> AsyncGenerator[Any, None]:
+        """Listen, until it is cut off."""
+        self.listens.append(request)
+        if self.deaf:
+            raise _lost()
+        stream: asyncio.Queue[Any] = asyncio.Queue()
+        self._streams.add(stream)
+        hearing = asyncio.create_task(self._hear(request, stream))
+        try:
+            while (answer := await stream.get()) is not None:
+                yield answer
+            raise _lost()
+        finally:
+            hearing.cancel()
+            self._streams.discard(stream)
+
+    async def _hear(self, request: Any, stream: asyncio.Queue[Any]) -> None:
+        async for answer in self.inner.listen(request):
+            if not self.mute:
+                stream.put_nowait(answer)
+
+    def cut(self) -> None:
+        """Cut all streams off."""
+        for each in self._streams:
+            each.put_nowait(None)
 
     async def close(self) -> None:
         """Close."""

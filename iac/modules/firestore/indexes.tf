@@ -139,6 +139,75 @@ resource "google_firestore_index" "processor_jobs__state_asc__create_time_desc" 
   }
 }
 
+# One tenant: query versions_of_content_type.
+resource "google_firestore_index" "processor_results__content_types_contains__create_time_desc" {
+  project     = var.project_id
+  database    = google_firestore_database.this.name
+  collection  = "processor_results"
+  query_scope = "COLLECTION"
+
+  fields {
+    field_path   = "content_types"
+    array_config = "CONTAINS"
+  }
+
+  fields {
+    field_path = "create_time"
+    order      = "DESCENDING"
+  }
+
+  fields {
+    field_path = "__name__"
+    order      = "DESCENDING"
+  }
+}
+
+# One tenant: query versions_of_grade.
+resource "google_firestore_index" "processor_results__grades_contains__create_time_desc" {
+  project     = var.project_id
+  database    = google_firestore_database.this.name
+  collection  = "processor_results"
+  query_scope = "COLLECTION"
+
+  fields {
+    field_path   = "grades"
+    array_config = "CONTAINS"
+  }
+
+  fields {
+    field_path = "create_time"
+    order      = "DESCENDING"
+  }
+
+  fields {
+    field_path = "__name__"
+    order      = "DESCENDING"
+  }
+}
+
+# One tenant: query versions_of_item.
+resource "google_firestore_index" "processor_results__item_ids_contains__create_time_desc" {
+  project     = var.project_id
+  database    = google_firestore_database.this.name
+  collection  = "processor_results"
+  query_scope = "COLLECTION"
+
+  fields {
+    field_path   = "item_ids"
+    array_config = "CONTAINS"
+  }
+
+  fields {
+    field_path = "create_time"
+    order      = "DESCENDING"
+  }
+
+  fields {
+    field_path = "__name__"
+    order      = "DESCENDING"
+  }
+}
+
 # One tenant: query shards_of_job.
 resource "google_firestore_index" "processor_shards__job_id_asc__phase_asc__number_asc" {
   project     = var.project_id
@@ -699,6 +768,51 @@ resource "google_firestore_field" "processor_results__body" {
   index_config {}
 }
 
+# Only composite indexes need it.
+resource "google_firestore_field" "processor_results__content_types" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_results"
+  field      = "content_types"
+
+  index_config {}
+}
+
+# Query versions_by_time.
+resource "google_firestore_field" "processor_results__create_time" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_results"
+  field      = "create_time"
+
+  index_config {
+    indexes {
+      order       = "DESCENDING"
+      query_scope = "COLLECTION"
+    }
+  }
+}
+
+# Only composite indexes need it.
+resource "google_firestore_field" "processor_results__grades" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_results"
+  field      = "grades"
+
+  index_config {}
+}
+
+# Only composite indexes need it.
+resource "google_firestore_field" "processor_results__item_ids" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_results"
+  field      = "item_ids"
+
+  index_config {}
+}
+
 # The packed contents, large and never asked for.
 resource "google_firestore_field" "processor_requests__body" {
   project    = var.project_id
@@ -726,6 +840,16 @@ resource "google_firestore_field" "processor_active_versions__body" {
   project    = var.project_id
   database   = google_firestore_database.this.name
   collection = "processor_active_versions"
+  field      = "body"
+
+  index_config {}
+}
+
+# The packed contents, large and never asked for.
+resource "google_firestore_field" "processor_service__body" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_service"
   field      = "body"
 
   index_config {}

@@ -9,7 +9,6 @@ from contentfactory.cache.v1 import cache_pb2_grpc
 from service_common.clock import Clock, SystemClock
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
-from service_common.storage.metering import MeteredStore
 from service_common.storage.opening import open_store
 from service_common.telemetry.metrics import REGISTRY
 from service_common.telemetry.store_metrics import count_operations
@@ -43,8 +42,7 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
         lifecycle: Closes what is opened here.
         clock: Decides what is expired.
     """
-    opened = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
-    store = MeteredStore(opened, SCHEMA, count=count_operations)
+    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
     repository = EntryRepository(store, clock=clock, writer=secrets.randbits(_WRITER_BITS))
     cache = ContentCache(

@@ -13,7 +13,6 @@ from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
 from service_common.storage import DocumentStore, open_store
-from service_common.storage.metering import MeteredStore
 from service_common.telemetry.store_metrics import count_operations
 
 from prompt_optimizer.builtin.loading import BuiltIn, load_built_in
@@ -46,15 +45,14 @@ async def serve(settings: OptimizerSettings, lifecycle: Lifecycle) -> None:
     """Open everything, and return when the optimizer is ready."""
     clock = SystemClock()
     server = RpcServer(settings, lifecycle, clock=clock)
-    opened = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
-    store = MeteredStore(opened, SCHEMA, count=count_operations)
+    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
     templates = TemplateRepository(store, clock=clock)
     built_in = load_built_in()
     catalogue = Catalogue(template for template, _ in built_in.values())
-    follower = Follower(templates, catalogue)
+    follower = Follower(templates, catalogue, clock=clock)
     await follower.sync()
-    lifecycle.spawn("follow", _follow(follower, settings.optimizer_poll_interval_s))
+    lifecycle.spawn("follow", _follow(follower, templates, settings.optimizer_poll_interval_s))
     lifecycle.spawn("sweep", _sweep(store, templates))
     lifecycle.on_drain("watchers", catalogue.close)
     ids = DecisionIds(await decision_key(store, secrets.token_bytes(KEY_BYTES)))
@@ -106,13 +104,9 @@ def _compiled(built_in: BuiltIn) -> dict[VersionKey, CompiledVersion]:
     }
 
 
-async def _follow(follower: Follower, interval_s: float) -> None:
-    while True:
-        await asyncio.sleep(interval_s)
-        try:
-            await follower.sync()
-        except ServiceError as error:
-            _log.warning("follow_failed", reason=error.reason, kept="the state known before")
+async def _follow(follower: Follower, templates: TemplateRepository, interval_s: float) -> None:
+    async with templates.watch() as feed:
+        await follower.follow(feed, interval_s=interval_s)
 
 
 async def _sweep(store: DocumentStore, templates: TemplateRepository) -> None:

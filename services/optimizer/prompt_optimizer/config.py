@@ -22,7 +22,7 @@ class OptimizerSettings(CommonSettings):
         1.0,
         ge=0.05,
         le=60,
-        description="Seconds between looks for changes made by other optimizers on the same store.",
+        description="Seconds between looks for changes by other optimizers, unless the store tells of them.",
     )
     optimizer_cached_versions: int = Field(
         2000,

@@ -18,31 +18,39 @@ from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
 from service_common.rpc.server import RpcServer
-from service_common.storage import DocumentStore, open_store
-from service_common.storage.metering import MeteredStore
+from service_common.storage import DocumentStore, is_hosted, open_store
+from service_common.storage.metering import Operation
 from service_common.telemetry.store_metrics import count_operations
 
 from parallel_processor import metrics
 from parallel_processor.capacity import BreakerReading, Capacity, ResourceMeter, Throughput
 from parallel_processor.config import Settings
+from parallel_processor.content_versions.listing import ContentVersions
 from parallel_processor.intake import Intake
 from parallel_processor.interactive import Interactive
+from parallel_processor.job_costs import JobCosts
 from parallel_processor.jobs.item import Outcome
+from parallel_processor.jobs.job import Job
 from parallel_processor.model.client import ModelClient
 from parallel_processor.model.prices import PriceTable, PriceTableError
 from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
 from parallel_processor.neighbours.pools import Neighbours, open_neighbours
+from parallel_processor.pacing import pacing
 from parallel_processor.repository import (
     SCHEMA,
+    BellRepository,
+    ContentVersionRepository,
     JobRepository,
     RequestRepository,
     ShardRepository,
     VersionRepository,
 )
 from parallel_processor.results import CommitSignal, Results
+from parallel_processor.running.bell import Bell
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
+from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.prompts import Prompts
@@ -65,6 +73,8 @@ class _Stores:
     shards: ShardRepository
     requests: RequestRepository
     versions: VersionRepository
+    content_versions: ContentVersionRepository
+    bell: BellRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +84,33 @@ class _Engine:
     slots: Slots
     claims: Claims
     settling: Settling
+    bell: Bell
     reporter: Reporter
-    signal: CommitSignal
+    results: Results
     finished: Throughput
 
 
 async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     """Open everything and say SERVING."""
     clock, rng = SystemClock(), random.Random()
-    opened = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
-    store = MeteredStore(opened, SCHEMA, count=count_operations)
+    costs = JobCosts(metrics.observe_job_cost)
+
+    def count(collection: str, operation: Operation, number: int) -> None:
+        count_operations(collection, operation, number)
+        costs.count(operation, number)
+
+    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count)
     lifecycle.push("store", store.close)
     stores = _Stores(
-        JobRepository(store), ShardRepository(store), RequestRepository(store), VersionRepository(store)
+        JobRepository(store),
+        ShardRepository(store),
+        RequestRepository(store),
+        VersionRepository(store),
+        ContentVersionRepository(store),
+        BellRepository(store, worker=_worker()),
     )
     neighbours = open_neighbours(settings, lifecycle, clock=clock)
-    engine = await _start_engine(settings, lifecycle, stores, neighbours, clock=clock, rng=rng)
+    engine = await _start_engine(settings, lifecycle, stores, neighbours, costs=costs, clock=clock, rng=rng)
     lifecycle.spawn("sweep", _sweep(store))
     server = RpcServer(settings, lifecycle, clock=clock)
     server.add(
@@ -109,6 +130,7 @@ async def _start_engine(
     stores: _Stores,
     neighbours: Neighbours,
     *,
+    costs: JobCosts,
     clock: Clock,
     rng: random.Random,
 ) -> _Engine:
@@ -132,7 +154,9 @@ async def _start_engine(
     )
     prompts = Prompts(neighbours.optimizer, versions, rng=rng)
     workshop = _workshop(settings, prompts, making, content=content, clock=clock)
-    engine = _engine(settings, stores, neighbours, workshop, slots=slots, calls=calls, clock=clock, rng=rng)
+    engine = _engine(
+        settings, stores, neighbours, workshop, costs=costs, slots=slots, calls=calls, clock=clock, rng=rng
+    )
     for name, work in (
         ("versions", versions.follow(rng)),
         ("leases", content.keep_leases(LEASE_RENEWAL_S)),
@@ -142,6 +166,8 @@ async def _start_engine(
         ("catch_up", engine.settling.catch_up()),
         ("renewals", engine.claims.renew()),
         ("claims", engine.claims.run()),
+        ("rings", engine.bell.keep_ringing()),
+        ("bell", engine.bell.listen(engine.claims.wake)),
     ):
         lifecycle.spawn(name, work)
     return engine
@@ -168,21 +194,30 @@ def _engine(
     neighbours: Neighbours,
     workshop: Workshop,
     *,
+    costs: JobCosts,
     slots: Slots,
     calls: ModelCalls,
     clock: Clock,
     rng: random.Random,
 ) -> _Engine:
     """Put together what claims shards, settles them and tells of them."""
+    pace = pacing(settings, hosted=is_hosted(settings.store_url))
     reporter = Reporter(neighbours.tracker, rng=rng)
     signal, finished = CommitSignal(), Throughput(clock)
+
+    def changed(job: Job) -> None:
+        signal.committed(job.job_id)
+        if job.state.terminal:
+            costs.ended(job.job_id)
+
+    bell = Bell(stores.bell, rng=rng)
     settling = Settling(
         jobs=stores.jobs,
         shards=stores.shards,
         reporter=reporter,
         clock=clock,
-        interval_s=settings.processor_settle_interval_s,
-        on_change=lambda job: signal.committed(job.job_id),
+        interval_s=pace.settle_s,
+        on_change=changed,
     )
 
     def observe(outcomes: Sequence[Outcome]) -> None:
@@ -190,27 +225,34 @@ def _engine(
         metrics.observe_outcomes(outcomes)
 
     claims = Claims(
-        _claim_policy(settings),
+        _claim_policy(settings, pace.commits),
         jobs=stores.jobs,
         shards=stores.shards,
         workshop=workshop,
         slots=slots,
         reporter=reporter,
         settling=settling,
+        bell=bell,
         clock=clock,
         rng=rng,
         on_outcomes=observe,
         on_committed=signal.committed,
     )
-    return _Engine(workshop, calls, slots, claims, settling, reporter, signal, finished)
+    results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
+    return _Engine(workshop, calls, slots, claims, settling, bell, reporter, results, finished)
 
 
-def _claim_policy(settings: Settings) -> ClaimPolicy:
+def _worker() -> str:
+    """Return this process's name."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
+def _claim_policy(settings: Settings, pace: Pace) -> ClaimPolicy:
     return ClaimPolicy(
-        worker=f"{socket.gethostname()}/{os.getpid()}",
+        worker=_worker(),
         lease=timedelta(seconds=settings.processor_lease_s),
         poll_s=settings.processor_poll_s,
-        commit_interval_s=settings.processor_commit_interval_s,
+        pace=pace,
     )
 
 
@@ -248,6 +290,10 @@ def _prices(settings: Settings) -> PriceTable:
 
 
 def _servicer(stores: _Stores, neighbours: Neighbours, engine: _Engine, *, clock: Clock) -> ProcessorServicer:
+    def started() -> None:
+        engine.claims.wake()
+        engine.bell.ring()
+
     meter, answered = ResourceMeter(clock), Throughput(clock)
     engine.calls.on_answer(lambda: answered.count(1))
     capacity = Capacity(
@@ -271,11 +317,12 @@ def _servicer(stores: _Stores, neighbours: Neighbours, engine: _Engine, *, clock
             requests=stores.requests,
             clock=clock,
             report=engine.reporter.submit,
-            on_started=engine.claims.wake,
+            on_started=started,
             on_cancelled=engine.claims.cancel_job,
         ),
         jobs=stores.jobs,
-        results=Results(stores.jobs, stores.shards, signal=engine.signal, clock=clock),
+        results=engine.results,
+        versions=ContentVersions(stores.content_versions),
         interactive=Interactive(engine.workshop, calls=engine.calls, requests=stores.requests, clock=clock),
         capacity=capacity,
     )
@@ -286,6 +333,7 @@ async def _drain(engine: _Engine, grace_s: float) -> None:
     await engine.claims.drain(grace_s)
     try:
         async with asyncio.timeout(2.0):
+            await engine.bell.flushed()
             await engine.workshop.content.flushed()
             await engine.reporter.flushed()
     except TimeoutError:

@@ -21,7 +21,8 @@ class Settings(CommonSettings):
     store_url: str = Field(
         "sqlite:///.factory/processor.db",
         pattern=r"^(sqlite|firestore|memory)://",
-        description="Where jobs, items, results and money live: sqlite:///PATH or memory://.",
+        description="Where jobs, items, results and money live: sqlite:///PATH, firestore://PROJECT/DATABASE "
+        "or memory://.",
     )
     cache_targets: str = Field(
         "127.0.0.1:50051", description="Cache replicas: host:port,host:port or dns:///headless-name:port."
@@ -61,13 +62,31 @@ class Settings(CommonSettings):
         15, ge=1, le=600, description="Seconds after which a dead worker's shards are taken over."
     )
     processor_poll_s: float = Field(
-        0.5, gt=0, le=60, description="Seconds between looks for work that other processes left."
+        0.5,
+        gt=0,
+        le=60,
+        description="Seconds between looks for work of other processes, unless the store tells of it.",
     )
-    processor_commit_interval_s: float = Field(
-        0.25, ge=0, le=10, description="The longest a result waits for company before it is committed."
+    processor_commit_interval_s: float | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="The longest a result waits for company before it is committed. "
+        "Unset: 0.25, on Firestore 1.",
     )
-    processor_settle_interval_s: float = Field(
-        1.0, ge=0, le=60, description="The least time between two writes of one job's totals."
+    processor_announce_ahead: int | None = Field(
+        None,
+        ge=0,
+        le=4096,
+        description="The most model calls that are announced, with the commits of others, before they come, "
+        "and so need no commit of their own; after a crash they count as uncertain spend though never made. "
+        "Unset: 0, on Firestore PROCESSOR_MAX_CONCURRENCY.",
+    )
+    processor_settle_interval_s: float | None = Field(
+        None,
+        ge=0,
+        le=60,
+        description="The least time between two writes of one job's totals. Unset: 1, on Firestore 1.5.",
     )
     processor_patience_s: float = Field(
         600, gt=0, description="Seconds an item waits for equal content that someone else generates."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from contentfactory.processor.v1 import processor_pb2 as pb
 from service_common.errors import ServiceError
@@ -11,6 +12,8 @@ from service_common.rpc.status import to_status
 from service_common.rpc.times import duration, timestamp
 
 from parallel_processor.capacity import CapacityReading, explain
+from parallel_processor.content_versions.question import Question, VersionOrder
+from parallel_processor.content_versions.version import ContentVersion
 from parallel_processor.interactive import served
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState, Priority
@@ -38,6 +41,10 @@ _POLICIES = {
 _POLICY_NUMBERS = {policy: number for number, policy in _POLICIES.items()}
 _JOB_STATES = {state: pb.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
 _JOB_STATES_BACK = {number: state for state, number in _JOB_STATES.items()}
+_VERSION_ORDERS = {
+    pb.CONTENT_VERSION_ORDER_LOWEST_QUALITY_FIRST: VersionOrder.LOWEST_QUALITY_FIRST,
+    pb.CONTENT_VERSION_ORDER_HIGHEST_QUALITY_FIRST: VersionOrder.HIGHEST_QUALITY_FIRST,
+}
 _BREAKER_STATES = {
     BreakerState.CLOSED: pb.BREAKER_STATE_CLOSED,
     BreakerState.OPEN: pb.BREAKER_STATE_OPEN,
@@ -195,6 +202,29 @@ def piece(made: Piece) -> pb.Piece:
         cost_micros=shown.cost_micros,
         quality=shown.quality,
         generate_duration=duration(shown.generate_s),
+    )
+
+
+def question(message: pb.ListContentVersionsRequest) -> Question:
+    """Read which content versions to list, and in which order."""
+    return Question(
+        item_id=message.item_id,
+        content_type=message.content_type,
+        order=_VERSION_ORDERS.get(message.order, VersionOrder.NEWEST_FIRST),
+        min_quality=message.min_quality if message.HasField("min_quality") else 0.0,
+        max_quality=message.max_quality if message.HasField("max_quality") else 1.0,
+    )
+
+
+def content_version(version: ContentVersion, *, with_content: bool) -> pb.ContentVersion:
+    """Write a content version."""
+    shown = version.piece if with_content else replace(version.piece, content="")
+    return pb.ContentVersion(
+        version_id=version.version_id,
+        item_id=version.item_id,
+        job_id=version.job_id,
+        piece=piece(shown),
+        create_time=timestamp(version.create_time),
     )
 
 

@@ -19,6 +19,7 @@ from service_common.errors import (
     resource_exhausted,
 )
 
+from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.grouping import SHARD_TARGET_ITEMS, ItemPlace, check_dependencies, pack_shards
 from parallel_processor.jobs.item import Item
 from parallel_processor.jobs.job import Job, JobState, cancelled, started
@@ -98,7 +99,8 @@ class Intake:
             )
             job = job_from_fields(job.tenant, kept)
         try:
-            await self._jobs.create(job)
+            with spent_on(job.job_id):
+                await self._jobs.create(job)
         except ServiceError as error:
             if error.kind is not ErrorKind.ALREADY_EXISTS:
                 raise
@@ -124,7 +126,8 @@ class Intake:
         async with lock:
             for attempt in range(_TRIES):
                 try:
-                    return await self._add_items(tenant, job_id, items, dict(refused))
+                    with spent_on(job_id):
+                        return await self._add_items(tenant, job_id, items, dict(refused))
                 except ServiceError as error:
                     if error.kind is not ErrorKind.ABORTED or attempt == _TRIES - 1:
                         raise
@@ -167,14 +170,15 @@ class Intake:
 
     async def start(self, tenant: str, job_id: str, *, traceparent: str | None) -> Job:
         """Cut a draft job into shards and start it; a started job is returned as it is."""
-        job = await self._jobs.get(tenant, job_id)
         now = self._clock.now()
-        shards = await self._shards(job) if job.state is JobState.DRAFT else []
-        after = await self._jobs.start(
-            job,
-            shards,
-            lambda each: started(each, shard_count=len(shards), now=now, traceparent=traceparent),
-        )
+        with spent_on(job_id):
+            job = await self._jobs.get(tenant, job_id)
+            shards = await self._shards(job) if job.state is JobState.DRAFT else []
+            after = await self._jobs.start(
+                job,
+                shards,
+                lambda each: started(each, shard_count=len(shards), now=now, traceparent=traceparent),
+            )
         if after.revision != job.revision:
             self._indexes.pop(job_id, None)
             self._locks.pop(job_id, None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import Counter as Count
 from prometheus_client import Gauge, Histogram
 from service_common.resilience.breaker import StateChanged
 from service_common.rpc.replicas import BREAKER_STATE
+from service_common.storage.metering import Operation
 from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
 
 from parallel_processor.jobs.item import Outcome
@@ -52,6 +53,13 @@ ITEMS = Count(
     ["state", "cached"],
     registry=REGISTRY,
 )
+JOB_STORE_OPERATIONS = Histogram(
+    "parallel_job_store_operations",
+    "Operations that a finished job cost, as a hosted database bills them, as far as this process did them.",
+    ["operation"],
+    buckets=(10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000),
+    registry=REGISTRY,
+)
 OUTCOMES_DROPPED = Gauge(
     "parallel_outcomes_dropped",
     "Outcomes given up because the optimizer was away too long.",
@@ -90,6 +98,12 @@ def observe_spend(model: str, content_type: str, usage: Usage) -> None:
         _OUTPUT_TOKENS.inc(usage.output_tokens)
         labels = _bounded("model", model), _bounded("content_type", content_type)
         SPEND.labels(*labels).inc(usage.cost_micros)
+
+
+def observe_job_cost(spent: Mapping[Operation, int]) -> None:
+    """Note what a job has cost."""
+    for operation, number in spent.items():
+        JOB_STORE_OPERATIONS.labels(operation.value).observe(number)
 
 
 def show(gauge: Gauge, read: Callable[[], float]) -> None:

@@ -22,7 +22,6 @@ from parallel_processor.repository import JobRepository, ShardRepository
 _SHARDS_AT_ONCE = 20
 _PAGE_BYTES = 2_000_000
 _FRAME_ITEMS = 50
-_POLL_S = 0.5
 _IDLE_S = 15.0
 _ALL = -1
 """Stands for all results of a shard that will have no more."""
@@ -108,15 +107,35 @@ class CommitSignal:
             ticket.set()
 
 
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How often a stream looks for new results.
+
+    Attributes:
+        rest_s: The least time between two looks, whatever is committed.
+        poll_s: The most time, for what other processes commit.
+    """
+
+    rest_s: float
+    poll_s: float
+
+
 class Results:
     """Reads items and results of jobs."""
 
     def __init__(
-        self, jobs: JobRepository, shards: ShardRepository, *, signal: CommitSignal, clock: Clock
+        self,
+        jobs: JobRepository,
+        shards: ShardRepository,
+        *,
+        signal: CommitSignal,
+        looks: Looks,
+        clock: Clock,
     ) -> None:
         self._jobs = jobs
         self._shards = shards
         self._signal = signal
+        self._looks = looks
         self._clock = clock
 
     async def list_items(
@@ -205,7 +224,8 @@ class Results:
             if self._clock.monotonic() - quiet_since > _IDLE_S:
                 quiet_since = self._clock.monotonic()
                 yield [], position.token()
-            await _set_within(ticket, _POLL_S)
+            await asyncio.sleep(self._looks.rest_s)
+            await _set_within(ticket, self._looks.poll_s - self._looks.rest_s)
 
     async def _new_outcomes(
         self, job: Job, position: Position, chunks_read: dict[int, tuple[int, int]]

@@ -14,6 +14,7 @@ from service_common.telemetry.tracing import current_traceparent
 
 from parallel_processor import convert, validation
 from parallel_processor.capacity import Capacity
+from parallel_processor.content_versions.listing import ContentVersions
 from parallel_processor.intake import REFUSED_ITEM, Intake
 from parallel_processor.interactive import Interactive
 from parallel_processor.jobs.item import ItemCounts
@@ -33,6 +34,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         intake: Intake,
         jobs: JobRepository,
         results: Results,
+        versions: ContentVersions,
         interactive: Interactive,
         capacity: Capacity,
     ) -> None:
@@ -42,12 +44,14 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
             intake: Takes jobs in.
             jobs: Where jobs are.
             results: Reads items and results.
+            versions: Reads content versions.
             interactive: Generates single pieces.
             capacity: Knows how this replica stands.
         """
         self._intake = intake
         self._jobs = jobs
         self._results = results
+        self._versions = versions
         self._interactive = interactive
         self._capacity = capacity
 
@@ -151,6 +155,35 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         async with aclosing(stream) as frames:
             async for outcomes, token in frames:
                 yield pb.StreamResultsResponse(results=map(convert.item_result, outcomes), resume_token=token)
+
+    async def ListContentVersions(
+        self,
+        request: pb.ListContentVersionsRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.ListContentVersionsResponse:
+        """List content versions."""
+        validation.check_list_content_versions(request)
+        versions, token = await self._versions.list_page(
+            _principal().tenant,
+            convert.question(request),
+            limit=validation.page_size(request.page_size),
+            page_token=request.page_token,
+            with_content=request.with_content,
+        )
+        return pb.ListContentVersionsResponse(
+            versions=[convert.content_version(each, with_content=request.with_content) for each in versions],
+            next_page_token=token,
+        )
+
+    async def GetContentVersion(
+        self,
+        request: pb.GetContentVersionRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.GetContentVersionResponse:
+        """Return a content version with its content."""
+        validation.check_version_id(request.version_id)
+        version = await self._versions.get(_principal().tenant, request.version_id)
+        return pb.GetContentVersionResponse(version=convert.content_version(version, with_content=True))
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:  # noqa: ARG002 - the signature is gRPC's
         """Generate one piece now."""

@@ -128,6 +128,38 @@ def check_item(field: str, item: pb.JobItem) -> None:
     found.raise_if_any()
 
 
+def check_list_content_versions(request: pb.ListContentVersionsRequest) -> None:
+    """Check which content versions are asked for."""
+    found = Violations()
+    selected = request.WhichOneof("selection")
+    if selected == "item_id" and not _ITEM_ID.fullmatch(request.item_id):
+        found.add("item_id", "must be 1 to 128 letters, digits and ._:/-")
+    if selected == "content_type" and not _NAME.fullmatch(request.content_type):
+        found.add("content_type", "must be lower-case letters, digits and _, starting with a letter")
+    found.member("order", request.order, pb.ContentVersionOrder)
+    by_quality = request.order in (
+        pb.CONTENT_VERSION_ORDER_LOWEST_QUALITY_FIRST,
+        pb.CONTENT_VERSION_ORDER_HIGHEST_QUALITY_FIRST,
+    )
+    found.require(selected == "content_type" or not by_quality, "order", "by quality needs a content_type")
+    for bound in ("min_quality", "max_quality"):
+        if request.HasField(bound):
+            found.require(by_quality, bound, "needs an order by quality")
+            found.require(0 <= getattr(request, bound) <= 1, bound, "must be 0 to 1")
+    if request.HasField("max_quality"):
+        found.require(request.min_quality <= request.max_quality, "max_quality", "is below min_quality")
+    found.raise_if_any()
+
+
+def check_version_id(version_id: str) -> None:
+    """Check the id of a content version."""
+    found = Violations()
+    found.text("version_id", version_id, most=256, required=True)
+    if version_id and not _JOB_ID.fullmatch(version_id):
+        found.add("version_id", "is made of letters, digits, '.', '_' and '-'")
+    found.raise_if_any()
+
+
 def check_generate(request: pb.GenerateRequest) -> None:
     """Check a request for one piece."""
     found = Violations()

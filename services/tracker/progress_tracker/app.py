@@ -11,8 +11,7 @@ from service_common.clock import Clock, SystemClock
 from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
-from service_common.storage import DocumentStore, open_store
-from service_common.storage.metering import MeteredStore
+from service_common.storage import DocumentStore, is_hosted, open_store
 from service_common.telemetry.store_metrics import count_operations
 
 from progress_tracker.config import Settings
@@ -43,8 +42,7 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
         lifecycle: Closes what is opened here.
         clock: Tells the time to everything.
     """
-    opened = await open_store(settings.store_url, schema=SCHEMA, clock=clock)
-    store = MeteredStore(opened, SCHEMA, count=count_operations)
+    store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
     events = EventMessages()
     repository = Repository(
@@ -77,12 +75,16 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
 
 
 def _ledger(settings: Settings, repository: Repository, hub: Hub, *, clock: Clock) -> Ledger:
+    interval_s = settings.tracker_commit_interval_s
+    if interval_s is None:
+        interval_s = 1.25 if is_hosted(settings.store_url) else 0.0
     return Ledger(
         repository,
         clock=clock,
         listeners=(CommitMetrics(), hub),
         max_jobs=settings.tracker_max_jobs_in_memory,
         max_items=settings.tracker_max_items_in_memory,
+        interval_s=interval_s,
     )
 
 

@@ -31,6 +31,13 @@ class Settings(CommonSettings):
         description="Seconds between two looks for what another tracker on the same store has committed: "
         "how much later its events reach watchers here.",
     )
+    tracker_commit_interval_s: float | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="The least time between two commits of one job's reports; the reports wait for their "
+        "answer. Unset: 0, on Firestore 1.25.",
+    )
     tracker_write_timeout_s: float = Field(
         60,
         ge=0.1,

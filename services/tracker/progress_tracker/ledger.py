@@ -1,8 +1,8 @@
 """Reports become durable here, job by job: what arrives while a commit is under way shares the next one.
 
-One commit per job at a time, so a job's log is only ever ahead by the commit under way. A commit that another
-tracker overtook is redone on what that one wrote; a commit the store did not take is forgotten, and nobody
-was told otherwise.
+One commit per job at a time, so a job's log is only ever ahead by the commit under way; where commits are
+billed, an interval lies between two of them. A commit that another tracker overtook is redone on what that
+one wrote; a commit the store did not take is forgotten, and nobody was told otherwise.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import asyncio
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from service_common.clock import Clock
@@ -56,10 +58,11 @@ class CommitListener(Protocol):
 
 @dataclass(slots=True)
 class _Submission:
-    """Reports of one call about one job, and where the call waits."""
+    """Reports of one call about one job, and where the call waits; the rest of a call is urgent."""
 
     reports: Sequence[Report]
     answer: asyncio.Future[list[Outcome]]
+    is_urgent: bool
 
 
 @dataclass(slots=True)
@@ -69,6 +72,7 @@ class _Lane:
     waiting: deque[_Submission] = field(default_factory=deque)
     worker: asyncio.Task[None] | None = None
     log: JobLog | None = None
+    committed_at: float = -inf
 
 
 class Ledger:
@@ -85,6 +89,7 @@ class Ledger:
         listeners: Sequence[CommitListener],
         max_jobs: int,
         max_items: int,
+        interval_s: float = 0.0,
         delay_s: Callable[[int], float] = lambda attempt: random.uniform(
             0, min(_LONGEST_DELAY_S, 0.001 * 2**attempt)
         ),
@@ -97,6 +102,7 @@ class Ledger:
             listeners: Hear of every commit, in order, before its reports are answered.
             max_jobs: Logs kept in memory at rest.
             max_items: Items in them altogether.
+            interval_s: The least time between two commits of one job; what arrives meanwhile shares the next.
             delay_s: How long to step aside after an attempt, from 0, that another tracker overtook.
         """
         self._store = store
@@ -104,10 +110,11 @@ class Ledger:
         self._listeners = listeners
         self._max_jobs = max_jobs
         self._max_items = max_items
+        self._interval_s = interval_s
         self._delay_s = delay_s
         self._lanes: OrderedDict[JobKey, _Lane] = OrderedDict()
         self._items = 0
-        self._closed = False
+        self._closed = asyncio.Event()
 
     @property
     def jobs(self) -> int:
@@ -131,15 +138,17 @@ class Ledger:
         outcomes: list[Outcome] = []
         for part in cut(reports):
             # One after another: a later part must not become durable when an earlier one could not.
-            outcomes += await self._submit(tenant, job_id, part)
+            outcomes += await self._submit(tenant, job_id, part, is_urgent=bool(outcomes))
         return outcomes
 
-    async def _submit(self, tenant: str, job_id: str, reports: Sequence[Report]) -> list[Outcome]:
-        if self._closed:
+    async def _submit(
+        self, tenant: str, job_id: str, reports: Sequence[Report], *, is_urgent: bool
+    ) -> list[Outcome]:
+        if self._closed.is_set():
             raise unavailable("DRAINING", "the tracker is shutting down")
         lane = self._lanes.setdefault((tenant, job_id), _Lane())
         self._lanes.move_to_end((tenant, job_id))
-        submission = _Submission(reports, asyncio.get_running_loop().create_future())
+        submission = _Submission(reports, asyncio.get_running_loop().create_future(), is_urgent)
         lane.waiting.append(submission)
         if lane.worker is None:
             # Its own context: the work belongs to all who wait, not to the call that came first.
@@ -148,17 +157,26 @@ class Ledger:
 
     async def close(self) -> None:
         """Take no more, and finish what was accepted."""
-        self._closed = True
+        self._closed.set()
         workers = [lane.worker for lane in self._lanes.values() if lane.worker is not None]
         await asyncio.gather(*workers, return_exceptions=True)
 
     async def _work(self, tenant: str, job_id: str, lane: _Lane) -> None:
         try:
             while lane.waiting:
+                await self._turn(lane)
                 await self._serve(tenant, job_id, lane, _next_batch(lane.waiting))
         finally:
             lane.worker = None
             self._evict()
+
+    async def _turn(self, lane: _Lane) -> None:
+        """Wait until the job may be written again; not for the rest of a call, nor when closing."""
+        left_s = lane.committed_at + self._interval_s - self._clock.monotonic()
+        if left_s > 0 and not any(each.is_urgent for each in lane.waiting):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._closed.wait()
 
     async def _serve(self, tenant: str, job_id: str, lane: _Lane, batch: list[_Submission]) -> None:
         try:
@@ -190,6 +208,7 @@ class Ledger:
             try:
                 if changes is not None:
                     await self._store.commit(tenant, log, changes)
+                    lane.committed_at = self._clock.monotonic()
             except ServiceError as error:
                 if error.kind is not ErrorKind.ABORTED:
                     raise

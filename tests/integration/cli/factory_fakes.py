@@ -50,6 +50,7 @@ class FakeProcessor(_PROCESSOR):  # type: ignore[misc]  # as said above
         self.jobs: dict[str, FakeJob] = {}
         self.batches: list[int] = []
         self.stream_calls = 0
+        self.asked_versions: list[pb.ListContentVersionsRequest] = []
         self.seen: dict[str, str] = {}
         self.pace_s = pace_s
         self._fail = fail
@@ -205,6 +206,24 @@ class FakeProcessor(_PROCESSOR):  # type: ignore[misc]  # as said above
                 raise unavailable("DRAINING", "the server is draining")
             sent += len(fresh)
             yield pb.StreamResultsResponse(results=fresh, resume_token=str(sent))
+
+    async def ListContentVersions(
+        self, request: pb.ListContentVersionsRequest, context: Any
+    ) -> pb.ListContentVersionsResponse:
+        """List what items succeeded with, two a page; remembers what was asked."""
+        self.asked_versions.append(request)
+        found = [
+            pb.ContentVersion(version_id=f"{job_id}.{result.item_id}", item_id=result.item_id, job_id=job_id)
+            for job_id, each in self.jobs.items()
+            for result in each.results
+            if request.item_id in {"", result.item_id}
+        ]
+        for version in found:
+            version.piece.CopyFrom(self._piece(self.jobs[version.job_id].items[version.item_id].spec))
+            version.create_time.GetCurrentTime()
+        start = int(request.page_token or 0)
+        more = str(start + 2) if start + 2 < len(found) else ""
+        return pb.ListContentVersionsResponse(versions=found[start : start + 2], next_page_token=more)
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
         """Generate one piece."""

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from contentfactory.processor.v1 import processor_pb2 as pb
 
 from tests.integration.cli.conftest import Run, serving, spawn
 from tests.integration.cli.factory_fakes import FakeProcessor, FakeTracker
@@ -192,6 +193,28 @@ async def test_jobs_and_cancel(factory: Run, environ: dict[str, str], topics: st
     assert cancelled.json["state"] == "CANCELLED"
     assert "job-2" in filtered.out
     assert "job-1" not in filtered.out
+
+
+async def test_versions_are_listed_over_all_pages(factory: Run, environ: dict[str, str], topics: str) -> None:
+    """Of an item or of a content type by quality, as a table or as JSON; the options reach the service."""
+    processor = FakeProcessor()
+    async with serving(environ, processor):
+        for _ in range(3):
+            await factory("submit", topics)
+        await factory("results", "job-3", "--wait")
+        listed = await factory("versions", "tides/faq", "--json", "--content")
+        few = await factory("versions", "--limit", "3")
+        bounds = ("--min-quality", "0.2", "--max-quality", "0.4")
+        worst = await factory("versions", "--content-type", "faq", "--worst", *bounds)
+        neither = await factory("versions", "tides/faq", "--content-type", "faq")
+        nothing = await factory("versions", "no-such-item")
+    assert [json.loads(text)["job_id"] for text in listed.out.splitlines()] == ["job-1", "job-2", "job-3"]
+    assert (worst.code, neither.code, nothing.code, nothing.out) == (0, 1, 0, "")
+    assert [line.split()[0] for line in few.out.splitlines()[1:]] == list(processor.jobs["job-1"].items)[:3]
+    first, asked = processor.asked_versions[0], processor.asked_versions[-2]
+    assert (first.item_id, first.with_content) == ("tides/faq", True)
+    assert (asked.content_type, asked.order) == ("faq", pb.CONTENT_VERSION_ORDER_LOWEST_QUALITY_FIRST)
+    assert (asked.min_quality, asked.max_quality, asked.with_content) == (0.2, 0.4, False)
 
 
 async def test_an_interrupted_watch_leaves_the_job(

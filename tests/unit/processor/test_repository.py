@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from parallel_processor.jobs.item import Item
-from parallel_processor.jobs.job import Job, JobState, cancelled, started
+from parallel_processor.jobs.job import Job, JobState, started
 from parallel_processor.jobs.shard import Commit, ItemSource, Shard, ShardPhase, new_shard
 from parallel_processor.repository import SCHEMA, JobRepository, ShardRepository, schema
 from service_common.clock import ManualClock
@@ -158,21 +158,28 @@ async def test_settling_is_harmless_to_repeat(jobs: JobRepository, shards: Shard
 async def test_a_shard_is_claimed_by_one(jobs: JobRepository, shards: ShardRepository) -> None:
     """Of two that saw it free one gets it; after the lease has run out the next may, under a new epoch."""
     begun = await start(jobs, await a_draft(jobs, 1), 1)
-    (fresh,) = await shards.claimable(now=NOW, limit=5)
+    (fresh,) = (await shards.claimable(now=NOW, limit=5)).shards
     await shards.claim(fresh, owner="one", now=NOW, lease=LEASE)
     with pytest.raises(ServiceError):
         await shards.claim(fresh, owner="two", now=NOW, lease=LEASE)
-    assert await shards.claimable(now=NOW + timedelta(seconds=14), limit=5) == []
+    look = await shards.claimable(now=NOW + timedelta(seconds=14), limit=5)
+    assert (look.shards, look.next_expiry) == ([], NOW + LEASE)
     later = NOW + timedelta(seconds=15)
-    (expired,) = await shards.claimable(now=later, limit=5)
+    (expired,) = (await shards.claimable(now=later, limit=5)).shards
     claim = await shards.claim(expired, owner="two", now=later, lease=LEASE)
     assert (claim.shard.owner, claim.shard.epoch, begun.job_id) == ("two", 2, claim.job.job_id)
 
 
-async def test_renewing_tells_of_a_cancelled_job(jobs: JobRepository, shards: ShardRepository) -> None:
-    """A worker learns with its renewal that its job was cancelled elsewhere."""
+async def test_a_renewed_lease_lasts_longer(jobs: JobRepository, shards: ShardRepository) -> None:
+    """Nobody else claims it before the new end, and a lease that was taken over is not renewed."""
     begun = await start(jobs, await a_draft(jobs, 1), 1)
     (fresh,) = await shards.read(begun, [0])
     claim = await shards.claim(fresh, owner="w", now=NOW, lease=LEASE)
-    await jobs.change("acme", "job", lambda each: cancelled(each, NOW))
-    assert (await shards.renew(claim.shard, lease_until=NOW + LEASE)).state is JobState.CANCELLED
+    await shards.renew(claim.shard, lease_until=NOW + 2 * LEASE)
+    assert (await shards.claimable(now=NOW + LEASE, limit=5)).shards == []
+    later = NOW + 2 * LEASE
+    (expired,) = (await shards.claimable(now=later, limit=5)).shards
+    await shards.claim(expired, owner="v", now=later, lease=LEASE)
+    with pytest.raises(ServiceError) as caught:
+        await shards.renew(claim.shard, lease_until=later + LEASE)
+    assert caught.value.reason == "LEASE_LOST"

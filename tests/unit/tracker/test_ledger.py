@@ -63,7 +63,7 @@ class FailingStore:
 
 
 def make(
-    store: Any, clock: ManualClock, *, max_jobs: int = 10, max_items: int = 1000
+    store: Any, clock: ManualClock, *, max_jobs: int = 10, max_items: int = 1000, interval_s: float = 0.0
 ) -> tuple[Ledger, Journal]:
     """Return a ledger as one tracker process has it."""
     events = EventMessages()
@@ -71,7 +71,14 @@ def make(
         store, clock=clock, retention=timedelta(days=1), encoder=events, read_items=events.read_items
     )
     journal = Journal()
-    ledger = Ledger(repository, clock=clock, listeners=(journal,), max_jobs=max_jobs, max_items=max_items)
+    ledger = Ledger(
+        repository,
+        clock=clock,
+        listeners=(journal,),
+        max_jobs=max_jobs,
+        max_items=max_items,
+        interval_s=interval_s,
+    )
     return ledger, journal
 
 
@@ -97,6 +104,44 @@ async def test_reports_that_arrive_together_share_a_commit(store: FailingStore, 
     assert [[Acknowledgement(1, duplicate=False)]] * 50 == answers
     assert journal.numbers == list(range(1, 51))
     assert journal.commits <= 2
+
+
+async def test_reports_within_the_interval_share_a_commit(store: FailingStore, clock: ManualClock) -> None:
+    """The first report is durable at once; those that follow, one after another, wait for one commit."""
+    ledger, journal = make(store, clock, interval_s=3_600)
+    await ledger.record("t", "j", [report(1, item("a"), producer="a")])
+    later = [
+        asyncio.create_task(ledger.record("t", "j", [report(1, item(f"b{each}"), producer=f"p{each}")]))
+        for each in range(20)
+    ]
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert journal.commits == 1
+    await ledger.record("t", "other", [report(1, item("a"))])
+    assert journal.commits == 2  # of another job: it waits for nobody
+    await ledger.close()
+    await asyncio.gather(*later)
+    assert journal.commits == 3
+
+
+async def test_a_job_at_rest_is_written_at_once(store: FailingStore, clock: ManualClock) -> None:
+    """Once the interval has passed, a report waits for nothing."""
+    ledger, journal = make(store, clock, interval_s=3_600)
+    for number in range(1, 4):
+        await ledger.record("t", "j", [report(number, item(f"i{number}"))])
+        clock.advance(3_600)
+    assert journal.commits == 3
+
+
+async def test_the_rest_of_a_large_call_does_not_wait(store: FailingStore, clock: ManualClock) -> None:
+    """A call that takes several commits has its answer after them, not after as many intervals."""
+    ledger, journal = make(store, clock, max_items=100_000, interval_s=3_600)
+    reports = [
+        report(1, *(item(f"{number}-{each}") for each in range(30)), producer=f"p{number}")
+        for number in range(1000)
+    ]
+    await ledger.record("t", "j", reports)
+    assert journal.commits > 10
 
 
 async def test_two_trackers_on_one_store_never_give_a_number_twice(

@@ -14,7 +14,7 @@ from service_common.storage.documents import (
     Value,
     Write,
 )
-from service_common.storage.opening import open_store
+from service_common.storage.opening import is_hosted, open_store
 from service_common.storage.shapes import (
     MAX_PAGE_SIZE,
     Collection,
@@ -25,7 +25,7 @@ from service_common.storage.shapes import (
     QueryShape,
     Schema,
 )
-from service_common.storage.store import DocumentStore
+from service_common.storage.store import DocumentStore, Feed
 
 __all__ = [
     "MAX_COMMIT_BYTES",
@@ -39,6 +39,7 @@ __all__ = [
     "Direction",
     "Document",
     "DocumentStore",
+    "Feed",
     "Key",
     "Order",
     "Page",
@@ -49,5 +50,6 @@ __all__ = [
     "Update",
     "Value",
     "Write",
+    "is_hosted",
     "open_store",
 ]

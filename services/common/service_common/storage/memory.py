@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 
 from service_common.clock import Clock
 from service_common.errors import unavailable
 from service_common.storage.documents import Decision, Document, Key, T, Write
+from service_common.storage.feed import Feeds
 from service_common.storage.indexing import IndexPlan
 from service_common.storage.ordering import microseconds
 from service_common.storage.shapes import Page, Query, Schema
 from service_common.storage.staging import Row, Staging, prepare
+from service_common.storage.store import Feed
 
 
 class MemoryStore:
     """A `DocumentStore` whose every operation is one synchronous step, so none is ever contended."""
 
-    __slots__ = ("_clock", "_counter", "_is_closed", "_keys", "_plan", "_rows", "_sorted")
+    __slots__ = ("_clock", "_counter", "_feeds", "_is_closed", "_keys", "_plan", "_rows", "_sorted")
 
     def __init__(self, schema: Schema, clock: Clock) -> None:
         self._plan = IndexPlan(schema)
@@ -26,6 +29,7 @@ class MemoryStore:
         self._rows: dict[Key, Row] = {}
         self._sorted: list[bytes] = []
         self._keys: dict[bytes, Key] = {}
+        self._feeds = Feeds()
         self._is_closed = False
 
     async def get(self, key: Key) -> Document | None:
@@ -79,6 +83,15 @@ class MemoryStore:
         more = scan.cursor_after(page[-1][0]) if len(found) > query.limit else None
         return Page(tuple(document for _, document in page), more)
 
+    @asynccontextmanager
+    async def watch(self, key: Key) -> AsyncIterator[Feed]:
+        """Yield a feed of the document, live from the start."""
+        self._check_open()
+        self._plan.schema.check_key(key)
+        with self._feeds.open(key) as feed:
+            feed.connected()
+            yield feed
+
     async def sweep_expired(self, limit: int = 500) -> int:
         """Remove up to `limit` expired documents and return how many."""
         self._check_open()
@@ -96,6 +109,7 @@ class MemoryStore:
     async def close(self) -> None:
         """Forget everything."""
         self._is_closed = True
+        self._feeds.close()
         self._rows.clear()
         self._sorted.clear()
         self._keys.clear()
@@ -116,6 +130,7 @@ class MemoryStore:
             for sort_key in row.content.index_keys:
                 insort(self._sorted, sort_key)
                 self._keys[sort_key] = key
+        self._feeds.signal(staging.changed)
 
     def _remove(self, key: Key) -> None:
         row = self._rows.pop(key, None)

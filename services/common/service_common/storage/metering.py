@@ -1,21 +1,21 @@
 """What a store is asked for, counted: the operations that a hosted database bills, by collection.
 
-Counted is what the caller causes: documents read (absent ones too, and one for an empty answer), written and
-deleted, and at most how many index entries the writes make. What a backend does of
-itself is not seen here: what it repeats under contention, the empty writes by which Firestore's transactions
-verify what they only read, and what its policies delete.
+Firestore is counted where it is billed, at its wire. The other backends are counted here as if they billed
+the same: documents read (absent ones too, and one for an empty answer), written and deleted, and at most how
+many index entries the writes make. Reads that Firestore's backend spares itself are counted all the same.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from enum import Enum
 
 from service_common.storage.documents import Create, Decision, Delete, Document, Key, Set, T, Write
 from service_common.storage.firestore.indexes import Entries, requirements
 from service_common.storage.shapes import Page, Query, Schema
-from service_common.storage.store import DocumentStore
+from service_common.storage.store import DocumentStore, Feed
 
 
 class Operation(Enum):
@@ -87,6 +87,12 @@ class MeteredStore:
         self._count(query.shape.collection, Operation.READ, max(1, len(page.documents)))
         return page
 
+    @asynccontextmanager
+    async def watch(self, key: Key) -> AsyncIterator[Feed]:
+        """Yield a feed of the document; each signal taken counts as a read."""
+        async with self._store.watch(key) as feed:
+            yield _MeteredFeed(feed, lambda: self._count(key.collection, Operation.READ, 1))
+
     async def sweep_expired(self, limit: int = 500) -> int:
         """Remove some expired documents; where a policy does this, it costs the same deletes."""
         return await self._store.sweep_expired(limit)
@@ -114,6 +120,26 @@ class MeteredStore:
             counts[collection, Operation.INDEX_ENTRY] += _entries(self._entries[collection], write)
         for (collection, operation), count in counts.items():
             self._count(collection, operation, count)
+
+
+class _MeteredFeed:
+    """A feed that counts the signals taken from another."""
+
+    __slots__ = ("_count", "_feed")
+
+    def __init__(self, feed: Feed, count: Callable[[], None]) -> None:
+        self._feed = feed
+        self._count = count
+
+    @property
+    def is_live(self) -> bool:
+        """Whether changes are signalled as they happen."""
+        return self._feed.is_live
+
+    async def changed(self) -> None:
+        """Wait for a signal and take it."""
+        await self._feed.changed()
+        self._count()
 
 
 def _entries(entries: Entries, write: Write) -> int:

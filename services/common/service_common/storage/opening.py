@@ -8,6 +8,7 @@ from pathlib import Path
 from service_common.clock import Clock
 from service_common.errors import ErrorKind, ServiceError, failed_precondition
 from service_common.storage.memory import MemoryStore
+from service_common.storage.metering import Count, MeteredStore
 from service_common.storage.shapes import Schema
 from service_common.storage.sqlite.store import SqliteStore
 from service_common.storage.store import DocumentStore
@@ -17,7 +18,12 @@ _MEMORY = "memory://"
 _FIRESTORE = re.compile(r"firestore://([a-z][a-z0-9:.-]*)/(\(default\)|[a-z][a-z0-9-]*)")
 
 
-async def open_store(url: str, *, schema: Schema, clock: Clock) -> DocumentStore:
+def is_hosted(url: str) -> bool:
+    """Tell whether a store bills each operation and is a network away: better asked seldom."""
+    return _FIRESTORE.fullmatch(url) is not None
+
+
+async def open_store(url: str, *, schema: Schema, clock: Clock, count: Count | None = None) -> DocumentStore:
     """Open the store a URL names; whoever opens it closes it.
 
     Args:
@@ -25,17 +31,23 @@ async def open_store(url: str, *, schema: Schema, clock: Clock) -> DocumentStore
             database may be `(default)`; FIRESTORE_EMULATOR_HOST leads to an emulator) or `memory://`.
         schema: What will be stored and asked.
         clock: Decides what is expired.
+        count: Is told what a hosted database bills, or would bill for the same.
 
     Raises:
         ServiceError: INVALID_ARGUMENT naming what is supported; else as the backend says when it cannot open.
     """
+    if named := _FIRESTORE.fullmatch(url):
+        return await _open_firestore(*named.groups(), schema=schema, clock=clock, count=count)
+    store = await _open_local(url, schema, clock)
+    return store if count is None else MeteredStore(store, schema, count=count)
+
+
+async def _open_local(url: str, schema: Schema, clock: Clock) -> DocumentStore:
     if url == _MEMORY:
         return MemoryStore(schema, clock)
     path = url.removeprefix(_SQLITE)
     if url.startswith(_SQLITE) and path and not path.startswith(":") and "?" not in path:
         return await SqliteStore.open(Path(path), schema=schema, clock=clock)
-    if named := _FIRESTORE.fullmatch(url):
-        return await _open_firestore(*named.groups(), schema=schema, clock=clock)
     raise ServiceError(
         ErrorKind.INVALID_ARGUMENT,
         "UNSUPPORTED_STORE_URL",
@@ -44,7 +56,9 @@ async def open_store(url: str, *, schema: Schema, clock: Clock) -> DocumentStore
     )
 
 
-async def _open_firestore(project: str, database: str, *, schema: Schema, clock: Clock) -> DocumentStore:
+async def _open_firestore(
+    project: str, database: str, *, schema: Schema, clock: Clock, count: Count | None
+) -> DocumentStore:
     try:
         # Imported on demand: services without the extra start, and start fast.
         from service_common.storage.firestore.store import FirestoreStore  # noqa: PLC0415
@@ -53,4 +67,4 @@ async def _open_firestore(project: str, database: str, *, schema: Schema, clock:
             "STORE_NOT_READY",
             "firestore:// needs Google's client; install contentfactory-service-common[firestore]",
         ) from error
-    return await FirestoreStore.open(project, database, schema=schema, clock=clock)
+    return await FirestoreStore.open(project, database, schema=schema, clock=clock, count=count)

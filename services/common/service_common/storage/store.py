@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 from service_common.storage.documents import Decision, Document, Key, Write
 from service_common.storage.shapes import Page, Query
 
 T = TypeVar("T")
+
+
+class Feed(Protocol):
+    """Says that one document may have changed, so that who waits for it need not ask all the time.
+
+    A signal says no more than "look now". Signals run together: all since the last one was taken are one.
+    There may be signals without a change. Expiry is not a change.
+
+    Every write of the document, its removal and its return included, by whatever process, is signalled once
+    reads see it: soon while the feed is live, else when it becomes live again, which it always signals. So
+    who reads after each signal ends up with the latest state. The first signal comes when the feed is first
+    live.
+
+    Outages never end a feed and never reach its user as errors: meanwhile it is not live, and it recovers by
+    itself. A connection that dies without a word is found out after about a minute, and only then is the
+    feed no longer live: who must not miss a change also looks now and then.
+    """
+
+    @property
+    def is_live(self) -> bool:
+        """Whether changes are signalled as they happen."""
+        ...
+
+    async def changed(self) -> None:
+        """Wait for a signal and take it. A cancelled wait takes none. For one waiter at a time.
+
+        Raises:
+            ServiceError: UNAVAILABLE once the store is closed.
+        """
+        ...
 
 
 class DocumentStore(Protocol):
@@ -85,6 +116,17 @@ class DocumentStore(Protocol):
         Raises:
             ServiceError: INTERNAL if the shape is not declared; INVALID_ARGUMENT if the query does not fit
                 its shape or the cursor is of another query.
+        """
+        ...
+
+    def watch(self, key: Key) -> AbstractAsyncContextManager[Feed]:
+        """Return a context in which a feed of the document is kept going; entering it does not wait.
+
+        Made for documents that change seldom: on a hosted database each change costs every feed a read, and
+        so does becoming live again. Nothing here blocks the loop.
+
+        Raises:
+            ServiceError: On entering; INTERNAL for an undeclared collection, UNAVAILABLE if closed.
         """
         ...
 

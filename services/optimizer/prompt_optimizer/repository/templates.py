@@ -7,6 +7,7 @@ seen can ask for exactly what changed since. A deleted template leaves a tombsto
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from service_common.storage import (
     Delete,
     Document,
     DocumentStore,
+    Feed,
     Query,
     Set,
     Value,
@@ -168,6 +170,10 @@ class TemplateRepository:
             if page.next_cursor is None:
                 return changed, newest
             query = Query(schema.TEMPLATES_CHANGED, lower=revision + 1, limit=_PAGE, cursor=page.next_cursor)
+
+    def watch(self) -> AbstractAsyncContextManager[Feed]:
+        """Return a context in which a feed of changes, of any template, is kept going."""
+        return self._store.watch(schema.REVISION_KEY)
 
     async def versions(self, tenant: str, keys: Sequence[VersionKey]) -> list[TemplateVersion | None]:
         """Return the versions of these keys, in order; None where there is none."""

@@ -83,6 +83,10 @@ class Shard:
         """The name under which the shard's workers hold things elsewhere, whatever their epoch (law 1)."""
         return f"{self.job_id}/{self.number}"
 
+    def is_claimable(self, now: datetime) -> bool:
+        """Whether it may be claimed."""
+        return self.claimable_at is not None and self.claimable_at <= now
+
     @property
     def counts(self) -> ItemCounts:
         """Its items by state."""
@@ -141,7 +145,7 @@ def claimed(shard: Shard, *, owner: str, now: datetime, lease: timedelta) -> Sha
     Raises:
         ServiceError: ABORTED if someone else holds it or nothing is left to do.
     """
-    if shard.claimable_at is None or shard.claimable_at > now:
+    if not shard.is_claimable(now):
         raise aborted("SHARD_NOT_CLAIMABLE", f"shard {shard.holder} is held by another worker or finished")
     return replace(
         shard, owner=owner, epoch=shard.epoch + 1, claimable_at=now + lease, phase=ShardPhase.BEGUN

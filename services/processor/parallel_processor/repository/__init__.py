@@ -1,9 +1,21 @@
-"""The processor's documents: jobs, items, shards, results, requests and template versions."""
+"""The processor's documents: jobs, items, shards, results, requests, template versions and the bell."""
 
+from parallel_processor.repository.bell import BellRepository
+from parallel_processor.repository.content_versions import ContentVersionRepository
 from parallel_processor.repository.jobs import JobRepository
 from parallel_processor.repository.requests import RequestRepository
 from parallel_processor.repository.schema import SCHEMA
-from parallel_processor.repository.shards import Claim, ShardRepository
+from parallel_processor.repository.shards import Claim, Look, ShardRepository
 from parallel_processor.repository.versions import VersionRepository
 
-__all__ = ["SCHEMA", "Claim", "JobRepository", "RequestRepository", "ShardRepository", "VersionRepository"]
+__all__ = [
+    "SCHEMA",
+    "BellRepository",
+    "Claim",
+    "ContentVersionRepository",
+    "JobRepository",
+    "Look",
+    "RequestRepository",
+    "ShardRepository",
+    "VersionRepository",
+]

@@ -10,6 +10,10 @@ SHARDS = "shards"
 RESULTS = "results"
 REQUESTS = "requests"
 ACTIVE_VERSIONS = "active_versions"
+SERVICE = "service"
+
+# No credential's tenant can have this name: theirs begin with a letter or digit.
+_SERVICE_TENANT = "_"
 
 JOBS_BY_TIME = QueryShape("jobs_by_time", JOBS, order=(Order("create_time", Direction.DESCENDING),))
 JOBS_BY_STATE = QueryShape(
@@ -26,6 +30,27 @@ SHARDS_CLAIMABLE = QueryShape(
 SHARDS_BY_PHASE = QueryShape("shards_by_phase", SHARDS, equals=("phase",), all_tenants=True)
 SHARDS_UNREPORTED = QueryShape("shards_unreported", SHARDS, equals=("phase", "unreported"), all_tenants=True)
 SHARDS_OF_JOB = QueryShape("shards_of_job", SHARDS, equals=("job_id", "phase"), order=(Order("number"),))
+VERSIONS_BY_TIME = QueryShape(
+    "versions_by_time", RESULTS, order=(Order("create_time", Direction.DESCENDING),)
+)
+VERSIONS_OF_ITEM = QueryShape(
+    "versions_of_item",
+    RESULTS,
+    contains="item_ids",
+    order=(Order("create_time", Direction.DESCENDING),),
+)
+VERSIONS_OF_CONTENT_TYPE = QueryShape(
+    "versions_of_content_type",
+    RESULTS,
+    contains="content_types",
+    order=(Order("create_time", Direction.DESCENDING),),
+)
+VERSIONS_OF_GRADE = QueryShape(
+    "versions_of_grade",
+    RESULTS,
+    contains="grades",
+    order=(Order("create_time", Direction.DESCENDING),),
+)
 ALL_ACTIVE_VERSIONS = QueryShape("all_active_versions", ACTIVE_VERSIONS, all_tenants=True)
 
 SCHEMA = Schema(
@@ -36,6 +61,7 @@ SCHEMA = Schema(
         Collection(RESULTS),
         Collection(REQUESTS, ttl_field="expire_time"),
         Collection(ACTIVE_VERSIONS),
+        Collection(SERVICE),
     ),
     shapes=(
         JOBS_BY_TIME,
@@ -45,10 +71,16 @@ SCHEMA = Schema(
         SHARDS_BY_PHASE,
         SHARDS_UNREPORTED,
         SHARDS_OF_JOB,
+        VERSIONS_BY_TIME,
+        VERSIONS_OF_ITEM,
+        VERSIONS_OF_CONTENT_TYPE,
+        VERSIONS_OF_GRADE,
         ALL_ACTIVE_VERSIONS,
     ),
     name="processor",
 )
+
+BELL_KEY = Key(SERVICE, _SERVICE_TENANT, "bell")
 
 
 def job_key(tenant: str, job_id: str) -> Key:

@@ -12,20 +12,19 @@ from service_common.storage import Decision, Delete, Document, DocumentStore, Ke
 
 from parallel_processor.jobs import shard as transitions
 from parallel_processor.jobs.item import Outcome
-from parallel_processor.jobs.job import Job, JobState, running, settle
+from parallel_processor.jobs.job import Job, JobState, Priority, running, settle
 from parallel_processor.jobs.records import (
     job_from_fields,
     job_to_fields,
     outcome_from_fields,
-    outcome_to_fields,
     shard_from_fields,
     shard_to_fields,
 )
 from parallel_processor.jobs.shard import Commit, Shard, ShardPhase
 from parallel_processor.repository import schema
+from parallel_processor.repository.content_versions import result_chunk_to_fields
 
 _READ_AT_ONCE = 20
-_CLAIMABLE_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +35,52 @@ class Claim:
     shard: Shard
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look for shards has found.
+
+    Attributes:
+        shards: What may be claimed, the most urgent first and then the longest waiting.
+        next_expiry: When the first of the leases seen ends unless it is renewed; None if none was seen.
+    """
+
+    shards: Sequence[Shard]
+    next_expiry: datetime | None
+
+
 class ShardRepository:
     """Stores shards and results."""
 
     def __init__(self, store: DocumentStore) -> None:
         self._store = store
 
-    async def claimable(self, *, now: datetime, limit: int) -> list[Shard]:
-        """Return shards that may be claimed now, the most urgent first and then the longest waiting."""
+    async def claimable(self, *, now: datetime, limit: int) -> Look:
+        """Look for shards that may be claimed now.
+
+        Of equal urgency, those that are leased come last, the one whose lease ends first before the others: a
+        page that ends in one has told all about its urgency, and how much is leased does not cost reads. If
+        fewer than `limit` shards are found, `next_expiry` is that of all leases.
+        """
         found: list[Shard] = []
+        leases: list[datetime] = []
+        upper: int | None = None
         cursor: str | None = None
         while len(found) < limit:
             query = Query(
-                schema.SHARDS_CLAIMABLE, {"claimable": True}, limit=_CLAIMABLE_AT_ONCE, cursor=cursor
+                schema.SHARDS_CLAIMABLE, {"claimable": True}, upper=upper, limit=limit, cursor=cursor
             )
             page = await self._store.query(query)
-            shards = (shard_from_fields(each.key.tenant, each.data) for each in page.documents)
-            found += [each for each in shards if each.claimable_at is not None and each.claimable_at <= now]
+            shards = [shard_from_fields(each.key.tenant, each.data) for each in page.documents]
+            found += [each for each in shards if each.is_claimable(now)]
+            leases += [each.claimable_at for each in shards if each.claimable_at and each.claimable_at > now]
             cursor = page.next_cursor
             if cursor is None:
                 break
-        return found[:limit]
+            if not shards[-1].is_claimable(now):
+                if shards[-1].priority is min(Priority):
+                    break
+                upper, cursor = shards[-1].priority - 1, None
+        return Look(found[:limit], min(leases, default=None))
 
     async def claim(self, shard: Shard, *, owner: str, now: datetime, lease: timedelta) -> Claim:
         """Take a shard's lease under a new epoch, and mark its job as running.
@@ -112,7 +136,7 @@ class ShardRepository:
         chunks: list[Write] = [
             Set(
                 schema.result_chunk_key(shard.tenant, chunk_id),
-                {"results": [outcome_to_fields(index, each) for index, each in outcomes.items()]},
+                result_chunk_to_fields(shard.job_id, outcomes),
             )
             for chunk_id, outcomes in results.items()
         ]
@@ -126,8 +150,8 @@ class ShardRepository:
 
         return await self._store.transact([key], decide)
 
-    async def renew(self, shard: Shard, *, lease_until: datetime) -> Job:
-        """Extend a shard's lease and return its job as it is after that.
+    async def renew(self, shard: Shard, *, lease_until: datetime) -> None:
+        """Extend a shard's lease.
 
         Raises:
             ServiceError: ABORTED, reason LEASE_LOST, if the epoch is not the present one.
@@ -135,10 +159,6 @@ class ShardRepository:
         await self._change(
             shard, lambda each: transitions.renewed(each, epoch=shard.epoch, lease_until=lease_until)
         )
-        job = await self._store.get(schema.job_key(shard.tenant, shard.job_id))
-        if job is None:
-            raise aborted(transitions.LEASE_LOST, f"the job of shard {shard.holder} is gone")
-        return job_from_fields(shard.tenant, job.data)
 
     async def hand_back(self, shard: Shard, *, now: datetime) -> None:
         """Free a shard to be claimed at once; nothing happens when the epoch is not the present one."""

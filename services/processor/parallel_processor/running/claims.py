@@ -12,11 +12,13 @@ import structlog
 from service_common.clock import Clock
 from service_common.errors import ServiceError
 
+from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.item import Item, Outcome
-from parallel_processor.jobs.job import Job, JobState
+from parallel_processor.jobs.job import JobState
 from parallel_processor.jobs.shard import Shard, ShardPhase
 from parallel_processor.repository import Claim, JobRepository, ShardRepository
-from parallel_processor.running.journal import Journal
+from parallel_processor.running.bell import Bell
+from parallel_processor.running.journal import Journal, Pace
 from parallel_processor.running.reporting import JOB_PRODUCER, Reporter, job_report, shard_report
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.shard_run import ShardRun
@@ -34,15 +36,16 @@ class ClaimPolicy:
     Attributes:
         worker: This process's name.
         lease: How long a lease lasts unless renewed.
-        poll_s: How often to look for work that nobody here was told of.
-        commit_interval_s: How long results wait for company.
+        poll_s: How often to look for work that nobody here was told of. While the bell is heard, only when
+            something may be left to claim, or a lease that was seen may have ended.
+        pace: How often a shard's work is committed.
         max_shards: The most shards at a time.
     """
 
     worker: str
     lease: timedelta
     poll_s: float
-    commit_interval_s: float
+    pace: Pace
     max_shards: int = 64
 
 
@@ -59,6 +62,7 @@ class Claims:
         slots: Slots,
         reporter: Reporter,
         settling: Settling,
+        bell: Bell,
         clock: Clock,
         rng: random.Random,
         on_outcomes: Callable[[Sequence[Outcome]], None],
@@ -71,6 +75,7 @@ class Claims:
         self._slots = slots
         self._reporter = reporter
         self._settling = settling
+        self._bell = bell
         self._clock = clock
         self._rng = rng
         self._on_outcomes = on_outcomes
@@ -79,6 +84,7 @@ class Claims:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._more = True  # whether the last look may have left something to claim
+        self._look_by = float("-inf")  # when a lease seen in the last look may have ended
         self._draining = False
 
     @property
@@ -92,7 +98,7 @@ class Claims:
         return max(0, sum(run.unfinished for run in self._runs.values()) - self._slots.active)
 
     def wake(self) -> None:
-        """Look for work now: a job was started here."""
+        """Look for work now: a job was started here, or the bell was rung."""
         self._wake.set()
 
     async def cancel_job(self, job_id: str) -> None:
@@ -106,19 +112,36 @@ class Claims:
             try:
                 await self._claim_some()
             except ServiceError as error:
+                self._look_by = float("-inf")
                 _log.warning("claiming_delayed", reason=error.reason)
+            await self._woken_or_due()
+
+    async def _woken_or_due(self) -> None:
+        while not self._wake.is_set():
             try:
                 async with asyncio.timeout(self._policy.poll_s * self._rng.uniform(0.8, 1.2)):
                     await self._wake.wait()
             except TimeoutError:
-                continue
+                if self._is_due():
+                    return
+
+    def _is_due(self) -> bool:
+        """Whether there may be work that the bell does not tell of: each look costs reads."""
+        if not self._bell.is_heard or self._clock.monotonic() >= self._look_by:
+            return True
+        return self._more and self._room()
 
     async def renew(self) -> None:
         """Renew the leases of all runs, and learn of jobs that were cancelled elsewhere, for ever."""
         while True:
             await asyncio.sleep(self._policy.lease.total_seconds() / 4)
-            runs = list(self._runs.values())
-            await asyncio.gather(*(self._renew(run) for run in runs))
+            await self.renew_once()
+
+    async def renew_once(self) -> None:
+        """Renew the leases that no commit has renewed lately, and look at each job once."""
+        runs = list(self._runs.values())
+        jobs = {(run.job.tenant, run.job.job_id) for run in runs}
+        await asyncio.gather(*map(self._renew, runs), *(self._look_at_job(*each) for each in jobs))
 
     async def drain(self, grace_s: float) -> None:
         """Claim nothing more, let calls in flight come back, commit, and hand the shards back."""
@@ -142,25 +165,40 @@ class Claims:
         return sum(run.unprepared for run in self._runs.values())
 
     async def _claim_some(self) -> None:
-        self._more = True  # unless a look says otherwise
+        self._more, self._look_by = True, float("-inf")  # unless a look says otherwise
         if self._draining or len(self._runs) >= self._policy.max_shards:
             return
-        found = await self._shards.claimable(now=self._clock.now(), limit=_CLAIM_AT_ONCE)
-        self._more = len(found) == _CLAIM_AT_ONCE
+        found = await self._look()
         for shard in found:
             if not self._room(shard):
                 self._more = True
                 return
             if shard.holder in self._runs:
                 continue
-            try:
-                claim = await self._shards.claim(
-                    shard, owner=self._policy.worker, now=self._clock.now(), lease=self._policy.lease
-                )
-            except ServiceError as error:
-                _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
-                continue
-            await self._start(claim)
+            with spent_on(shard.job_id):
+                await self._claim(shard)
+
+    async def _claim(self, shard: Shard) -> None:
+        try:
+            claim = await self._shards.claim(
+                shard, owner=self._policy.worker, now=self._clock.now(), lease=self._policy.lease
+            )
+        except ServiceError as error:
+            _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
+            return
+        await self._start(claim)
+
+    async def _look(self) -> Sequence[Shard]:
+        """Look for shards, and note when the next look is due at the latest.
+
+        Whoever claims or renews a lease after this look holds it for longer than a lease from now.
+        """
+        now, looked_at = self._clock.now(), self._clock.monotonic()
+        look = await self._shards.claimable(now=now, limit=_CLAIM_AT_ONCE)
+        self._more = len(look.shards) == _CLAIM_AT_ONCE
+        until = min(look.next_expiry or now + self._policy.lease, now + self._policy.lease)
+        self._look_by = looked_at + (until - now).total_seconds()
+        return look.shards
 
     async def _start(self, claim: Claim) -> None:
         shard = claim.shard
@@ -185,7 +223,7 @@ class Claims:
             clock=self._clock,
             rng=self._rng,
             lease=self._policy.lease,
-            interval_s=self._policy.commit_interval_s,
+            pace=self._policy.pace,
             on_commit=lambda shard, outcomes: self._committed(runs[0], shard, outcomes),
         )
         runs.append(ShardRun(claim.job, items, journal, self._workshop, epoch=claim.shard.epoch))
@@ -200,6 +238,7 @@ class Claims:
                 self._settling.finished(run.journal.shard)
             elif run.journal.shard.phase is not ShardPhase.SETTLED:
                 await self._shards.hand_back(run.journal.shard, now=self._clock.now())
+                self._bell.ring()
         except ServiceError as error:
             _log.warning("shard_run_ended", shard=holder, reason=error.reason, message=error.message)
         except Exception:  # noqa: BLE001 - one shard's trouble must not stop the worker; its lease runs out
@@ -226,11 +265,21 @@ class Claims:
         self._reporter.submit(shard_report(run.job, shard, outcomes, self._clock.now()))
 
     async def _renew(self, run: ShardRun) -> None:
+        shard, now = run.journal.shard, self._clock.now()
+        if shard.claimable_at is None or shard.claimable_at - now > self._policy.lease / 2:
+            return
         try:
-            until = self._clock.now() + self._policy.lease
-            job: Job = await self._shards.renew(run.journal.shard, lease_until=until)
+            with spent_on(shard.job_id):
+                await self._shards.renew(shard, lease_until=now + self._policy.lease)
         except ServiceError as error:
-            _log.warning("renewal_failed", shard=run.journal.shard.holder, reason=error.reason)
+            _log.warning("renewal_failed", shard=shard.holder, reason=error.reason)
+
+    async def _look_at_job(self, tenant: str, job_id: str) -> None:
+        try:
+            with spent_on(job_id):
+                job = await self._jobs.get(tenant, job_id)
+        except ServiceError as error:
+            _log.warning("job_not_read", job_id=job_id, reason=error.reason)
             return
         if job.state is JobState.CANCELLED:
-            await run.cancel_job()
+            await self.cancel_job(job_id)

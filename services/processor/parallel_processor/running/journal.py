@@ -1,7 +1,8 @@
 """What a shard's worker makes durable: calls before they are made, results soon after they are there.
 
 Everything that is ready when a commit begins goes into it, so commits grow with load. An announcement is
-committed at once, because a call waits for it; results alone wait a little for company.
+committed at once, because a call waits for it; results alone wait a little for company. Where commits are
+dear, a commit also announces calls that stand in line, so that they need none of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from typing import Protocol
 
 import structlog
@@ -26,6 +28,9 @@ _log = structlog.get_logger("parallel_processor.running.journal")
 _CHUNK_BYTES = 700_000
 """What a result document may hold; leaves room for its own frame below the largest document."""
 
+_CHUNK_OUTCOMES = 100
+"""The most outcomes in a result document: it is found by its items, and a store looks into no longer list."""
+
 _FRAME_BYTES = 1_000
 """What an outcome takes beside its texts."""
 
@@ -40,10 +45,35 @@ class ShardLedger(Protocol):
         ...
 
 
+class Allowance:
+    """How many calls all journals of a process together may announce before they come.
+
+    Attributes:
+        left: How many more.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to commit.
+
+    Attributes:
+        interval_s: How long results wait for company.
+        ahead: Bounds the calls that are announced before they come.
+    """
+
+    interval_s: float
+    ahead: Allowance = field(default_factory=lambda: Allowance(0))
+
+
 @dataclass(slots=True)
 class _Pending:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     intents: dict[int, int] = field(default_factory=dict)
+    ahead: dict[int, int] = field(default_factory=dict)
     settled_intents: set[int] = field(default_factory=set)
     uncertain: Usage = field(default_factory=Usage)
     announced: list[asyncio.Future[None]] = field(default_factory=list)
@@ -55,7 +85,8 @@ class _Pending:
 class Journal:
     """Commits one shard's work, one commit at a time.
 
-    Its mutable state: the shard as last committed, and what is to be committed next.
+    Its mutable state: the shard as last committed, what is to be committed next and what is being committed,
+    and the calls that are expected: those in line, and those announced before they came.
 
     Attributes:
         shard: The shard as last committed.
@@ -69,7 +100,7 @@ class Journal:
         clock: Clock,
         rng: random.Random,
         lease: timedelta,
-        interval_s: float,
+        pace: Pace,
         on_commit: Callable[[Shard, Sequence[Outcome]], None],
     ) -> None:
         """Prepare to commit.
@@ -80,7 +111,7 @@ class Journal:
             clock: Time.
             rng: Jitter of repeated tries.
             lease: How long each commit extends the lease.
-            interval_s: How long results wait for company.
+            pace: How often to commit.
             on_commit: Called with the shard and the outcomes of each commit once it is durable.
         """
         self.shard = shard
@@ -88,32 +119,64 @@ class Journal:
         self._clock = clock
         self._rng = rng
         self._lease = lease
-        self._interval_s = interval_s
+        self._pace = pace
         self._on_commit = on_commit
         self._pending = _Pending()
+        self._committing = _Pending()
+        self._in_line: dict[int, int] = {}
+        self._ahead: set[int] = set()
         self._wake = asyncio.Event()
         self._closing = False
+
+    def expect(self, index: int, worst_case_micros: int) -> None:
+        """Note that an item's call stands in line; it may be announced before its turn."""
+        if index not in self._ahead:
+            self._in_line[index] = worst_case_micros
 
     def announce(self, index: int, worst_case_micros: int) -> Awaitable[None]:
         """Begin to make it durable that an item's call is coming; done when what is returned is."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending.intents[index] = worst_case_micros
-        self._pending.announced.append(future)
-        self._wake.set()
+        if index in self._committing.ahead:
+            self._committing.announced.append(future)
+        elif index in self._ahead:
+            future.set_result(None)
+        else:
+            self._pending.intents[index] = worst_case_micros
+            self._pending.announced.append(future)
+            self._wake.set()
+        self._no_longer_expected(index)
         return future
 
     def finish(self, index: int, outcome: Outcome) -> None:
         """Make an item's outcome durable soon."""
+        self._no_longer_expected(index)
         self._pending.intents.pop(index, None)
         self._pending.outcomes[index] = outcome
         self._wake.set()
 
     def account(self, index: int, uncertain: Usage) -> None:
         """Note what became of a call that an earlier epoch announced, or that was cut off here."""
-        self._pending.settled_intents.add(index)
+        self._no_longer_expected(index)
         self._pending.intents.pop(index, None)
+        self._pending.settled_intents.add(index)
         self._pending.uncertain += uncertain
         self._wake.set()
+
+    def _no_longer_expected(self, index: int) -> None:
+        self._in_line.pop(index, None)
+        self._committing.ahead.pop(index, None)
+        if index in self._ahead:
+            self._ahead.discard(index)
+            self._pace.ahead.left += 1
+
+    def _next_in_line(self) -> dict[int, int]:
+        """Take from the line as many calls as may be announced now."""
+        taken = dict(islice(self._in_line.items(), self._pace.ahead.left))
+        for index in taken:
+            del self._in_line[index]
+        self._ahead |= taken.keys()
+        self._pace.ahead.left -= len(taken)
+        return taken
 
     def close(self) -> None:
         """Commit what there is and let `run` return."""
@@ -126,15 +189,20 @@ class Journal:
         Raises:
             ServiceError: ABORTED, reason LEASE_LOST: the shard is someone else's, and so is what was left.
         """
-        while True:
-            await self._wake.wait()
-            if not self._pending.intents and not self._closing and not self._last():
+        try:
+            while self.shard.phase not in (ShardPhase.FINISHED, ShardPhase.SETTLED):
+                await self._wake.wait()
                 await self._company()
-            self._wake.clear()
-            while self._pending:
-                await self._commit()
-            if self._closing or self.shard.phase in (ShardPhase.FINISHED, ShardPhase.SETTLED):
-                return
+                self._wake.clear()
+                if self._pending:
+                    await self._commit()
+                if self._pending:
+                    self._wake.set()
+                elif self._closing:
+                    return
+        finally:
+            for index in [*self._ahead]:
+                self._no_longer_expected(index)
 
     def _last(self) -> bool:
         """Whether what is pending finishes the shard."""
@@ -143,7 +211,7 @@ class Journal:
 
     async def _company(self) -> None:
         """Wait for more results, but for no announcement and not for the shard's last result."""
-        deadline = self._clock.monotonic() + self._interval_s
+        deadline = self._clock.monotonic() + self._pace.interval_s
         while not (self._pending.intents or self._closing or self._last()):
             self._wake.clear()
             left_s = deadline - self._clock.monotonic()
@@ -157,6 +225,9 @@ class Journal:
 
     async def _commit(self) -> None:
         pending, self._pending = self._pending, _Pending()
+        pending.ahead = self._next_in_line()
+        self._committing = pending
+        intents = {**pending.ahead, **pending.intents}
         results = self._chunked(pending.outcomes)
         backoff = Backoff(base_s=0.1, cap_s=2.0, rng=self._rng)
         try:
@@ -167,7 +238,7 @@ class Journal:
                     lease_until=self._clock.now() + self._lease,
                     outcomes=pending.outcomes,
                     result_chunks=tuple(results),
-                    intents=pending.intents,
+                    intents=intents,
                     settled_intents=frozenset(pending.settled_intents),
                     uncertain=pending.uncertain,
                 )
@@ -184,6 +255,7 @@ class Journal:
                 if not future.done():
                     future.set_exception(error) if isinstance(error, Exception) else future.cancel()
             raise
+        self._committing = _Pending()
         for future in pending.announced:
             if not future.done():
                 future.set_result(None)
@@ -196,7 +268,7 @@ class Journal:
         size = _CHUNK_BYTES + 1
         for index, outcome in outcomes.items():
             weight = _weight(outcome)
-            if size + weight > _CHUNK_BYTES:
+            if size + weight > _CHUNK_BYTES or len(chunks[-1]) == _CHUNK_OUTCOMES:
                 chunks.append({})
                 size = 0
             chunks[-1][index] = outcome

@@ -45,6 +45,10 @@ def _nothing_to_withdraw() -> None:
     return
 
 
+def _nothing_to_expect(_worst_case_micros: int) -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """For whom a piece is made, and how.
@@ -58,6 +62,7 @@ class Work:
         policy: How to use the cache.
         patience_s: How long to wait for someone else's content before generating without a lease.
         persistent: Whether to wait out an outage of the endpoint; otherwise it is the answer.
+        expect: Is told a call's worst-case cost when it begins to stand in line.
         announce: Begins to make a call's worst-case cost durable; the call waits for what it returns.
         withdraw: Takes it back when the call's fate is known and the piece must wait for its next.
     """
@@ -70,6 +75,7 @@ class Work:
     policy: CachePolicy
     patience_s: float
     persistent: bool = True
+    expect: Callable[[int], None] = _nothing_to_expect
     announce: Callable[[int], Awaitable[None]] = _no_announcement
     withdraw: Callable[[], None] = _nothing_to_withdraw
 
@@ -149,6 +155,7 @@ class Making:
             return PieceError(
                 "PRICE_UNKNOWN", f"there is no price for model {error.model!r} in the price table"
             )
+        work.expect(worst_case)
         began = self._clock.monotonic()
         acquisition = Acquisition(Acquired.LEASED)
         filled = False

@@ -10,6 +10,7 @@ import structlog
 from service_common.clock import Clock
 from service_common.errors import ServiceError
 
+from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.shard import Shard
 from parallel_processor.repository import JobRepository, ShardRepository
@@ -93,7 +94,8 @@ class Settling:
                 delay_s = min(delay_s, due_in_s)
                 continue
             try:
-                await self._settle(where)
+                with spent_on(where[1]):
+                    await self._settle(where)
             except ServiceError as error:
                 _log.warning("settling_delayed", job_id=where[1], reason=error.reason)
                 self._written[where] = self._clock.monotonic()

@@ -235,6 +235,7 @@ class ShardRun:
             item_id=self._items[index].item_id,
             policy=policy,
             patience_s=self._shop.urgent_patience_s if urgent else self._shop.patience_s,
+            expect=lambda worst_case: self.journal.expect(index, worst_case),
             announce=lambda worst_case: self.journal.announce(index, worst_case),
             withdraw=lambda: self._withdraw(index, effort),
         )

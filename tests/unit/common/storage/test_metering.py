@@ -99,3 +99,14 @@ async def test_what_fails_is_not_counted(store: MeteredStore, counts: Counts) ->
     with pytest.raises(ServiceError):
         await store.commit([Create(A, {"n": 1})])
     assert counts == counted
+
+
+async def test_signals_of_a_feed(store: MeteredStore, counts: Counts) -> None:
+    """Each signal that is taken costs a read of the document; the feed is otherwise the store's own."""
+    async with store.watch(PLAIN) as feed:
+        assert feed.is_live
+        await feed.changed()
+        await store.commit([Set(PLAIN, {})])
+        await feed.changed()
+    assert counts["plain", Operation.READ] == 2
+    assert not feed.is_live

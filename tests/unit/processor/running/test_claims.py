@@ -1,4 +1,4 @@
-"""When a processor looks for shards: at once while some may be left, else at the next poll."""
+"""When a processor looks for shards: at once while some may be left, else when it polls or hears the bell."""
 
 from __future__ import annotations
 
@@ -10,39 +10,70 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from parallel_processor.jobs.shard import Shard
+from parallel_processor.repository import Look
 from parallel_processor.running.claims import ClaimPolicy, Claims
+from parallel_processor.running.journal import Pace
 from service_common.clock import ManualClock
+from service_common.errors import ServiceError, aborted, unavailable
 
-from tests.unit.processor.running.fakes import settle
+from tests.unit.processor.running.fakes import settle, until
 from tests.unit.processor.samples import shard
 
 NEVER_S = 3_600.0
+OFTEN_S = 0.001
+LEASE_S = 30.0
 
 
 class Shards:
-    """Answers each look with the same shards, and counts the looks."""
+    """Answers each look with the same shards, and counts the looks; every claim is lost to somebody else."""
 
     def __init__(self, found: list[Shard]) -> None:
         self.found = found
         self.looks = 0
+        self.claims = 0
+        self.leased_for_s: float | None = None
+        self.error: ServiceError | None = None
 
-    async def claimable(self, *, now: datetime, limit: int) -> list[Shard]:
+    async def claimable(self, *, now: datetime, limit: int) -> Look:
         """Return what may be claimed."""
         self.looks += 1
-        return self.found[:limit]
+        if self.error:
+            raise self.error
+        expiry = None if self.leased_for_s is None else now + timedelta(seconds=self.leased_for_s)
+        return Look(self.found[:limit], expiry)
+
+    async def claim(self, shard: Shard, **_: object) -> None:
+        """Come too late."""
+        self.claims += 1
+        raise aborted("SHARD_NOT_CLAIMABLE", "too late")
 
 
 class Slots:
-    """Slots that are all taken."""
+    """Slots that are all taken, unless a test frees them."""
 
-    active = 4
-    waiting = 4
     limit = 4
 
+    def __init__(self) -> None:
+        self.active = 4
+        self.waiting = 4
 
-def claims_of(shards: Shards) -> Claims:
-    """Make claims over these shards, with room for none of them, that never poll."""
-    policy = ClaimPolicy("worker", timedelta(seconds=30), poll_s=NEVER_S, commit_interval_s=0.01)
+
+class Bell:
+    """A bell that is heard, or not."""
+
+    def __init__(self, *, is_heard: bool = False) -> None:
+        self.is_heard = is_heard
+
+
+def claims_of(
+    shards: Shards,
+    *,
+    bell: Bell | None = None,
+    poll_s: float = NEVER_S,
+    clock: ManualClock | None = None,
+) -> Claims:
+    """Make claims over these shards, with room for none of them, that never poll unless told to."""
+    policy = ClaimPolicy("worker", timedelta(seconds=LEASE_S), poll_s=poll_s, pace=Pace(0.01))
     claims = Claims(
         policy,
         jobs=cast("Any", None),
@@ -51,7 +82,8 @@ def claims_of(shards: Shards) -> Claims:
         slots=cast("Any", Slots()),
         reporter=cast("Any", None),
         settling=cast("Any", None),
-        clock=ManualClock(),
+        bell=cast("Any", bell or Bell()),
+        clock=clock or ManualClock(),
         rng=random.Random(1),
         on_outcomes=lambda _: None,
         on_committed=lambda _: None,
@@ -119,3 +151,93 @@ async def test_a_full_processor_looks_once_it_is_not() -> None:
         claims._look_again()
         await settle()
         assert shards.looks == 2
+
+
+async def polled(claims: Claims, times: int = 5) -> None:
+    """Let so many polls come due."""
+    polls = 0
+    due = claims._is_due
+
+    def counted() -> bool:
+        nonlocal polls
+        polls += 1
+        return due()
+
+    claims._is_due = counted  # type: ignore[method-assign]  # counts what goes on inside
+    await until(lambda: polls >= times)
+    claims._is_due = due  # type: ignore[method-assign]  # as it was
+    await settle()
+
+
+async def test_without_the_bell_every_poll_looks() -> None:
+    """While the bell is not heard, nothing else tells of what other processors start."""
+    shards = Shards([])
+    with running(claims_of(shards, bell=Bell(), poll_s=OFTEN_S)):
+        await until(lambda: shards.looks >= 5)
+
+
+async def test_while_the_bell_is_heard_nothing_is_looked_for_until_a_lease_may_end() -> None:
+    """Whoever claims after a look holds for a lease at least, so that is how long nothing can be missed."""
+    shards, clock = Shards([]), ManualClock()
+    claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S, clock=clock)
+    with running(claims):
+        await polled(claims)
+        clock.advance(LEASE_S - 0.001)
+        await polled(claims)
+        assert shards.looks == 1
+        clock.advance(0.001)
+        await until(lambda: shards.looks == 2)
+
+
+async def test_a_lease_that_was_seen_is_looked_at_when_it_ends() -> None:
+    """A dead worker's shard is found as soon as it is free, as if there were polls."""
+    shards, clock = Shards([]), ManualClock()
+    shards.leased_for_s = 4.0
+    claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S, clock=clock)
+    with running(claims):
+        await polled(claims)
+        clock.advance(3.9)
+        await polled(claims)
+        assert shards.looks == 1
+        clock.advance(0.1)
+        await until(lambda: shards.looks == 2)
+
+
+async def test_a_bell_that_falls_silent_is_noticed_by_the_next_poll() -> None:
+    """From then on every poll looks."""
+    shards, bell = Shards([]), Bell(is_heard=True)
+    claims = claims_of(shards, bell=bell, poll_s=OFTEN_S)
+    with running(claims):
+        await polled(claims)
+        assert shards.looks == 1
+        bell.is_heard = False
+        await until(lambda: shards.looks >= 3)
+
+
+async def test_a_look_that_failed_is_repeated_with_the_next_poll() -> None:
+    """An outage of the store does not put off the work until a lease may have ended."""
+    shards = Shards([])
+    shards.error = unavailable("AWAY", "away")
+    with running(claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)):
+        await until(lambda: shards.looks >= 3)
+
+
+async def test_what_others_were_faster_to_claim_is_not_all() -> None:
+    """As many as are looked for at once may be some of many: with room there is another look."""
+    shards = Shards([shard()] * 8)
+    claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)
+    claims._runs.clear()
+    slots = cast("Any", claims._slots)
+    slots.active = slots.waiting = 0
+    with running(claims):
+        await until(lambda: shards.looks >= 3)
+        assert shards.claims >= 16
+
+
+async def test_what_there_is_no_room_for_is_not_read_again() -> None:
+    """Polls cost no reads while nothing could be claimed anyway."""
+    shards = Shards([shard()] * 8)
+    claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)
+    with running(claims):
+        await polled(claims)
+        assert shards.looks == 1

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from parallel_processor.jobs.job import started
 from parallel_processor.running.content import Content
-from parallel_processor.running.journal import Journal
+from parallel_processor.running.journal import Journal, Pace
 from parallel_processor.running.prompts import Prompts
 from parallel_processor.running.shard_run import ShardRun
 from parallel_processor.running.versions import ActiveVersions
@@ -33,7 +33,7 @@ def a_run(bench: Bench) -> ShardRun:
         clock=clock,
         rng=rng,
         lease=LEASE,
-        interval_s=0.0,
+        pace=Pace(0.0),
         on_commit=lambda _shard, _outcomes: None,
     )
     versions = ActiveVersions(Shelf(), Watch(), all_tenants=True)

@@ -11,7 +11,7 @@ import pytest
 from parallel_processor.jobs.item import ItemState, Outcome
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.jobs.shard import Commit, Shard, ShardPhase, claimed, committed, is_applied, settled
-from parallel_processor.running.journal import Journal
+from parallel_processor.running.journal import Allowance, Journal, Pace
 from service_common.clock import ManualClock, SystemClock
 from service_common.errors import ServiceError, unavailable
 
@@ -28,12 +28,19 @@ class Ledger:
     refuse: int = 0
     lose_answers: int = 0
     settle_meanwhile: bool = False
+    busy: asyncio.Event = field(default_factory=asyncio.Event)
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.free.set()
 
     async def commit(
         self, shard: Shard, commit: Commit, results: Mapping[str, Mapping[int, Outcome]]
     ) -> Shard:
         """Do as the repository does."""
         await asyncio.sleep(0)
+        self.busy.set()
+        await self.free.wait()
         if self.refuse:
             self.refuse -= 1
             raise unavailable("STORE_UNAVAILABLE", "away")
@@ -52,18 +59,19 @@ class Ledger:
 class Bench:
     """A journal at work on a shard that was just claimed."""
 
-    def __init__(self, size: int = 3, *, interval_s: float = 0.0) -> None:
+    def __init__(self, size: int = 3, *, interval_s: float = 0.0, ahead: int = 0) -> None:
         held = claimed(shard(size), owner="w", now=NOW, lease=LEASE)
         self.ledger = Ledger(held)
         self.told: list[tuple[int, list[str]]] = []
         clock = SystemClock() if interval_s else ManualClock()
+        self.allowance = Allowance(ahead)
         self.journal = Journal(
             held,
             self.ledger,
             clock=clock,
             rng=random.Random(1),
             lease=LEASE,
-            interval_s=interval_s,
+            pace=Pace(interval_s, self.allowance),
             on_commit=self._tell,
         )
         self.running = asyncio.create_task(self.journal.run())
@@ -168,6 +176,98 @@ async def test_a_run_ends_though_its_shard_was_settled_before_the_answer_came() 
     bench.finish(0)
     await asyncio.wait_for(bench.running, 10)
     assert bench.journal.shard.phase is ShardPhase.SETTLED
+
+
+async def test_calls_in_line_are_announced_with_those_before_them() -> None:
+    """As many as are allowed go along, in their order, and need no commit when their turn comes."""
+    bench = Bench(6, ahead=3)
+    for index in range(6):
+        bench.journal.expect(index, 100 + index)
+    await asyncio.gather(bench.journal.announce(0, 100), bench.journal.announce(1, 101))
+    assert dict(bench.ledger.shard.intents) == {index: 100 + index for index in range(5)}
+    assert bench.journal.announce(2, 102).done()  # type: ignore[attr-defined]  # a future
+    assert len(bench.ledger.commits) == 1
+    await bench.journal.announce(5, 105)
+    assert dict(bench.ledger.commits[1].intents) == {5: 105}
+    await bench.close()
+
+
+async def test_a_call_whose_announcement_is_under_way_waits_for_it() -> None:
+    """A call that comes while its announcement is being committed waits for just that commit."""
+    bench = Bench(3, ahead=10)
+    bench.journal.expect(1, 200)
+    bench.ledger.free.clear()
+    first = bench.journal.announce(0, 100)
+    await bench.ledger.busy.wait()
+    second = bench.journal.announce(1, 200)
+    assert not second.done()  # type: ignore[attr-defined]  # a future
+    bench.ledger.free.set()
+    await asyncio.gather(first, second)
+    assert [dict(each.intents) for each in bench.ledger.commits] == [{0: 100, 1: 200}]
+    await bench.close()
+
+
+@pytest.mark.parametrize("end", ["finish", "account"])
+async def test_a_call_that_was_announced_and_never_came_leaves_nothing(end: str) -> None:
+    """An item that needs no call after all takes its announcement away."""
+    bench = Bench(3, ahead=10)
+    bench.journal.expect(1, 200)
+    await bench.journal.announce(0, 100)
+    assert dict(bench.ledger.shard.intents) == {0: 100, 1: 200}
+    if end == "finish":
+        bench.finish(1)
+    else:
+        bench.journal.account(1, Usage())
+    bench.finish(0)
+    after = await bench.close()
+    assert dict(after.intents) == {}
+    assert after.usage.uncertain_calls == 0
+
+
+async def test_the_allowance_is_shared_and_comes_back() -> None:
+    """Calls announced ahead are bounded over all journals, until they come or their run ends."""
+    one, two = Bench(9, ahead=4), Bench(9)
+    two.journal._pace = Pace(0.0, one.allowance)
+    for bench in (one, two):
+        for index in range(1, 9):
+            bench.journal.expect(index, 1)
+        await bench.journal.announce(0, 1)
+    assert [len(bench.ledger.shard.intents) for bench in (one, two)] == [1 + 4, 1]
+    assert one.allowance.left == 0
+    await one.journal.announce(1, 1)
+    assert one.allowance.left == 1
+    await two.journal.announce(1, 1)
+    assert len(two.ledger.shard.intents) == 2 + 1
+    assert one.allowance.left == 0
+    await one.close()
+    await two.close()
+    assert one.allowance.left == 4
+
+
+async def test_results_that_come_during_a_commit_wait_for_company_too() -> None:
+    """One commit after another would follow for each result that trickles in."""
+    bench = Bench(9, interval_s=3_600.0)
+    bench.ledger.free.clear()
+    announced = bench.journal.announce(8, 1)
+    await bench.ledger.busy.wait()
+    bench.finish(0, 1)
+    bench.ledger.free.set()
+    await announced
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(bench.ledger.commits) == 1
+    bench.finish(2, 3, 4, 5, 6, 7, 8)
+    await bench.running
+    assert [len(each.outcomes) for each in bench.ledger.commits] == [0, 9]
+
+
+async def test_without_leave_nothing_is_announced_ahead() -> None:
+    """The default announces exactly the calls that are made."""
+    bench = Bench(3)
+    bench.journal.expect(1, 200)
+    await bench.journal.announce(0, 100)
+    assert dict(bench.ledger.shard.intents) == {0: 100}
+    await bench.close()
 
 
 async def test_a_lost_lease_ends_the_run_and_fails_who_waits() -> None:

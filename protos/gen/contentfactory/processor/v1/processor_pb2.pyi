@@ -166,6 +166,38 @@ CACHE_POLICY_BYPASS: CachePolicy.ValueType  # 3
 """Neither read nor store."""
 Global___CachePolicy: _TypeAlias = CachePolicy  # noqa: Y015
 
+class _ContentVersionOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ContentVersionOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ContentVersionOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTENT_VERSION_ORDER_UNSPECIFIED: _ContentVersionOrder.ValueType  # 0
+    """Taken as NEWEST_FIRST."""
+    CONTENT_VERSION_ORDER_NEWEST_FIRST: _ContentVersionOrder.ValueType  # 1
+    """By create_time, the latest first."""
+    CONTENT_VERSION_ORDER_LOWEST_QUALITY_FIRST: _ContentVersionOrder.ValueType  # 2
+    """By quality in steps of 0.05, the lowest first, and within a step the newest first; each page by itself is sorted
+    by quality exactly. Versions without a score are left out. Only with a content_type.
+    """
+    CONTENT_VERSION_ORDER_HIGHEST_QUALITY_FIRST: _ContentVersionOrder.ValueType  # 3
+    """The same, the highest first."""
+
+class ContentVersionOrder(_ContentVersionOrder, metaclass=_ContentVersionOrderEnumTypeWrapper):
+    """The order in which content versions are listed."""
+
+CONTENT_VERSION_ORDER_UNSPECIFIED: ContentVersionOrder.ValueType  # 0
+"""Taken as NEWEST_FIRST."""
+CONTENT_VERSION_ORDER_NEWEST_FIRST: ContentVersionOrder.ValueType  # 1
+"""By create_time, the latest first."""
+CONTENT_VERSION_ORDER_LOWEST_QUALITY_FIRST: ContentVersionOrder.ValueType  # 2
+"""By quality in steps of 0.05, the lowest first, and within a step the newest first; each page by itself is sorted
+by quality exactly. Versions without a score are left out. Only with a content_type.
+"""
+CONTENT_VERSION_ORDER_HIGHEST_QUALITY_FIRST: ContentVersionOrder.ValueType  # 3
+"""The same, the highest first."""
+Global___ContentVersionOrder: _TypeAlias = ContentVersionOrder  # noqa: Y015
+
 class _BreakerState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -913,6 +945,54 @@ class ItemResult(_message.Message):
 Global___ItemResult: _TypeAlias = ItemResult  # noqa: Y015
 
 @_typing.final
+class ContentVersion(_message.Message):
+    """What an item succeeded with in one job. It never changes: when the item is generated again, in a later job, that is
+    another version. The versions of an item are those of all the tenant's jobs that gave an item this id.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_ID_FIELD_NUMBER: _builtins.int
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    version_id: _builtins.str
+    """The id, given by the service. Opaque."""
+    item_id: _builtins.str
+    """The item."""
+    job_id: _builtins.str
+    """The job that made it."""
+    @_builtins.property
+    def piece(self) -> Global___Piece:
+        """The content and how it came to be: template version, model, quality, tokens, cost. The content is empty in a listing
+        that did not ask for it.
+        """
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it became final. Versions that became final together, because their results were stored together, have the
+        time at which the last of them finished.
+        """
+
+    def __init__(
+        self,
+        *,
+        version_id: _builtins.str = ...,
+        item_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+        piece: Global___Piece | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "piece", b"piece"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "item_id", b"item_id", "job_id", b"job_id", "piece", b"piece", "version_id", b"version_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContentVersion: _TypeAlias = ContentVersion  # noqa: Y015
+
+@_typing.final
 class CreateJobRequest(_message.Message):
     """Request of ProcessorService.CreateJob."""
 
@@ -1473,6 +1553,145 @@ class StreamResultsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamResultsResponse: _TypeAlias = StreamResultsResponse  # noqa: Y015
+
+@_typing.final
+class ListContentVersionsRequest(_message.Message):
+    """Request of ProcessorService.ListContentVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    MIN_QUALITY_FIELD_NUMBER: _builtins.int
+    MAX_QUALITY_FIELD_NUMBER: _builtins.int
+    WITH_CONTENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """Those of this item."""
+    content_type: _builtins.str
+    """Those of this content type."""
+    order: Global___ContentVersionOrder.ValueType
+    """In which order. Default: NEWEST_FIRST."""
+    min_quality: _builtins.float
+    """Only versions of at least this quality, 0 to 1. Only in an order by quality."""
+    max_quality: _builtins.float
+    """Only versions of at most this quality, 0 to 1. Only in an order by quality."""
+    with_content: _builtins.bool
+    """Whether the versions come with their content. Default: they do not, as it may be large."""
+    page_size: _builtins.int
+    """The most versions to return, 1 to 1,000. Default (0): 50. A page may hold fewer, even none, also when more follow:
+    pages are bounded in bytes and in what is read for them.
+    """
+    page_token: _builtins.str
+    """The next_page_token of the page before, under the same item, content type, order and bounds; empty for the first
+    page.
+    """
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+        order: Global___ContentVersionOrder.ValueType = ...,
+        min_quality: _builtins.float | None = ...,
+        max_quality: _builtins.float | None = ...,
+        with_content: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_quality", b"_max_quality", "_min_quality", b"_min_quality", "content_type", b"content_type", "item_id", b"item_id", "max_quality", b"max_quality", "min_quality", b"min_quality", "selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_quality", b"_max_quality", "_min_quality", b"_min_quality", "content_type", b"content_type", "item_id", b"item_id", "max_quality", b"max_quality", "min_quality", b"min_quality", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "selection", b"selection", "with_content", b"with_content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_quality: _TypeAlias = _typing.Literal["max_quality"]  # noqa: Y015
+    _WhichOneofArgType__max_quality: _TypeAlias = _typing.Literal["_max_quality", b"_max_quality"]  # noqa: Y015
+    _WhichOneofReturnType__min_quality: _TypeAlias = _typing.Literal["min_quality"]  # noqa: Y015
+    _WhichOneofArgType__min_quality: _TypeAlias = _typing.Literal["_min_quality", b"_min_quality"]  # noqa: Y015
+    _WhichOneofReturnType_selection: _TypeAlias = _typing.Literal["item_id", "content_type"]  # noqa: Y015
+    _WhichOneofArgType_selection: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_quality) -> _WhichOneofReturnType__max_quality | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_quality) -> _WhichOneofReturnType__min_quality | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selection) -> _WhichOneofReturnType_selection | None: ...
+
+Global___ListContentVersionsRequest: _TypeAlias = ListContentVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListContentVersionsResponse(_message.Message):
+    """Response of ProcessorService.ListContentVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentVersion]:
+        """The versions."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___ContentVersion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContentVersionsResponse: _TypeAlias = ListContentVersionsResponse  # noqa: Y015
+
+@_typing.final
+class GetContentVersionRequest(_message.Message):
+    """Request of ProcessorService.GetContentVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_ID_FIELD_NUMBER: _builtins.int
+    version_id: _builtins.str
+    """The version. Required."""
+    def __init__(
+        self,
+        *,
+        version_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version_id", b"version_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetContentVersionRequest: _TypeAlias = GetContentVersionRequest  # noqa: Y015
+
+@_typing.final
+class GetContentVersionResponse(_message.Message):
+    """Response of ProcessorService.GetContentVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> Global___ContentVersion:
+        """The version."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___ContentVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetContentVersionResponse: _TypeAlias = GetContentVersionResponse  # noqa: Y015
 
 @_typing.final
 class GenerateRequest(_message.Message):

@@ -94,6 +94,16 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamResultsRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamResultsResponse.FromString,
                 _registered_method=True)
+        self.ListContentVersions = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/ListContentVersions',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ListContentVersionsRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ListContentVersionsResponse.FromString,
+                _registered_method=True)
+        self.GetContentVersion = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/GetContentVersion',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetContentVersionRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetContentVersionResponse.FromString,
+                _registered_method=True)
         self.Generate = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/Generate',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateRequest.SerializeToString,
@@ -220,6 +230,26 @@ class ProcessorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListContentVersions(self, request, context):
+        """Lists content versions: of one item, of one content type, or all of the tenant's. Versions are made when the items
+        of jobs succeed; what Generate makes is none. A listing to the end holds each version that was there when its first
+        page was read exactly once, also while jobs add more.
+        Errors:
+        INVALID_ARGUMENT  the page token is not one of this listing (reason INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetContentVersion(self, request, context):
+        """Returns a content version with its content.
+        Errors:
+        NOT_FOUND  the tenant has no such version (reason CONTENT_VERSION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Generate(self, request, context):
         """Generates one piece now, ahead of jobs: through optimizer, cache and model like any item.
         Errors:
@@ -295,6 +325,16 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     servicer.StreamResults,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamResultsRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamResultsResponse.SerializeToString,
+            ),
+            'ListContentVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContentVersions,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ListContentVersionsRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ListContentVersionsResponse.SerializeToString,
+            ),
+            'GetContentVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetContentVersion,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetContentVersionRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetContentVersionResponse.SerializeToString,
             ),
             'Generate': grpc.unary_unary_rpc_method_handler(
                     servicer.Generate,
@@ -565,6 +605,60 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/StreamResults',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamResultsRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListContentVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/ListContentVersions',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.ListContentVersionsRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.ListContentVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetContentVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/GetContentVersion',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetContentVersionRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetContentVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -108,6 +108,18 @@ class ProcessorServiceStub:
       NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).
       INVALID_ARGUMENT  the resume token is not one of this job's (reason INVALID_RESUME_TOKEN).
     """
+    ListContentVersions: _grpc.UnaryUnaryMultiCallable[_processor_pb2.ListContentVersionsRequest, _processor_pb2.ListContentVersionsResponse]
+    """Lists content versions: of one item, of one content type, or all of the tenant's. Versions are made when the items
+    of jobs succeed; what Generate makes is none. A listing to the end holds each version that was there when its first
+    page was read exactly once, also while jobs add more.
+    Errors:
+      INVALID_ARGUMENT  the page token is not one of this listing (reason INVALID_PAGE_TOKEN).
+    """
+    GetContentVersion: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetContentVersionRequest, _processor_pb2.GetContentVersionResponse]
+    """Returns a content version with its content.
+    Errors:
+      NOT_FOUND  the tenant has no such version (reason CONTENT_VERSION_NOT_FOUND).
+    """
     Generate: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GenerateRequest, _processor_pb2.GenerateResponse]
     """Generates one piece now, ahead of jobs: through optimizer, cache and model like any item.
     Errors:
@@ -207,6 +219,18 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
     Errors:
       NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).
       INVALID_ARGUMENT  the resume token is not one of this job's (reason INVALID_RESUME_TOKEN).
+    """
+    ListContentVersions: _aio.UnaryUnaryMultiCallable[_processor_pb2.ListContentVersionsRequest, _processor_pb2.ListContentVersionsResponse]  # type: ignore[assignment]
+    """Lists content versions: of one item, of one content type, or all of the tenant's. Versions are made when the items
+    of jobs succeed; what Generate makes is none. A listing to the end holds each version that was there when its first
+    page was read exactly once, also while jobs add more.
+    Errors:
+      INVALID_ARGUMENT  the page token is not one of this listing (reason INVALID_PAGE_TOKEN).
+    """
+    GetContentVersion: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetContentVersionRequest, _processor_pb2.GetContentVersionResponse]  # type: ignore[assignment]
+    """Returns a content version with its content.
+    Errors:
+      NOT_FOUND  the tenant has no such version (reason CONTENT_VERSION_NOT_FOUND).
     """
     Generate: _aio.UnaryUnaryMultiCallable[_processor_pb2.GenerateRequest, _processor_pb2.GenerateResponse]  # type: ignore[assignment]
     """Generates one piece now, ahead of jobs: through optimizer, cache and model like any item.
@@ -358,6 +382,30 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
           NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).
           INVALID_ARGUMENT  the resume token is not one of this job's (reason INVALID_RESUME_TOKEN).
+        """
+
+    @_abc_1.abstractmethod
+    def ListContentVersions(
+        self,
+        request: _processor_pb2.ListContentVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.ListContentVersionsResponse, _abc.Awaitable[_processor_pb2.ListContentVersionsResponse]]:
+        """Lists content versions: of one item, of one content type, or all of the tenant's. Versions are made when the items
+        of jobs succeed; what Generate makes is none. A listing to the end holds each version that was there when its first
+        page was read exactly once, also while jobs add more.
+        Errors:
+          INVALID_ARGUMENT  the page token is not one of this listing (reason INVALID_PAGE_TOKEN).
+        """
+
+    @_abc_1.abstractmethod
+    def GetContentVersion(
+        self,
+        request: _processor_pb2.GetContentVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.GetContentVersionResponse, _abc.Awaitable[_processor_pb2.GetContentVersionResponse]]:
+        """Returns a content version with its content.
+        Errors:
+          NOT_FOUND  the tenant has no such version (reason CONTENT_VERSION_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod

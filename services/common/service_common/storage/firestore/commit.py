@@ -42,6 +42,9 @@ _CAP_S = 1.0
 
 _CommitRequest: Any = rpc.CommitRequest.pb()
 
+Versions = Mapping[Key, int]
+"""By key, the versions that a commit gave to what it wrote."""
+
 
 class Fate(Enum):
     """What became of a commit."""
@@ -147,8 +150,12 @@ class Committer:
         """Start a batch with a nonce of its own."""
         return Batch(self._layout, token_bytes(NONCE_BYTES))
 
-    async def send(self, batch: Batch) -> bool:
-        """Return True once the batch is stored, False if its conditions did not hold.
+    async def send(self, batch: Batch) -> Versions | None:
+        """Send a batch until it is known to be stored or refused.
+
+        Returns:
+            The versions of what was written, none of them if the answer that told was lost; None if the
+            batch's conditions did not hold.
 
         Raises:
             ServiceError: UNAVAILABLE with COMMIT_UNKNOWN if it cannot be told; else as Firestore refuses it.
@@ -159,23 +166,24 @@ class Committer:
         was_lost = False
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._connection.commit(request)
+                answer = await self._connection.commit(request)
             except GoogleAPICallError as error:
                 if not is_ambiguous(error) and not was_lost:
-                    return self._refused(batch, error)
+                    self._check_refusal(batch, error)
+                    return None
                 was_lost = was_lost or is_ambiguous(error)
                 fate = await self._fate(batch, error)
             else:
-                return True
+                return _versions(batch, answer)
             if fate is Fate.STORED:
-                return True
+                return {}
             await asyncio.sleep(full_jitter_s(attempt, base_s=_BASE_S, cap_s=_CAP_S, rng=self._rng))
         raise commit_unknown(self._layout.database)
 
-    def _refused(self, batch: Batch, error: GoogleAPICallError) -> bool:
-        if isinstance(error, Aborted) or (is_conflict(error) and batch.has_conditions):
-            return False
-        raise as_service_error(error, self._layout.database) from error
+    def _check_refusal(self, batch: Batch, error: GoogleAPICallError) -> None:
+        """Raise unless the refusal says that what is stored has changed."""
+        if not isinstance(error, Aborted) and not (is_conflict(error) and batch.has_conditions):
+            raise as_service_error(error, self._layout.database) from error
 
     async def _fate(self, batch: Batch, error: GoogleAPICallError) -> Fate:
         """Return what became of a batch whose answer was lost; OPEN if it may be sent again."""
@@ -189,6 +197,15 @@ class Committer:
         if batch.guards and all(versions.get(key) == version for key, version in batch.guards.items()):
             return Fate.OPEN
         raise commit_unknown(self._layout.database) from error
+
+
+def _versions(batch: Batch, answer: Any) -> Versions:
+    results = zip(batch.writes, answer.write_results, strict=True)
+    return {
+        batch.layout.key(write.update.name): nanoseconds(result.update_time)
+        for write, result in results
+        if write.update.fields
+    }
 
 
 def conditional_keys(writes: Iterable[Prepared]) -> set[Key]:

@@ -1,13 +1,15 @@
-"""The wire to Firestore: three calls in plain protobuf, each with a time-out; nothing is retried here."""
+"""The wire to Firestore: calls in plain protobuf, each with a time-out, and a stream; nothing is retried."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 import google.auth
 import grpc.aio
+from google.api_core.exceptions import from_grpc_error
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
 from google.cloud.firestore_v1.services.firestore.transports.grpc_asyncio import FirestoreGrpcAsyncIOTransport
@@ -24,10 +26,15 @@ _OWNER = (("authorization", "Bearer owner"),)
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 30_000),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
+_KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+"""How a stream that died without a word is found out; the emulator takes it for an attack and hangs up."""
 
 
 class Connection(Protocol):
@@ -46,6 +53,10 @@ class Connection(Protocol):
 
     async def run_query(self, request: Any) -> list[Any]:
         """Return all answers to a `RunQueryRequest`."""
+        ...
+
+    def listen(self, request: Any) -> AsyncGenerator[Any, None]:
+        """Yield the answers to one `ListenRequest`, until the server ends the stream or it is closed."""
         ...
 
     async def close(self) -> None:
@@ -88,6 +99,22 @@ class GrpcConnection:
         )
         return [rpc.RunQueryResponse.pb(each) async for each in stream]
 
+    async def listen(self, request: Any) -> AsyncGenerator[Any, None]:
+        """Yield the answers, as long as there are any."""
+        prefix = ("google-cloud-resource-prefix", request.database)
+        listen: Any = (
+            self._client.transport.listen
+        )  # as it is: the client's would wrap errors and cancel late
+        stream = listen(metadata=(*self._metadata, prefix))
+        try:
+            await stream.write(rpc.ListenRequest.wrap(request))
+            async for answer in stream:
+                yield rpc.ListenResponse.pb(answer)
+        except grpc.aio.AioRpcError as error:
+            raise from_grpc_error(error) from error  # type: ignore[no-untyped-call]  # Google's has no types
+        finally:
+            stream.cancel()
+
     async def close(self) -> None:
         """Release the channel."""
         await self._channel.close(None)
@@ -118,6 +145,6 @@ async def connect(*, timeout_s: float = RPC_TIMEOUT_S) -> GrpcConnection:
             "no Google credentials found; run under a service account, or set GOOGLE_APPLICATION_CREDENTIALS",
         ) from error
     secure = FirestoreGrpcAsyncIOTransport.create_channel(
-        _HOST, credentials=credentials, options=_CHANNEL_OPTIONS
+        _HOST, credentials=credentials, options=_CHANNEL_OPTIONS + _KEEPALIVE
     )
     return GrpcConnection(secure, (), timeout_s)

@@ -66,6 +66,10 @@ class Layout:
         """Return the collection's name in the database."""
         return self._prefix + collection
 
+    def collection(self, collection_id: str) -> str:
+        """Return the collection of that name in the database."""
+        return collection_id.removeprefix(self._prefix)
+
     def name(self, key: Key) -> str:
         """Return a document's full name."""
         return f"{self.parent(key.tenant)}/{self._prefix}{key.collection}/{key.id}"
@@ -73,7 +77,7 @@ class Layout:
     def key(self, name: str) -> Key:
         """Return the key of a document's full name."""
         tenant, collection, document_id = name.split("/")[-3:]
-        return Key(collection.removeprefix(self._prefix), tenant, document_id)
+        return Key(self.collection(collection), tenant, document_id)
 
     def has_expiry(self, collection: str) -> bool:
         """Tell whether documents of the collection may expire."""

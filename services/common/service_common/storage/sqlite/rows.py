@@ -68,6 +68,12 @@ def documents(connection: sqlite3.Connection, keys: Sequence[Key], now: int) -> 
     return [_live(key, rows.get(key), now) for key in keys]
 
 
+def version(connection: sqlite3.Connection, key: Key) -> int | None:
+    """Return the stored version of a document, expired or not; None if there is none."""
+    row = connection.execute("SELECT version FROM documents WHERE path = ?", (key.path(),)).fetchone()
+    return None if row is None else int(row[0])
+
+
 def page(connection: sqlite3.Connection, scan: Scan, limit: int, now: int) -> Page:
     """Return the live documents of the range's start."""
     # One more than asked for tells whether there is a next page.

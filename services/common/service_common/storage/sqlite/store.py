@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar, cast
@@ -13,13 +15,16 @@ from typing import TypeVar, cast
 from service_common.clock import Clock
 from service_common.errors import unavailable
 from service_common.storage.documents import Decision, Document, Key, T, Write
+from service_common.storage.feed import DocumentFeed, Feeds, driven
 from service_common.storage.indexing import IndexPlan
 from service_common.storage.ordering import microseconds
 from service_common.storage.shapes import Page, Query, Schema
 from service_common.storage.sqlite import rows as sqlite_rows
 from service_common.storage.sqlite.file import BUSY_ATTEMPTS, Connect, as_service_error, connect, prepare_file
+from service_common.storage.sqlite.following import follow
 from service_common.storage.sqlite.writer import SqliteWriter
 from service_common.storage.staging import prepare
+from service_common.storage.store import Feed
 
 R = TypeVar("R")
 
@@ -32,11 +37,14 @@ class SqliteStore:
     Construct with `open`.
     """
 
-    def __init__(self, plan: IndexPlan, *, clock: Clock, writer: SqliteWriter, readers: _Readers) -> None:
+    def __init__(
+        self, plan: IndexPlan, *, clock: Clock, writer: SqliteWriter, readers: _Readers, feeds: Feeds
+    ) -> None:
         self._plan = plan
         self._clock = clock
         self._writer = writer
         self._readers = readers
+        self._feeds = feeds
 
     @classmethod
     async def open(
@@ -63,8 +71,16 @@ class SqliteStore:
         """
         plan = IndexPlan(schema)
         await asyncio.to_thread(prepare_file, path, plan, connect_to)
-        writer = SqliteWriter(path, plan, clock=clock, connect_to=connect_to, busy_attempts=busy_attempts)
-        return cls(plan, clock=clock, writer=writer, readers=_Readers(path, connect_to))
+        feeds = Feeds()
+        writer = SqliteWriter(
+            path,
+            plan,
+            clock=clock,
+            connect_to=connect_to,
+            on_commit=partial(_tell, feeds, asyncio.get_running_loop()),
+            busy_attempts=busy_attempts,
+        )
+        return cls(plan, clock=clock, writer=writer, readers=_Readers(path, connect_to), feeds=feeds)
 
     async def get(self, key: Key) -> Document | None:
         """Return the document, or None if it is absent."""
@@ -102,6 +118,20 @@ class SqliteStore:
 
         return await self._readers.run(read)
 
+    @asynccontextmanager
+    async def watch(self, key: Key) -> AsyncIterator[Feed]:
+        """Yield a feed of the document; writes of this process are signalled at once."""
+        self._checked((key,))
+        self._readers.check_open()
+
+        async def read_version() -> int | None:
+            return await self._readers.run(lambda connection: sqlite_rows.version(connection, key))
+
+        with self._feeds.open(key) as written:
+            feed = DocumentFeed()
+            async with driven(feed, follow(feed, written, read_version)):
+                yield feed
+
     async def sweep_expired(self, limit: int = 500) -> int:
         """Remove up to `limit` expired documents and return how many."""
         removed = await self._writer.run(
@@ -118,6 +148,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Finish what was accepted, then release the file."""
+        self._feeds.close()
         await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._readers.close)
 
@@ -128,6 +159,16 @@ class SqliteStore:
 
     def _now(self) -> int:
         return microseconds(self._clock.now())
+
+
+def _tell(feeds: Feeds, loop: asyncio.AbstractEventLoop, written: Collection[Key]) -> None:
+    """Tell feeds what was written; called in the writer's thread."""
+    if concerned := feeds.concerned(written):
+        try:
+            loop.call_soon_threadsafe(feeds.signal, concerned)
+        except RuntimeError:
+            # The loop is closed: nobody is left to hear of it.
+            return
 
 
 class _Readers:
@@ -142,9 +183,13 @@ class _Readers:
 
     async def run(self, read: Callable[[sqlite3.Connection], R]) -> R:
         """Return what `read` returns, all of it read at one moment."""
+        self.check_open()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, read)
+
+    def check_open(self) -> None:
+        """Refuse when closed."""
         if self._is_closed:
             raise unavailable("STORE_CLOSED", "the store is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, read)
 
     def close(self) -> None:
         """Finish what is being read and release the file; blocks meanwhile."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -88,6 +88,7 @@ class SqliteWriter:
         plan: The schema's plan.
         clock: Decides what is expired.
         connect_to: Opens connections.
+        on_commit: Called in the writer's thread with the keys of what was stored.
         busy_attempts: How often a locked file is tried.
     """
 
@@ -98,12 +99,14 @@ class SqliteWriter:
         *,
         clock: Clock,
         connect_to: Connect,
+        on_commit: Callable[[Collection[Key]], None],
         busy_attempts: int = BUSY_ATTEMPTS,
     ) -> None:
         self._path = path
         self._plan = plan
         self._clock = clock
         self._connect_to = connect_to
+        self._on_commit = on_commit
         self._busy_attempts = busy_attempts
         self._queue: SimpleQueue[Operation | None] = SimpleQueue()
         self._lock = Lock()
@@ -176,6 +179,7 @@ class SqliteWriter:
         except BaseException:
             connection.rollback()
             raise
+        self._on_commit(staging.changed)
         return outcomes
 
     def _staging(self, connection: sqlite3.Connection, group: list[Operation]) -> Staging:

@@ -1,0 +1,1 @@
+"""What items succeeded with: immutable, listed by item, content type, quality and time."""

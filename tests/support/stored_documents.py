@@ -36,7 +36,8 @@ def documents(schema: Schema, count: int, *, most_bytes: int = 2000) -> Document
         collection = schema.collections[number % len(schema.collections)]
         key = Key(collection.name, f"tenant-{number % _TENANTS}", f"{rng.getrandbits(80):020x}")
         data: dict[str, Any] = {"number": number, "content": rng.randbytes(rng.randrange(most_bytes))}
-        data |= dict.fromkeys(_shaped(schema, collection.name), number % 10)
+        data |= dict.fromkeys(_ordered(schema, collection.name), number % 10)
+        data |= {field: [number % 10, -1] for field in _listed(schema, collection.name)}
         if collection.ttl_field:
             days = -1 if number % _EXPIRED_EVERY == 0 else 30
             data[collection.ttl_field] = now + timedelta(days=days)
@@ -59,7 +60,13 @@ async def keep(found: Documents, schema: Schema, folder: Path) -> None:
     await store.close()
 
 
-def _shaped(schema: Schema, collection: str) -> Iterator[str]:
+def _ordered(schema: Schema, collection: str) -> Iterator[str]:
     for shape in schema.shapes:
         if shape.collection == collection:
             yield from (*shape.equals, *(each.field for each in shape.order))
+
+
+def _listed(schema: Schema, collection: str) -> Iterator[str]:
+    for shape in schema.shapes:
+        if shape.collection == collection and shape.contains is not None:
+            yield shape.contains

@@ -134,9 +134,15 @@ async def holds_everything(url: str, name: str) -> None:
     found = await store.get_many(list(there))
     assert [each and each.data for each in found] == list(there.values())
     for shape in SCHEMAS[name].shapes:
-        tenant = None if shape.all_tenants else "tenant-0"
-        query = Query(shape, dict.fromkeys(shape.equals, 0), tenant=tenant, limit=1000)
-        assert (await store.query(query)).documents, shape.name
+        key, data = next(each for each in there.items() if each[0].collection == shape.collection)
+        query = Query(
+            shape,
+            {field: data[field] for field in shape.equals},
+            tenant=None if shape.all_tenants else key.tenant,
+            limit=1000,
+            contains=data[shape.contains][0] if shape.contains else None,
+        )
+        assert key in {each.key for each in (await store.query(query)).documents}, shape.name
     await store.close()
 
 

@@ -9,6 +9,7 @@ from factory_cli.commands.doctor import doctor
 from factory_cli.commands.down import down
 from factory_cli.commands.generate import generate
 from factory_cli.commands.jobs import jobs
+from factory_cli.commands.migrate import migrate
 from factory_cli.commands.quality import quality
 from factory_cli.commands.results import results
 from factory_cli.commands.run import run
@@ -39,5 +40,6 @@ for name, command in (
     ("cancel", cancel),
     ("quality", quality),
     ("doctor", doctor),
+    ("migrate", migrate),
 ):
     app.command(name, epilog=MEANING)(command)

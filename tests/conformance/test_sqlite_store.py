@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from service_common.storage.sqlite.file import connect
 from service_common.storage.sqlite.store import SqliteStore
 
 COUNTER = Key("things", "acme", "counter")
+EXPIRED: dict[str, Value] = {"expire_time": datetime(2000, 1, 1, tzinfo=UTC)}
 SHARED = Schema((Collection("things"),), (QueryShape("by_n", "things", (), (Order("n"),)),))
 
 PROGRAM = """
@@ -360,3 +362,19 @@ async def test_writes_of_other_processes_are_signalled(path: Path, clock: Manual
         _, errors = await asyncio.to_thread(other.communicate)
     assert other.returncode == 0, errors
     await store.close()
+
+
+async def test_writes_of_this_process_are_signalled_at_once(
+    file_store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not found by looking: commits, transactions and removals of expired documents."""
+    lease = Key("leases", "acme", "one")
+    async with asyncio.timeout(30), file_store.watch(lease) as feed:
+        await feed.changed()
+        monkeypatch.setattr("service_common.storage.sqlite.following.LOOK_S", 3_600.0)
+        await file_store.commit([Set(lease, {})])
+        await feed.changed()
+        await file_store.transact([], lambda _: Decision(None, [Set(lease, EXPIRED)]))
+        await feed.changed()
+        assert await file_store.sweep_expired() == 1
+        await feed.changed()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -32,7 +31,7 @@ from tests.e2e.conftest import RunFactory
 from tests.support.factory import PROCESSOR, Factory, eventually
 from tests.support.factory_client import raw_items
 from tests.support.faulty_firestore import FaultyConnection
-from tests.support.firestore_emulator import Emulator, EmulatorMissing, own_emulator
+from tests.support.firestore_emulator import Emulator, or_skipped, own_emulator
 
 pytestmark = [pytest.mark.xdist_group("e2e-firestore"), pytest.mark.timeout(180)]
 SLOTS = 4
@@ -48,13 +47,8 @@ LOOK_S = 0.05
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     """A Firestore emulator of the module's own."""
-    try:
-        with own_emulator() as running:
-            yield running
-    except EmulatorMissing as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    with or_skipped(own_emulator()) as running:
+        yield running
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from service_common.process import run_service
 
 from content_cache.app import serve
 from content_cache.config import Settings
+from content_cache.repository import SCHEMA
 
 
 def main() -> int:
     """Run until told to stop; returns the exit code."""
-    return run_service(Settings, serve, name="cache")
+    return run_service(Settings, serve, name="cache", schema=SCHEMA)
 
 
 if __name__ == "__main__":

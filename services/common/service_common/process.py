@@ -15,6 +15,8 @@ import structlog
 from service_common.config import CommonSettings, ConfigError, load, variables
 from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle, run_until_stopped
+from service_common.migrating import migrate
+from service_common.storage.shapes import Schema
 from service_common.telemetry.logs import configure_logs
 from service_common.telemetry.metrics import BUILD_INFO
 from service_common.telemetry.tracing import configure_tracing
@@ -27,6 +29,7 @@ except ImportError:  # platforms without it run on the standard loop
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
+MIGRATE = "migrate"
 
 
 def run_service(
@@ -35,6 +38,7 @@ def run_service(
     *,
     name: str,
     distribution: str | None = None,
+    schema: Schema | None = None,
     argv: Sequence[str] | None = None,
 ) -> int:
     """Run a service until it is told to stop.
@@ -44,13 +48,17 @@ def run_service(
         serve: Opens everything, pushing closers to the lifecycle, and returns when the service is ready.
         name: The service's name in logs, traces and metrics.
         distribution: The package whose version it has; `contentfactory-<name>` by default.
+        schema: What it stores; with it, the first argument `migrate` copies that instead.
         argv: Arguments, without the program; the process's own by default.
 
     Returns:
         The exit code: 0 stopped as asked, 1 failed, 2 configuration.
     """
+    given = sys.argv[1:] if argv is None else list(argv)
+    if schema is not None and given[:1] == [MIGRATE]:
+        return migrate(schema, name=name, argv=given[1:])
     release = _version(distribution or f"contentfactory-{name}")
-    arguments = _parser(settings_class, name, release).parse_args(argv)
+    arguments = _parser(settings_class, name, release).parse_args(given)
     try:
         settings = load(settings_class)
     except ConfigError as error:
@@ -113,7 +121,8 @@ def _parser(settings_class: type[CommonSettings], name: str, release: str) -> ar
     )
     parser = argparse.ArgumentParser(
         prog=name,
-        description=f"Runs the {name} service, configured by its environment.",
+        description=f"Runs the {name} service, configured by its environment. The argument "
+        f"`{MIGRATE}` copies what it has stored: see `{MIGRATE} --help`.",
         epilog=f"environment variables and their defaults:\n{rows}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

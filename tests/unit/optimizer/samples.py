@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +11,7 @@ from prompt_optimizer.outcomes.record import Part, QualityRecord, mark_of
 from prompt_optimizer.outcomes.statistics import Statistics
 from prompt_optimizer.templates.template import Family, VersionKey
 from service_common.errors import ServiceError
-from service_common.storage import Decision, Document, DocumentStore, Feed, Key, Page, Query, Write
+from service_common.storage import Decision, Document, DocumentStore, Key
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FAQ = VersionKey(Family("faq"), 1)
@@ -81,34 +80,6 @@ class Hooked:
             raise self.after
         return result
 
-    async def get(self, key: Key) -> Document | None:
-        """As the store does."""
-        return await self._store.get(key)
-
-    async def get_many(self, keys: Sequence[Key]) -> list[Document | None]:
-        """As the store does."""
-        return await self._store.get_many(keys)
-
-    async def commit(self, writes: Sequence[Write]) -> None:
-        """As the store does."""
-        await self._store.commit(writes)
-
-    async def query(self, query: Query) -> Page:
-        """As the store does."""
-        return await self._store.query(query)
-
-    def watch(self, key: Key) -> AbstractAsyncContextManager[Feed]:
-        """As the store does."""
-        return self._store.watch(key)
-
-    async def sweep_expired(self, limit: int = 500) -> int:
-        """As the store does."""
-        return await self._store.sweep_expired(limit)
-
-    async def ping(self) -> None:
-        """As the store does."""
-        await self._store.ping()
-
-    async def close(self) -> None:
-        """As the store does."""
-        await self._store.close()
+    def __getattr__(self, name: str) -> Any:
+        """Do everything else as the store does."""
+        return getattr(self._store, name)

@@ -100,10 +100,12 @@ async def test_while_it_would_not_be_told_it_asks_every_interval() -> None:
 async def test_a_question_that_failed_is_repeated_after_the_interval() -> None:
     """The signal was taken, so the change must not wait for the next one."""
     stored, feed = Stored(), Feed(is_live=True)
-    stored.away = True
     with following(stored, feed, ManualClock()):
         feed.signals.put_nowait(None)
-        await until(feed, stored, asked=3)
+        await until(feed, stored, asked=1)
+        stored.away = True
+        feed.signals.put_nowait(None)
+        await until(feed, stored, asked=4)
         stored.away = False
         await until(feed, stored, asked=stored.asked + 1)
         asked = stored.asked

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from itertools import count
+from typing import cast
 
 import pytest
 from prompt_optimizer.outcomes.account import REMEMBERED
@@ -30,7 +31,7 @@ _PAGE_NUMBERS = count()
 
 
 def behind(
-    store: DocumentStore,
+    store: DocumentStore | Hooked,
     clock: ManualClock,
     *,
     most: int = 1000,
@@ -39,7 +40,7 @@ def behind(
 ) -> WriteBehind:
     """Return a process's outcomes over a store."""
     return WriteBehind(
-        OutcomeRepository(store, retention=timedelta(days=90)),
+        OutcomeRepository(cast("DocumentStore", store), retention=timedelta(days=90)),
         clock=clock,
         new_id=lambda: f"{next(_PAGE_NUMBERS):016x}",
         interval_s=interval_s,

@@ -9,7 +9,9 @@ from service_common.clock import Clock
 from service_common.errors import ErrorKind, ServiceError, failed_precondition
 from service_common.storage.memory import MemoryStore
 from service_common.storage.metering import Count, MeteredStore
+from service_common.storage.migrating.scan import Scan
 from service_common.storage.shapes import Schema
+from service_common.storage.sqlite.scan import SqliteScan
 from service_common.storage.sqlite.store import SqliteStore
 from service_common.storage.store import DocumentStore
 
@@ -45,15 +47,46 @@ async def open_store(url: str, *, schema: Schema, clock: Clock, count: Count | N
 async def _open_local(url: str, schema: Schema, clock: Clock) -> DocumentStore:
     if url == _MEMORY:
         return MemoryStore(schema, clock)
-    path = url.removeprefix(_SQLITE)
-    if url.startswith(_SQLITE) and path and not path.startswith(":") and "?" not in path:
-        return await SqliteStore.open(Path(path), schema=schema, clock=clock)
+    if path := _sqlite_path(url):
+        return await SqliteStore.open(path, schema=schema, clock=clock)
     raise ServiceError(
         ErrorKind.INVALID_ARGUMENT,
         "UNSUPPORTED_STORE_URL",
         f"cannot open {url!r}: supported are sqlite:///relative.db, sqlite:////absolute/path.db, "
         "firestore://PROJECT/DATABASE and memory://",
     )
+
+
+async def open_scan(url: str, *, schema: Schema) -> Scan:
+    """Open what a URL names to read all that is stored there; whoever opens it closes it.
+
+    Args:
+        url: A SQLite file that exists, which no other process can open meanwhile, or a Firestore database.
+        schema: What is stored.
+
+    Raises:
+        ServiceError: INVALID_ARGUMENT naming what is supported; else as the backend says when it cannot open.
+    """
+    if path := _sqlite_path(url):
+        return await SqliteScan.open(path)
+    if named := _FIRESTORE.fullmatch(url):
+        # Imported on demand, as the store.
+        from service_common.storage.firestore.scan import FirestoreScan  # noqa: PLC0415
+
+        return await FirestoreScan.open(*named.groups(), schema=schema)
+    raise ServiceError(
+        ErrorKind.INVALID_ARGUMENT,
+        "UNSUPPORTED_STORE_URL",
+        f"cannot copy {url!r}: supported are sqlite:///relative.db, sqlite:////absolute/path.db and "
+        "firestore://PROJECT/DATABASE",
+    )
+
+
+def _sqlite_path(url: str) -> Path | None:
+    path = url.removeprefix(_SQLITE)
+    if url.startswith(_SQLITE) and path and not path.startswith(":") and "?" not in path:
+        return Path(path)
+    return None
 
 
 async def _open_firestore(

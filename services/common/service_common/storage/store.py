@@ -24,7 +24,7 @@ class Feed(Protocol):
     live.
 
     Outages never end a feed and never reach its user as errors: meanwhile it is not live, and it recovers by
-    itself. A connection that dies without a word is found out after about a minute, and only then is the
+    itself. A connection that dies without a word is found out after a minute or two, and only then is the
     feed no longer live: who must not miss a change also looks now and then.
     """
 

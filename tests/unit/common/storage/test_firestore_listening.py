@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from random import Random
 from typing import Any
 
@@ -13,6 +13,7 @@ from google.api_core.exceptions import from_grpc_status
 from google.cloud.firestore_v1.types import firestore as rpc
 from grpc import StatusCode
 from service_common.storage.feed import DocumentFeed
+from service_common.storage.firestore.connection import connect
 from service_common.storage.firestore.listening import Listener
 
 Response: Any = rpc.ListenResponse.pb()
@@ -188,3 +189,45 @@ async def test_it_ends_when_the_store_is_closed(wire: Wire, feed: DocumentFeed) 
     await wire.say(lost())
     await asyncio.sleep(0.02)
     assert len(wire.requests) == 1
+
+
+class Call:
+    """A call of the transport that answers once, and knows whether it was cancelled."""
+
+    def __init__(self) -> None:
+        self.is_cancelled = False
+        self.written: list[Any] = []
+
+    async def write(self, request: Any) -> None:
+        """Take the request."""
+        self.written.append(request)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        yield rpc.ListenResponse()
+        await asyncio.Event().wait()
+
+    def cancel(self) -> None:
+        """End."""
+        self.is_cancelled = True
+
+
+async def test_a_stream_that_is_left_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its call names the database, as Firestore demands, and ends in the moment nobody listens any more."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
+    connection, call = await connect(), Call()
+    told: list[Any] = []
+
+    def listen(*, metadata: Any) -> Call:
+        told.extend(metadata)
+        return call
+
+    monkeypatch.setattr(type(connection._client.transport), "listen", property(lambda _: listen))
+    async with aclosing(
+        connection.listen(rpc.ListenRequest.pb()(database="projects/p/databases/d"))
+    ) as answers:
+        await anext(answers)
+        assert not call.is_cancelled
+    assert call.is_cancelled
+    assert ("google-cloud-resource-prefix", "projects/p/databases/d") in told
+    assert len(call.written) == 1
+    await connection.close()

@@ -69,12 +69,12 @@ async def test_the_first_ring_is_at_once_and_those_that_follow_are_one(
     with running(bell.keep_ringing()):
         for _ in range(5):
             bell.ring()
-        end_first = await paused.get()
+        end_first = await asyncio.wait_for(paused.get(), 10)
         assert stored.rings == 1
         for _ in range(5):
             bell.ring()
         end_first()
-        end_second = await paused.get()
+        end_second = await asyncio.wait_for(paused.get(), 10)
         assert stored.rings == 2
         end_second()
         with pytest.raises(TimeoutError):

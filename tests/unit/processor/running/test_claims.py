@@ -25,13 +25,14 @@ LEASE_S = 30.0
 
 
 class Shards:
-    """Answers each look with the same shards, and counts the looks; every claim is lost to somebody else."""
+    """Answers each look with the same shards, and counts the looks; a claim is lost to somebody else."""
 
     def __init__(self, found: list[Shard]) -> None:
         self.found = found
         self.looks = 0
         self.claims = 0
         self.leased_for_s: float | None = None
+        self.is_lost = True
         self.error: ServiceError | None = None
 
     async def claimable(self, *, now: datetime, limit: int) -> Look:
@@ -43,9 +44,10 @@ class Shards:
         return Look(self.found[:limit], expiry)
 
     async def claim(self, shard: Shard, **_: object) -> None:
-        """Come too late."""
+        """Come too late, unless told otherwise."""
         self.claims += 1
-        raise aborted("SHARD_NOT_CLAIMABLE", "too late")
+        if self.is_lost:
+            raise aborted("SHARD_NOT_CLAIMABLE", "too late")
 
 
 class Slots:
@@ -153,6 +155,13 @@ async def test_a_full_processor_looks_once_it_is_not() -> None:
         assert shards.looks == 2
 
 
+def make_room(claims: Claims) -> None:
+    """Let the claims have nothing to do."""
+    claims._runs.clear()
+    slots = cast("Any", claims._slots)
+    slots.active = slots.waiting = 0
+
+
 async def polled(claims: Claims, times: int = 5) -> None:
     """Let so many polls come due."""
     polls = 0
@@ -226,9 +235,7 @@ async def test_what_others_were_faster_to_claim_is_not_all() -> None:
     """As many as are looked for at once may be some of many: with room there is another look."""
     shards = Shards([shard()] * 8)
     claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)
-    claims._runs.clear()
-    slots = cast("Any", claims._slots)
-    slots.active = slots.waiting = 0
+    make_room(claims)
     with running(claims):
         await until(lambda: shards.looks >= 3)
         assert shards.claims >= 16
@@ -241,3 +248,18 @@ async def test_what_there_is_no_room_for_is_not_read_again() -> None:
     with running(claims):
         await polled(claims)
         assert shards.looks == 1
+
+
+async def test_a_claim_that_could_not_be_begun_does_not_put_off_the_others() -> None:
+    """The store fails between a claim and the reading of items: what else was found is looked for again."""
+    shards = Shards([shard()])
+    shards.is_lost = False
+    claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)
+    make_room(claims)
+
+    async def fail(claim: object) -> None:
+        raise unavailable("AWAY", "away")
+
+    claims._start = fail  # type: ignore[method-assign]  # what it reads is away
+    with running(claims):
+        await until(lambda: shards.looks >= 3)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgpack
 
-from service_common.errors import ErrorKind, ServiceError, failed_precondition, unavailable
+from service_common.errors import ErrorKind, ServiceError, failed_precondition, not_found, unavailable
 from service_common.storage.documents import Key
 from service_common.storage.encoding import unpack
 from service_common.storage.indexing import IndexPlan
@@ -27,6 +27,9 @@ Connect = Callable[[Path], sqlite3.Connection]
 
 BUSY_ATTEMPTS = 250
 """How often a busy file is tried, about 30 ms each, before the operation is UNAVAILABLE."""
+
+ALONE_ATTEMPTS = 100
+"""How often a file that must be nobody else's is tried: a process that was killed may still be going."""
 
 _APPLICATION_ID = 0x43464453
 _FORMAT = 1
@@ -89,6 +92,59 @@ def prepare_file(path: Path, plan: IndexPlan, connect_to: Connect) -> None:
         raise as_service_error(error, path) from error
     finally:
         connection.close()
+
+
+def open_alone(path: Path, attempts: int = ALONE_ATTEMPTS) -> sqlite3.Connection:
+    """Open an existing file so that nobody else can open it while this connection is; it is not changed.
+
+    Raises:
+        ServiceError: NOT_FOUND if there is no such file; FAILED_PRECONDITION naming it if it is not ours or
+            another process has it open; UNAVAILABLE if it cannot be opened.
+    """
+    if not path.exists():
+        raise not_found("STORE_MISSING", f"there is no file {path}")
+    try:
+        _check_header(path)
+        connection = _connect_alone(path)
+    except OSError as error:
+        raise unavailable("STORE_UNAVAILABLE", f"cannot open {path}: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise unavailable("STORE_UNAVAILABLE", f"cannot open {path}: {error}") from error
+    try:
+        _lock_out_others(connection, path, attempts)
+    except sqlite3.Error as error:
+        connection.close()
+        raise as_service_error(error, path) from error
+    except ServiceError:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_alone(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
+    )
+    # It counts only if it comes before the first look into the file, which even other pragmas take.
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    return connection
+
+
+def _lock_out_others(connection: sqlite3.Connection, path: Path, attempts: int) -> None:
+    try:
+        # Every open connection to a file in WAL mode holds a shared lock on it, also when it is idle.
+        ((tables,),) = when_free(
+            lambda: connection.execute("SELECT count(*) FROM sqlite_master").fetchall(), attempts
+        )
+    except sqlite3.OperationalError as error:
+        if not is_busy(error):
+            raise
+        raise failed_precondition(
+            "STORE_IN_USE", f"{path} is open in another process; stop it first"
+        ) from error
+    _check_ours(connection, path)
+    if not tables:
+        raise not_found("STORE_MISSING", f"{path} is empty")
 
 
 def _prepare(connection: sqlite3.Connection, plan: IndexPlan, path: Path) -> None:

@@ -23,8 +23,11 @@ from progress_tracker.report import JobPriority as TrackedPriority
 from progress_tracker.report import JobState as TrackedState
 from progress_tracker.report import JobUpdate, Totals
 from prompt_optimizer.builtin.loading import load_built_in
+from prompt_optimizer.outcomes.outcome import Status
+from prompt_optimizer.outcomes.record import MARK_BYTES, Part, QualityRecord
+from prompt_optimizer.repository.record_fields import page_fields
 from prompt_optimizer.repository.records import template_fields, version_fields
-from prompt_optimizer.templates.template import create
+from prompt_optimizer.templates.template import Family, VersionKey, create
 from service_common.storage import Value
 
 from benchmarks.support.factory import CONTENT_TYPES
@@ -34,6 +37,8 @@ _SHARD_ITEMS = 64
 _PIECE_BYTES = 2_500
 _CHUNK_RESULTS = 4
 _EVENT_BYTES = 110
+_PART_RECORDS = 8
+_PAGE_PARTS = 30
 _UNKNOWN: Mapping[str, Value] = {"filler": "x" * 1024}
 _COUNTS = dict.fromkeys(CONTENT_TYPES, _ITEMS // len(CONTENT_TYPES))
 _BUILT_IN = load_built_in()["study_guide"]
@@ -47,6 +52,7 @@ def specimens(now: datetime) -> dict[str, Fields]:
         "cache_segments": _segment(now),
         "optimizer_templates": _template(now),
         "optimizer_versions": version_fields(_BUILT_IN[1]),
+        "optimizer_quality_records": _quality_records(now),
         "processor_jobs": _job(now),
         "processor_shards": _shard(now),
         "processor_results": _results(now),
@@ -72,6 +78,24 @@ def _template(now: datetime) -> Fields:
     return template_fields(
         create("study-guide", "study_guide", display_name="Study guide", born=7, now=now, user="someone")
     )
+
+
+def _quality_records(now: datetime) -> Fields:
+    """A page of what came of some seconds of a busy job."""
+    record = QualityRecord(
+        version=VersionKey(Family("study_guide", 7), 3),
+        content_type="study_guide",
+        status=Status.SUCCEEDED,
+        score=0.87,
+        aspects=(("length", 0.9), ("structure", 0.8), ("subject", 0.9)),
+        prompt_tokens=900,
+        output_tokens=700,
+        cost_micros=420,
+        latency_s=3.1,
+        time=now,
+    )
+    part = Part(b"x" * MARK_BYTES, (record,) * _PART_RECORDS, {})
+    return page_fields((part,) * _PAGE_PARTS, create_time=now, expire_time=now)
 
 
 def _job(now: datetime) -> Fields:

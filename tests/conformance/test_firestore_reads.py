@@ -201,3 +201,33 @@ async def test_a_listener_pays_a_read_for_each_change(
             await feed.changed()
             assert counts["things", Operation.READ] == 2
     await store.close()
+
+
+async def test_a_page_among_expired_documents_reads_little_more(
+    firestore_url: str, schema: Schema, shapes: dict[str, QueryShape], clock: ManualClock
+) -> None:
+    """What is missing is read, not another page; and a long run of expired ones takes few calls."""
+    reads: list[int] = []
+    store = await open_store(
+        firestore_url,
+        schema=schema,
+        clock=clock,
+        count=lambda _, operation, number: reads.append(number) if operation is Operation.READ else None,
+    )
+
+    def lease(number: int, life_s: float) -> Set:
+        until = clock.now() + timedelta(seconds=life_s)
+        return Set(Key("leases", "acme", f"{number:03}"), {"owner": "me", "expire_time": until})
+
+    await store.commit([lease(number, 5 if number in (3, 7) else 900) for number in range(60)])
+    clock.advance(10)
+    query = Query(shapes["leases_by_owner"], {"owner": "me"}, "acme", limit=20)
+    assert len((await store.query(query)).documents) == 20
+    assert sum(reads) <= 21 + 4
+    await store.commit([lease(number, 5) for number in range(400)])
+    await store.commit([lease(number, 900) for number in range(400, 440)])
+    clock.advance(10)
+    reads.clear()
+    assert len((await store.query(query)).documents) == 20
+    assert len(reads) <= 25
+    await store.close()

@@ -59,17 +59,23 @@ async def page(connection: Connection, layout: Layout, plan: IndexPlan, query: Q
     after = None if query.cursor is None else _opened(query, seal)
     request = _request(layout, query)
     found: list[Document] = []
+    expired = 0
     while True:
         if after is not None:
             _start_after(request.structured_query, layout, after)
         answers = await connection.run_query(request)
         rows = [layout.row(each.document) for each in answers if each.HasField("document")]
-        found.extend(row.document(key) for key, row in rows if not row.is_expired(now))
-        if len(found) > query.limit or len(rows) <= query.limit:
+        alive = [row.document(key) for key, row in rows if not row.is_expired(now)]
+        found += alive
+        expired += len(rows) - len(alive)
+        if len(found) > query.limit or len(rows) < request.structured_query.limit.value:
             break
-        # Expired ones shortened the page: go on behind them, still at the moment of the first answer.
+        # Expired ones shortened the page: go on behind them, still at the moment of the first answer, for
+        # what is missing, and for more where many have expired: reads are billed, and calls take time.
         key, row = rows[-1]
         after = Position.of(query, row.document(key))
+        missing = query.limit + 1 - len(found)
+        request.structured_query.limit.value = min(query.limit + 1, max(missing, 2 * expired))
         request.read_time.CopyFrom(answers[0].read_time)
     documents = tuple(found[: query.limit])
     more = len(found) > query.limit

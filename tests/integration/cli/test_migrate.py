@@ -21,6 +21,7 @@ from tests.integration.cli.conftest import Run, spawn
 from tests.support.firestore_emulator import Emulator
 from tests.support.processes import running_service
 from tests.support.stored_documents import SCHEMAS, documents, keep, living
+from tests.support.wire import wire_to
 
 pytestmark = pytest.mark.xdist_group("factory_migrate")
 PATIENCE_S = 60.0
@@ -28,7 +29,12 @@ POLL_S = 0.05
 KILLED = "processor"
 """Whose copying is killed: it has enough for a kill to come in the middle."""
 
-KEPT = {name: documents(schema, 2500 if name == KILLED else 300) for name, schema in SCHEMAS.items()}
+KEPT = {
+    name: documents(schema, 2500, most_bytes=8_000) if name == KILLED else documents(schema, 300)
+    for name, schema in SCHEMAS.items()
+}
+DELAY_S = 0.2
+"""How late each answer of the target is until the kill: then there is time for it."""
 
 
 @pytest.fixture
@@ -99,8 +105,11 @@ async def test_killed_twice_it_ends_equal(
 ) -> None:
     """Two `kill -9` lose nothing: each run goes on behind the last, and the target is what the source was."""
     command = ("migrate", "--to", target, "--service", KILLED, "--yes", "--json")
-    first = await kill_in_the_middle(command, tmp_path, environ, target, workers=False)
-    second = await kill_in_the_middle(command, tmp_path, environ, target, workers=True)
+    with wire_to(environ["FIRESTORE_EMULATOR_HOST"]) as wire:
+        wire.slow(delay_s=DELAY_S)
+        slowed = {**environ, "FIRESTORE_EMULATOR_HOST": wire.host}
+        first = await kill_in_the_middle(command, tmp_path, slowed, target, workers=False)
+        second = await kill_in_the_middle(command, tmp_path, slowed, target, workers=True)
     assert 0 < first < second
     ended = await factory(*command)
     assert ended.code == 0, ended.err

@@ -2,10 +2,10 @@
 
 On SQLite in time: the project's own store beside the best scan there is, over the same 200,000 documents of
 the collection that is asked (fewer where they are large), with equal answers. The processors' time counts:
-nothing here waits for a disk, and on a busy machine the clock shows what others do. A tenant's question is the
-largest tenant's, who has half of all documents; what the index saves one who has a tenth is shown too. On the
-Firestore emulator, which ignores composite indexes, in documents read, counted at the wire. A query that is
-declared later is asked by itself.
+nothing here waits for a disk, and on a busy machine the clock shows what others do. A tenant's question is
+the largest tenant's, who has half of all documents; what the index saves one who has a tenth is shown too. On
+the Firestore emulator, which ignores composite indexes, in documents read, counted at the wire. A query that
+is declared later is asked by itself.
 
 Run it from the repository's root: `python -m benchmarks.queries`.
 """

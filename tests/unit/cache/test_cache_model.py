@@ -167,6 +167,10 @@ class CacheHistory(RuleBasedStateMachine):
         self.begin()
         before = len(self.cache)
         assert before - self.cache.sweep(limit) == len(self.cache)
+        for key, entry in list(self.model.items()):
+            # What was swept takes no space any more; which of the expired ones, is the sweep's choice.
+            if entry.expire_time <= self.clock.now() and self.cache.held(key) is None:
+                del self.model[key]
         self.end()
 
     @invariant()

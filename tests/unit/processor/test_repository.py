@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 from parallel_processor.jobs.item import Item
 from parallel_processor.jobs.job import Job, JobState, started
+from parallel_processor.jobs.records import shard_to_fields
 from parallel_processor.jobs.shard import Commit, ItemSource, Shard, ShardPhase, new_shard
 from parallel_processor.repository import SCHEMA, JobRepository, ShardRepository, schema
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError
-from service_common.storage import MAX_WRITES, Document, DocumentStore, Key, open_store
+from service_common.storage import MAX_WRITES, Document, DocumentStore, Key, Set, open_store
 
 from tests.unit.processor.samples import LEASE, NOW, item, job, outcome
 
@@ -109,6 +110,19 @@ async def test_shards_of_a_draft_cannot_be_claimed(jobs: JobRepository, shards: 
     with pytest.raises(ServiceError) as caught:
         await shards.claim(leftover, owner="w", now=NOW, lease=LEASE)
     assert caught.value.reason == "SHARD_NOT_CLAIMABLE"
+
+
+async def test_shards_of_a_draft_make_way(store: Store, jobs: JobRepository, shards: ShardRepository) -> None:
+    """What a start that died has left hides others no longer than a lease, and the repeat has it again."""
+    draft = await a_draft(jobs, 3)
+    (leftover,) = laid_out(draft, 1)
+    await store.commit([Set(schema.shard_key("acme", "job", 0), shard_to_fields(leftover))])
+    with pytest.raises(ServiceError):
+        await shards.claim(leftover, owner="w", now=NOW, lease=LEASE)
+    assert (await shards.claimable(now=NOW, limit=8)).shards == []
+    assert len((await shards.claimable(now=NOW + LEASE, limit=8)).shards) == 1
+    await start(jobs, draft, 3)
+    assert len((await shards.claimable(now=NOW, limit=8)).shards) == 3
 
 
 async def finished(shards: ShardRepository, started_job: Job, number: int) -> Shard:

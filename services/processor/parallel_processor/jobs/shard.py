@@ -152,6 +152,11 @@ def claimed(shard: Shard, *, owner: str, now: datetime, lease: timedelta) -> Sha
     )
 
 
+def postponed(shard: Shard, until: datetime) -> Shard:
+    """Return a shard that cannot be worked on yet, out of the way of others until a time."""
+    return replace(shard, claimable_at=until)
+
+
 def is_applied(shard: Shard, commit: Commit) -> bool:
     """Whether a commit whose answer was lost has happened."""
     return shard.epoch == commit.epoch and shard.commits >= commit.number

@@ -101,8 +101,8 @@ class ShardRepository:
                 return Decision(None, [Delete(key)])
             before = shard_from_fields(shard.tenant, documents[0].data)
             job = job_from_fields(shard.tenant, found.data)
-            if job.state is JobState.DRAFT:
-                return Decision(None)
+            if job.state is JobState.DRAFT:  # being started, or left by a start that did not come through
+                return Decision(None, [Set(key, shard_to_fields(transitions.postponed(before, now + lease)))])
             if before.number >= job.shard_count:  # left over from a start that did not come through
                 return Decision(None, [Delete(key)])
             after = transitions.claimed(before, owner=owner, now=now, lease=lease)

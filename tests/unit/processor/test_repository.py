@@ -22,19 +22,19 @@ class Store:
     """The memory store; a test may do something right after a key was read."""
 
     def __init__(self, inner: DocumentStore) -> None:
-        self._inner = inner
+        self.inner = inner
         self.after_read: dict[Key, AsyncIterator[None]] = {}
 
     async def get(self, key: Key) -> Document | None:
         """Read, then let the test interfere."""
-        document = await self._inner.get(key)
+        document = await self.inner.get(key)
         if (interfere := self.after_read.pop(key, None)) is not None:
             async for _ in interfere:
                 pass
         return document
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._inner, name)
+        return getattr(self.inner, name)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ async def test_shards_of_a_draft_make_way(store: Store, jobs: JobRepository, sha
     """What a start that died has left hides others no longer than a lease, and the repeat has it again."""
     draft = await a_draft(jobs, 3)
     (leftover,) = laid_out(draft, 1)
-    await store.commit([Set(schema.shard_key("acme", "job", 0), shard_to_fields(leftover))])
+    await store.inner.commit([Set(schema.shard_key("acme", "job", 0), shard_to_fields(leftover))])
     with pytest.raises(ServiceError):
         await shards.claim(leftover, owner="w", now=NOW, lease=LEASE)
     assert (await shards.claimable(now=NOW, limit=8)).shards == []

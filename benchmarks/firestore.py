@@ -31,6 +31,7 @@ MOST_WRITES, MOST_READS = 400, 300
 MOST_HOT_WRITES_PER_S = 1.0
 _METRIC = "store_operations_total"
 _POLL_S = 2.0  # each look at a running job reads its shards, and is paid too
+_LOOK_S = 0.25
 _QUIET_S = 7.0  # longer than any service lingers before a write
 
 Operations = Counter[tuple[str, str, str]]
@@ -46,12 +47,14 @@ class Spent:
         seconds: From its start to its end.
         all: From its creation until all was written, its results read once.
         running: Of these, the operations since its start.
+        writing_s: From its start until its own documents were written last, which may be after its end.
     """
 
     items: int
     seconds: float
     all: Operations
     running: Operations
+    writing_s: float
 
 
 def main() -> int:
@@ -75,24 +78,37 @@ def _job(latency_ms: int, items: int, env: Mapping[str, str]) -> Spent:
         mock_endpoint(latency_ms=latency_ms) as mock,
         four_services(mock.url, Path(directory), env) as services,
     ):
-        before = _settled(services)
-        at_start: list[Operations] = []
+        before, _ = _settled(services)
+        at_start: list[tuple[Operations, float]] = []
         pids = {name: each.popen.pid for name, each in services.items()}
 
         def begin() -> Meter:
-            at_start.append(_operations(services))
+            at_start.append((_operations(services), time.monotonic()))
             return Meter(pids)
 
         run = run_job(services["processor"].address, items, make=group_item, meter=begin, poll_s=_POLL_S)
         assert run.counts.succeeded == run.distinct == items, run
-        after = _settled(services)
-        return Spent(items, run.taken.wall_s, after - before, after - at_start[0])
+        after, last_write = _settled(services)
+        [(started, started_at)] = at_start
+        writing_s = max(run.taken.wall_s, last_write - started_at)
+        return Spent(items, run.taken.wall_s, after - before, after - started, writing_s)
 
 
-def _settled(services: Mapping[str, ServiceProcess]) -> Operations:
-    """Return the counts once nothing is written any more."""
-    time.sleep(_QUIET_S)
-    return _operations(services)
+def _settled(services: Mapping[str, ServiceProcess]) -> tuple[Operations, float]:
+    """Return the counts once nothing is written any more, and when a job's document was written last."""
+    last_write, hot = float("-inf"), _hot_writes(_operations(services))
+    quiet_at = time.monotonic() + _QUIET_S
+    while time.monotonic() < quiet_at:
+        time.sleep(_LOOK_S)
+        now = _hot_writes(_operations(services))
+        if now != hot:
+            last_write, hot = time.monotonic(), now
+    return _operations(services), last_write
+
+
+def _hot_writes(operations: Operations) -> tuple[int, int]:
+    """Return how often the job's own documents were written, the tracker's and the processor's."""
+    return operations["tracker", "jobs", "write"], operations["processor", "jobs", "write"]
 
 
 def _operations(services: Mapping[str, ServiceProcess]) -> Operations:
@@ -120,9 +136,11 @@ def _report(report: Report, name: str, spent: Spent) -> None:
     report.figure(f"firestore_{name}_reads", totals["read"] * each_1000, "documents/1000", at_most=MOST_READS)
     report.figure(f"firestore_{name}_deletes", totals["delete"] * each_1000, "documents/1000")
     report.figure(f"firestore_{name}_index_entries", totals["index_entry"] * each_1000, "entries/1000")
-    writes = max(spent.running[service, "jobs", "write"] for service in ("tracker", "processor"))
     report.figure(
-        f"firestore_{name}_hot_document", writes / spent.seconds, "writes/s", at_most=MOST_HOT_WRITES_PER_S
+        f"firestore_{name}_hot_document",
+        max(_hot_writes(spent.running)) / spent.writing_s,
+        "writes/s",
+        at_most=MOST_HOT_WRITES_PER_S,
     )
 
 

@@ -1,0 +1,258 @@
+"""What runs shards, put together and set going: workshop, claims, journal, settling, reports."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from service_common.clock import Clock
+from service_common.config import ConfigError, Problem
+from service_common.lifecycle import Lifecycle
+from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
+from service_common.storage import DocumentStore, is_hosted
+
+from parallel_processor import metrics
+from parallel_processor.capacity import Throughput
+from parallel_processor.config import Settings
+from parallel_processor.job_costs import JobCosts
+from parallel_processor.jobs.item import Outcome
+from parallel_processor.jobs.job import Job
+from parallel_processor.model.client import ModelClient
+from parallel_processor.model.prices import PriceTable, PriceTableError
+from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
+from parallel_processor.neighbours.pools import Neighbours
+from parallel_processor.pacing import pacing
+from parallel_processor.repository import (
+    BellRepository,
+    ContentVersionRepository,
+    JobRepository,
+    RequestRepository,
+    ShardRepository,
+    VersionRepository,
+)
+from parallel_processor.results import CommitSignal, Results
+from parallel_processor.running.bell import Bell
+from parallel_processor.running.calls import ModelCalls
+from parallel_processor.running.claims import ClaimPolicy, Claims
+from parallel_processor.running.content import Content
+from parallel_processor.running.journal import Pace
+from parallel_processor.running.making import Making
+from parallel_processor.running.outcomes import Outcomes
+from parallel_processor.running.prompts import Prompts
+from parallel_processor.running.reporting import Reporter
+from parallel_processor.running.settling import Settling
+from parallel_processor.running.slots import Slots
+from parallel_processor.running.versions import ActiveVersions
+from parallel_processor.running.workshop import Workshop
+
+_log = structlog.get_logger("parallel_processor.engine")
+_MODEL_BREAKER = BreakerPolicy(window_s=20.0, min_calls=10, open_s=1.0, open_cap_s=15.0, half_open_calls=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where the processor's documents are, by kind."""
+
+    jobs: JobRepository
+    shards: ShardRepository
+    requests: RequestRepository
+    versions: VersionRepository
+    content_versions: ContentVersionRepository
+    bell: BellRepository
+
+    @staticmethod
+    def over(store: DocumentStore) -> Stores:
+        """Return them all over one store."""
+        return Stores(
+            JobRepository(store),
+            ShardRepository(store),
+            RequestRepository(store),
+            VersionRepository(store),
+            ContentVersionRepository(store),
+            BellRepository(store, worker=_worker()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What runs shards, at work."""
+
+    workshop: Workshop
+    calls: ModelCalls
+    slots: Slots
+    claims: Claims
+    settling: Settling
+    bell: Bell
+    reporter: Reporter
+    results: Results
+    finished: Throughput
+
+
+async def start_engine(
+    settings: Settings,
+    lifecycle: Lifecycle,
+    stores: Stores,
+    neighbours: Neighbours,
+    *,
+    costs: JobCosts,
+    clock: Clock,
+    rng: random.Random,
+) -> Engine:
+    """Put together what runs shards, and set it going."""
+    slots = Slots(settings.processor_max_concurrency)
+    calls = _model_calls(settings, lifecycle, clock=clock, rng=rng)
+    outcomes = Outcomes(neighbours.optimizer, score_wait_s=settings.processor_score_wait_s)
+    metrics.show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)
+    versions = ActiveVersions(stores.versions, neighbours.optimizer, all_tenants=neighbours.acts_for_all)
+    await versions.load()
+    content = Content(neighbours.cache)
+    making = Making(
+        content=content,
+        calls=calls,
+        outcomes=outcomes,
+        slots=slots,
+        clock=clock,
+        rng=rng,
+        max_attempts=settings.processor_max_attempts,
+        on_spend=metrics.observe_spend,
+    )
+    prompts = Prompts(neighbours.optimizer, versions, rng=rng)
+    workshop = _workshop(settings, prompts, making, content=content, clock=clock)
+    engine = _engine(
+        settings, stores, neighbours, workshop, costs=costs, slots=slots, calls=calls, clock=clock, rng=rng
+    )
+    for name, work in (
+        ("versions", versions.follow(rng)),
+        ("leases", content.keep_leases(LEASE_RENEWAL_S)),
+        ("outcomes", outcomes.deliver_backlog()),
+        ("reports", engine.reporter.run()),
+        ("settling", engine.settling.run()),
+        ("catch_up", engine.settling.catch_up()),
+        ("renewals", engine.claims.renew()),
+        ("claims", engine.claims.run()),
+        ("rings", engine.bell.keep_ringing()),
+        ("bell", engine.bell.listen(engine.claims.wake)),
+    ):
+        lifecycle.spawn(name, work)
+    return engine
+
+
+def _workshop(
+    settings: Settings, prompts: Prompts, making: Making, *, content: Content, clock: Clock
+) -> Workshop:
+    return Workshop(
+        prompts=prompts,
+        content=content,
+        making=making,
+        default_model=settings.processor_model,
+        max_output_tokens=settings.processor_max_output_tokens,
+        clock=clock,
+        patience_s=settings.processor_patience_s,
+        urgent_patience_s=settings.processor_urgent_patience_s,
+    )
+
+
+def _engine(
+    settings: Settings,
+    stores: Stores,
+    neighbours: Neighbours,
+    workshop: Workshop,
+    *,
+    costs: JobCosts,
+    slots: Slots,
+    calls: ModelCalls,
+    clock: Clock,
+    rng: random.Random,
+) -> Engine:
+    """Put together what claims shards, settles them and tells of them."""
+    pace = pacing(settings, hosted=is_hosted(settings.store_url))
+    reporter = Reporter(neighbours.tracker, rng=rng)
+    signal, finished = CommitSignal(), Throughput(clock)
+
+    def changed(job: Job) -> None:
+        signal.committed(job.job_id)
+        if job.state.terminal:
+            costs.ended(job.job_id)
+
+    bell = Bell(stores.bell, rng=rng)
+    settling = Settling(
+        jobs=stores.jobs,
+        shards=stores.shards,
+        reporter=reporter,
+        clock=clock,
+        interval_s=pace.settle_s,
+        on_change=changed,
+    )
+
+    def observe(outcomes: Sequence[Outcome]) -> None:
+        finished.count(len(outcomes))
+        metrics.observe_outcomes(outcomes)
+
+    claims = Claims(
+        _claim_policy(settings, pace.commits),
+        jobs=stores.jobs,
+        shards=stores.shards,
+        workshop=workshop,
+        slots=slots,
+        reporter=reporter,
+        settling=settling,
+        bell=bell,
+        clock=clock,
+        rng=rng,
+        on_outcomes=observe,
+        on_committed=signal.committed,
+    )
+    results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
+    return Engine(workshop, calls, slots, claims, settling, bell, reporter, results, finished)
+
+
+def _worker() -> str:
+    """Return this process's name."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
+def _claim_policy(settings: Settings, pace: Pace) -> ClaimPolicy:
+    return ClaimPolicy(
+        worker=_worker(),
+        lease=timedelta(seconds=settings.processor_lease_s),
+        poll_s=settings.processor_poll_s,
+        pace=pace,
+    )
+
+
+def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng: random.Random) -> ModelCalls:
+    key = settings.processor_model_api_key
+    try:
+        client = ModelClient(
+            settings.processor_model_url,
+            api_key=key.get_secret_value() if key else None,
+            total_s=settings.processor_model_timeout_s,
+            connections=settings.processor_max_concurrency,
+            clock=clock,
+        )
+    except ValueError as error:
+        raise ConfigError([Problem("PROCESSOR_MODEL_URL", str(error))]) from error
+    lifecycle.push("model", client.close)
+    breaker = CircuitBreaker(
+        "model",
+        _MODEL_BREAKER,
+        clock=clock,
+        rng=rng,
+        hooks=(metrics.model_breaker_changed(settings.processor_model_url),),
+    )
+    return ModelCalls(client, prices=_prices(settings), breaker=breaker)
+
+
+def _prices(settings: Settings) -> PriceTable:
+    if settings.processor_prices_file is None:
+        _log.info("models_cost_nothing", advice="set PROCESSOR_PRICES_FILE to account for money")
+        return PriceTable.free()
+    try:
+        return PriceTable.load(settings.processor_prices_file)
+    except PriceTableError as error:
+        raise ConfigError([Problem("PROCESSOR_PRICES_FILE", str(error))]) from error

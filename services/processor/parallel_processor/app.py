@@ -11,7 +11,7 @@ from service_common.clock import Clock, SystemClock
 from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
-from service_common.storage import DocumentStore, open_store, reached
+from service_common.storage import DocumentStore, is_hosted, open_store, reached
 from service_common.storage.metering import Operation
 from service_common.telemetry.store_metrics import count_operations
 
@@ -24,6 +24,7 @@ from parallel_processor.intake import Intake
 from parallel_processor.interactive import Interactive
 from parallel_processor.job_costs import JobCosts
 from parallel_processor.neighbours.pools import Neighbours, open_neighbours
+from parallel_processor.pacing import pacing
 from parallel_processor.repository import SCHEMA
 from parallel_processor.servicer import ProcessorServicer
 
@@ -46,7 +47,10 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     await reached(store)
     stores = Stores.over(store)
     neighbours = open_neighbours(settings, lifecycle, clock=clock)
-    engine = await start_engine(settings, lifecycle, stores, neighbours, costs=costs, clock=clock, rng=rng)
+    pace = pacing(settings, hosted=is_hosted(settings.store_url))
+    engine = await start_engine(
+        settings, lifecycle, stores, neighbours, pace=pace, costs=costs, clock=clock, rng=rng
+    )
     lifecycle.spawn("sweep", _sweep(store))
     server = RpcServer(settings, lifecycle, clock=clock)
     server.add(

@@ -14,7 +14,7 @@ from service_common.clock import Clock
 from service_common.config import ConfigError, Problem
 from service_common.lifecycle import Lifecycle
 from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
-from service_common.storage import DocumentStore, is_hosted
+from service_common.storage import DocumentStore
 
 from parallel_processor import metrics
 from parallel_processor.capacity import Throughput
@@ -26,7 +26,7 @@ from parallel_processor.model.client import ModelClient
 from parallel_processor.model.prices import PriceTable, PriceTableError
 from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
 from parallel_processor.neighbours.pools import Neighbours
-from parallel_processor.pacing import pacing
+from parallel_processor.pacing import Pacing
 from parallel_processor.repository import (
     BellRepository,
     ContentVersionRepository,
@@ -99,6 +99,7 @@ async def start_engine(
     stores: Stores,
     neighbours: Neighbours,
     *,
+    pace: Pacing,
     costs: JobCosts,
     clock: Clock,
     rng: random.Random,
@@ -124,7 +125,16 @@ async def start_engine(
     prompts = Prompts(neighbours.optimizer, versions, rng=rng)
     workshop = _workshop(settings, prompts, making, content=content, clock=clock)
     engine = _engine(
-        settings, stores, neighbours, workshop, costs=costs, slots=slots, calls=calls, clock=clock, rng=rng
+        settings,
+        stores,
+        neighbours,
+        workshop,
+        pace=pace,
+        costs=costs,
+        slots=slots,
+        calls=calls,
+        clock=clock,
+        rng=rng,
     )
     for name, work in (
         ("versions", versions.follow(rng)),
@@ -163,6 +173,7 @@ def _engine(
     neighbours: Neighbours,
     workshop: Workshop,
     *,
+    pace: Pacing,
     costs: JobCosts,
     slots: Slots,
     calls: ModelCalls,
@@ -170,7 +181,6 @@ def _engine(
     rng: random.Random,
 ) -> Engine:
     """Put together what claims shards, settles them and tells of them."""
-    pace = pacing(settings, hosted=is_hosted(settings.store_url))
     reporter = Reporter(neighbours.tracker, rng=rng)
     signal, finished = CommitSignal(), Throughput(clock)
 

@@ -228,7 +228,7 @@ async def test_a_page_among_expired_documents_reads_little_more(
     query = Query(shapes["leases_by_owner"], {"owner": "me"}, "acme", limit=20)
     assert len((await store.query(query)).documents) == 20
     assert sum(reads) <= 21 + 4
-    await store.commit([lease(number, 5 if 19 <= number else 900) for number in range(400)])
+    await store.commit([lease(number, 5 if number >= 19 else 900) for number in range(400)])
     await store.commit([lease(number, 900) for number in range(400, 440)])
     clock.advance(10)
     reads.clear()

@@ -77,7 +77,7 @@ class _ItemStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ItemState.V
     ITEM_STATE_PENDING: _ItemState.ValueType  # 1
     """Waiting for its turn or for the items it depends on."""
     ITEM_STATE_RUNNING: _ItemState.ValueType  # 2
-    """Being worked on: their model calls are under way or announced as the next ones."""
+    """Being worked on: its model call is under way or announced as one of the next."""
     ITEM_STATE_SUCCEEDED: _ItemState.ValueType  # 3
     """Finished with content."""
     ITEM_STATE_FAILED: _ItemState.ValueType  # 4
@@ -95,7 +95,7 @@ ITEM_STATE_UNSPECIFIED: ItemState.ValueType  # 0
 ITEM_STATE_PENDING: ItemState.ValueType  # 1
 """Waiting for its turn or for the items it depends on."""
 ITEM_STATE_RUNNING: ItemState.ValueType  # 2
-"""Being worked on: their model calls are under way or announced as the next ones."""
+"""Being worked on: its model call is under way or announced as one of the next."""
 ITEM_STATE_SUCCEEDED: ItemState.ValueType  # 3
 """Finished with content."""
 ITEM_STATE_FAILED: ItemState.ValueType  # 4
@@ -523,7 +523,7 @@ class ItemCounts(_message.Message):
     pending: _builtins.int
     """Waiting."""
     running: _builtins.int
-    """Being worked on: their model calls are under way or announced as the next ones."""
+    """Being worked on: their model calls are under way or announced as the next."""
     succeeded: _builtins.int
     """Finished with content."""
     failed: _builtins.int

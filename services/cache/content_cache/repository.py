@@ -16,7 +16,7 @@ from typing import Any
 
 from service_common.clock import Clock
 from service_common.errors import ErrorKind, ServiceError
-from service_common.storage.documents import Delete, Document, Key, Set, Write
+from service_common.storage.documents import SAFE_COMMIT_BYTES, Delete, Document, Key, Set, Write
 from service_common.storage.shapes import Collection, Direction, Order, Query, QueryShape, Schema
 from service_common.storage.store import DocumentStore
 
@@ -48,9 +48,6 @@ PAGE_SIZE = 16
 
 CATCH_UP_MARGIN = timedelta(seconds=60)
 """How far behind another replica's clock and commits may be for its segments still to be noticed."""
-
-_COMMIT_BYTES = 3 * 1024 * 1024
-"""Firestore takes requests of 10 MiB, its emulator of 4 MiB; a larger one would be repeated for ever."""
 
 _COMMIT_CHANGES = 400
 _COMPACT_SEGMENTS = 8
@@ -282,7 +279,7 @@ class EntryRepository:
 
 def fits_one_commit(count: int, size: int) -> bool:
     """Tell whether so many changes with so many encoded bytes can be written at once."""
-    return count <= _COMMIT_CHANGES and size <= _COMMIT_BYTES
+    return count <= _COMMIT_CHANGES and size <= SAFE_COMMIT_BYTES
 
 
 def _segment_key(tenant: str, stamp: Stamp, number: int) -> Key:

@@ -18,6 +18,7 @@ from service_common.errors import (
     failed_precondition,
     resource_exhausted,
 )
+from service_common.storage import SAFE_COMMIT_BYTES
 
 from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.grouping import SHARD_TARGET_ITEMS, ItemPlace, check_dependencies, pack_shards
@@ -32,7 +33,6 @@ from parallel_processor.running.reporting import job_report
 MAX_ITEMS = 1_000_000
 _CHUNK_ITEMS = SHARD_TARGET_ITEMS
 _CHUNK_BYTES = 600_000
-_COMMIT_BYTES = 3_000_000
 _INDEXES_KEPT = 16
 REFUSED_ITEM = Item("", PieceSpec())
 """Stands for an item that validation refused, so that positions stay those of the request."""
@@ -268,7 +268,7 @@ def _commits(items: Sequence[Item]) -> Iterator[list[list[Item]]]:
     commit: list[list[Item]] = []
     total = 0
     for chunk, size in _chunks(items):
-        if commit and total + size > _COMMIT_BYTES:
+        if commit and total + size > SAFE_COMMIT_BYTES:
             yield commit
             commit, total = [], 0
         commit.append(chunk)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from service_common.storage import SAFE_COMMIT_BYTES
+
 from progress_tracker.report import Report
 
 MAX_COMMIT_REPORTS = 300
 MAX_COMMIT_ITEMS = 2000
-MAX_COMMIT_BYTES = 3 * 1024 * 1024
-"""Together they keep a commit within what a store takes at once, however reports spread over producers."""
+"""With `SAFE_COMMIT_BYTES` they keep a commit within a store's limits, whoever reports what."""
 
 
 class CommitLoad(NamedTuple):
@@ -32,7 +33,9 @@ class CommitLoad(NamedTuple):
     def is_too_much(self) -> bool:
         """Whether one commit cannot carry it."""
         return (
-            self.reports > MAX_COMMIT_REPORTS or self.items > MAX_COMMIT_ITEMS or self.size > MAX_COMMIT_BYTES
+            self.reports > MAX_COMMIT_REPORTS
+            or self.items > MAX_COMMIT_ITEMS
+            or self.size > SAFE_COMMIT_BYTES
         )
 
 

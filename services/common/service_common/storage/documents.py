@@ -29,6 +29,9 @@ MAX_WRITES = 500
 MAX_COMMIT_BYTES = 15 * 256 * 1024
 """Largest sum of encoded documents in one commit: what Firestore's emulator takes; Firestore takes 10 MiB."""
 
+SAFE_COMMIT_BYTES = 3 * 1024 * 1024
+"""Where to cut what is measured before it is encoded: leaves room below `MAX_COMMIT_BYTES` for frames."""
+
 MAX_NAME_BYTES = 700
 """Longest collection name, tenant or id in UTF-8."""
 

@@ -18,6 +18,7 @@ from typing import Protocol
 import structlog
 from service_common.clock import Clock
 from service_common.errors import ErrorKind, ServiceError
+from service_common.storage import SAFE_COMMIT_BYTES
 
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.piece import Usage
@@ -27,9 +28,6 @@ from parallel_processor.running.outages import Backoff
 _log = structlog.get_logger("parallel_processor.running.journal")
 _CHUNK_BYTES = 700_000
 """What a result document may hold; leaves room for its own frame below the largest document."""
-
-_COMMIT_BYTES = 3 * 1024 * 1024
-"""What the outcomes of one commit may hold: Firestore takes requests of 10 MiB, its emulator of 4 MiB."""
 
 _CHUNK_OUTCOMES = 100
 """The most outcomes in a result document: it is found by its items, and a store looks into no longer list."""
@@ -271,7 +269,7 @@ class Journal:
         size = 0
         for count, (_, outcome) in enumerate(outcomes):
             size += _weight(outcome)
-            if count and size > _COMMIT_BYTES:
+            if count and size > SAFE_COMMIT_BYTES:
                 pending.outcomes = dict(outcomes[:count])
                 self._pending.outcomes = dict(outcomes[count:])
                 break

@@ -7,6 +7,8 @@ from the environment, and neither prompts nor keys are logged.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Self
 
 import aiohttp
@@ -18,6 +20,7 @@ from yarl import URL
 from parallel_processor.model.classify import classify
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
 from parallel_processor.model.requests import ModelReply, ModelRequest
+from parallel_processor.model.text_stream import TextStream
 from parallel_processor.model.wire import (
     MaxTokensField,
     decode_models,
@@ -27,9 +30,12 @@ from parallel_processor.model.wire import (
 )
 
 _SUCCESS = 200
+_EVENTS = "text/event-stream"
 _READ_BUFFER_BYTES = 1 << 18
 _ERROR_BODY_BYTES = 1 << 16
 _DNS_TTL_S = 60
+# A stream's end follows its last event at once; a connection whose end does not come is not worth keeping.
+_END_S = 0.05
 # Shorter than the 5 s after which uvicorn (vLLM and many others) closes an idle connection: a request that
 # meets the close would have an unknown fate.
 _KEEP_ALIVE_S = 4.0
@@ -94,17 +100,62 @@ class ModelClient:
         Raises:
             ModelFailure: If there is no content; its fate says whether the call may have cost money.
         """
-        headers = {}
-        if request_id is not None:
-            headers["X-Client-Request-Id"] = request_id
-        if traceparent is not None:
-            headers["traceparent"] = traceparent
+        headers = _call_headers(request_id, traceparent)
         body = _Body(encode_request(request, max_tokens_field=self._max_tokens_field))
         started = self._clock.monotonic()
         answer = await self._answer(
             "POST", self._completions, headers=headers, body=body, timeout_s=timeout_s
         )
         return decode_reply(answer, request, latency_s=self._clock.monotonic() - started)
+
+    async def stream(
+        self,
+        request: ModelRequest,
+        on_text: Callable[[str], None],
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> ModelReply:
+        """Ask for one completion and pass its text on as it comes.
+
+        An endpoint that answers whole although it was asked for a stream is taken at its word.
+
+        Args:
+            request: What to ask.
+            on_text: Called with each piece of the text, in order; it must not block. What it was called with
+                is void if the call fails.
+            timeout_s: As for `generate`, until the end of the text.
+            request_id: As for `generate`.
+            traceparent: As for `generate`.
+
+        Raises:
+            ModelFailure: As for `generate`; a stream that was cut has an unknown fate unless it told its usage.
+        """
+        headers = _call_headers(request_id, traceparent)
+        headers["Accept"] = _EVENTS
+        body = _Body(encode_request(request, max_tokens_field=self._max_tokens_field, streamed=True))
+        total_s = self._total_s if timeout_s is None else timeout_s
+        timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=self._connect_s)
+        stream = TextStream(request, on_text, clock=self._clock, most_bytes=self._max_response_bytes)
+        broken: ModelFailure | None = None
+        try:
+            async with self._session.post(
+                self._completions, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                if response.status != _SUCCESS:
+                    refusal = await _read_start(response)
+                    raise classify(response.status, response.headers, refusal, now=self._clock.now())
+                if response.content_type != _EVENTS:
+                    return stream.whole(await _read(response, self._max_response_bytes))
+                await _follow(response, stream)
+        except TimeoutError:
+            broken = stream.broken(_timed_out(body, total_s))
+        except (aiohttp.ClientError, OSError) as error:
+            broken = stream.broken(_network_failure(body, error))
+        if broken is not None:
+            raise broken
+        return stream.end()
 
     async def check(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
         """Ask which models there are; costs nothing.
@@ -163,6 +214,15 @@ class _Body(BytesPayload):
         return Fate.UNKNOWN if self.sent else Fate.NOT_BILLED
 
 
+def _call_headers(request_id: str | None, traceparent: str | None) -> dict[str, str]:
+    headers = {}
+    if request_id is not None:
+        headers["X-Client-Request-Id"] = request_id
+    if traceparent is not None:
+        headers["traceparent"] = traceparent
+    return headers
+
+
 def _base(base_url: str) -> URL:
     base = URL(base_url.rstrip("/"))
     if base.scheme not in {"http", "https"} or not base.host:
@@ -199,6 +259,21 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
         if len(chunks) > limit:
             raise malformed(f"it is larger than {limit} bytes")
     return bytes(chunks)
+
+
+async def _follow(response: aiohttp.ClientResponse, stream: TextStream) -> None:
+    """Read to the end of the text, then a moment for the end of the answer, so that its connection is kept."""
+    while chunk := await response.content.readany():
+        stream.feed(chunk)
+        if stream.over:
+            break
+    else:
+        return
+    try:
+        async with asyncio.timeout(_END_S):
+            await response.content.readany()
+    except TimeoutError:
+        pass
 
 
 async def _read_start(response: aiohttp.ClientResponse) -> bytes:

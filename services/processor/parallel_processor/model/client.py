@@ -130,7 +130,7 @@ class ModelClient:
             traceparent: As for `generate`.
 
         Raises:
-            ModelFailure: As for `generate`; a stream that was cut has an unknown fate unless it told its usage.
+            ModelFailure: As for `generate`; a stream that was cut has an unknown fate unless its usage came.
         """
         headers = _call_headers(request_id, traceparent)
         headers["Accept"] = _EVENTS
@@ -262,7 +262,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 async def _follow(response: aiohttp.ClientResponse, stream: TextStream) -> None:
-    """Read to the end of the text, then a moment for the end of the answer, so that its connection is kept."""
+    """Read to the end of the text, then a moment for the end of the answer, to keep the connection."""
     while chunk := await response.content.readany():
         stream.feed(chunk)
         if stream.over:

@@ -18,7 +18,8 @@ _EVENT_BYTES = 1 << 20
 class TextStream:
     """One streamed answer.
 
-    Its mutable state: the event and the reply that are not whole yet, how much came, and when the first token did.
+    Its mutable state: the event and the reply that are not whole yet, how much may still come, and when the
+    first token came.
     """
 
     def __init__(

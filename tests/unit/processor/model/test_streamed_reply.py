@@ -50,7 +50,7 @@ def _failure(*parts: bytes) -> ModelFailure:
 
 
 def test_a_completion_comes_in_pieces() -> None:
-    """The pieces are passed on as they are, and the reply is what they add up to, with the endpoint's count."""
+    """The pieces are passed on as they are, and add up to the reply, which has the endpoint's count."""
     texts: list[str] = []
 
     reply = _read(ROLE, HELLO, END, TOLD, DONE, texts=texts)

@@ -37,6 +37,7 @@ from parallel_processor.repository import (
 )
 from parallel_processor.results import CommitSignal, Results
 from parallel_processor.running.bell import Bell
+from parallel_processor.running.breakers import Breakers
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
@@ -248,14 +249,17 @@ def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng:
     except ValueError as error:
         raise ConfigError([Problem("PROCESSOR_MODEL_URL", str(error))]) from error
     lifecycle.push("model", client.close)
-    breaker = CircuitBreaker(
-        "model",
-        _MODEL_BREAKER,
-        clock=clock,
-        rng=rng,
-        hooks=(metrics.model_breaker_changed(settings.processor_model_url),),
-    )
-    return ModelCalls(client, prices=_prices(settings), breaker=breaker)
+    breakers = _breakers(clock=clock, rng=rng)
+    breakers.of(settings.processor_model)  # shown from the start
+    return ModelCalls(client, prices=_prices(settings), breakers=breakers)
+
+
+def _breakers(*, clock: Clock, rng: random.Random) -> Breakers:
+    def make(model: str) -> CircuitBreaker:
+        hooks = (metrics.model_breaker_changed(model),)
+        return CircuitBreaker(model, _MODEL_BREAKER, clock=clock, rng=rng, hooks=hooks)
+
+    return Breakers(make, forgotten=metrics.model_breaker_forgotten)
 
 
 def _prices(settings: Settings) -> PriceTable:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
+import orjson
 import pytest
 from contentfactory.processor.v1 import processor_pb2 as pb
 
@@ -42,8 +46,18 @@ def shown(factory: Factory, model: str) -> float:
     return scraped(factory, "circuit_breaker_state", neighbour="model", target=model)
 
 
+def doctor(factory: Factory) -> dict[str, str]:
+    """Return what `factory doctor` says of the way to the models, by model."""
+    environ = {**os.environ, "FACTORY_PROCESSOR": factory.processor.address, "FACTORY_TOKEN": "acme-secret"}
+    command = [sys.executable, "-m", "factory_cli", "doctor", "--json"]
+    ended = subprocess.run(command, env=environ, capture_output=True, check=False, timeout=60)
+    findings = orjson.loads(ended.stdout)["findings"]
+    texts = [each["text"] for each in findings if each["subject"] == "processor to model"]
+    return {model: text for model in (MODEL, FALLBACK) for text in texts if model in text}
+
+
 def test_one_models_trouble_is_its_own(alone: Factory) -> None:
-    """Its breaker opens while the other model's calls go on, and closes when it is back; items only waited."""
+    """Its breaker opens while the other model's calls go on, and closes once it is back."""
     client = alone.client()
     alone.mock.script({"fault": "server_error", "model": MODEL, "status": 503})
     job_id = client.new_job([raw_item(f"item-{n}") for n in range(20)])
@@ -54,16 +68,19 @@ def test_one_models_trouble_is_its_own(alone: Factory) -> None:
     other = client.Generate(pb.GenerateRequest(spec=raw("other", model=FALLBACK))).piece
     assert other.model == FALLBACK
     assert (state(client, FALLBACK), shown(alone, FALLBACK)) == (CLOSED, 0)
-    capacity = client.GetCapacity(pb.GetCapacityRequest())
-    assert MODEL in capacity.explanation
+    assert MODEL in client.GetCapacity(pb.GetCapacityRequest()).explanation
+    said = doctor(alone)
+    assert "breaker is" in said[MODEL]
+    assert "calls go through" in said[FALLBACK]
 
     alone.mock.script()
     eventually(lambda: state(client, MODEL), lambda now: now == CLOSED)
     assert shown(alone, MODEL) == 0
+    assert "calls go through" in doctor(alone)[MODEL]
 
 
 def test_a_suspended_model_is_replaced_at_once(alone: Factory) -> None:
-    """While it is open nobody asks the model: the next of the chain answers, and a piece without one says why."""
+    """While it is open nobody asks the model: the next of the chain answers."""
     client = alone.client()
     alone.mock.script({"fault": "server_error", "model": MODEL})
     job_id = client.new_job([raw_item(f"item-{n}") for n in range(20)])

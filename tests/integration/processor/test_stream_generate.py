@@ -128,7 +128,7 @@ def test_a_deadline_reaches_the_endpoint(client: Client, factory: Factory) -> No
         with pytest.raises(grpc.RpcError) as caught:
             list(call)
         eventually(lambda: factory.mock.counts()["abandoned"], lambda count: count == gone + 1)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]  # it is a call too
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def test_a_stream_that_breaks_off_begins_anew(client: Client, factory: Factory) -> None:

@@ -4,12 +4,12 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parallel_processor.model.transport import pool as pool_module
 from parallel_processor.model.transport.failures import BrokenError, TooLargeError, UnreachableError
 from parallel_processor.model.transport.pool import Origin, Pool
 
@@ -22,7 +22,7 @@ ANSWERS = {
     "length": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-A: 1\r\nx-a: 2\r\n\r\n%s" % (len(BODY), BODY),
     "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n%x;ext=1\r\n%s\r\n0\r\n\r\n"
     % (100, BODY[:100], len(BODY) - 100, BODY[100:]),
-    "informed": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
+    "informed": b"HTTP/1.1 103 Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
     % (len(BODY), BODY),
     "empty": b"HTTP/1.1 204 No Content\r\n\r\n",
 }
@@ -75,7 +75,7 @@ async def test_an_answer_is_the_same_however_it_is_cut(kind: str, cuts: set[int]
     """Wherever the network cuts an answer, what is read is the same, whole or chunk by chunk, twice over."""
     answer = ANSWERS[kind]
     edges = [0, *sorted(cut for cut in cuts if cut < len(answer)), len(answer)]
-    pieces = [answer[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    pieces = [answer[start:stop] for start, stop in pairwise(edges)]
     async with _server(_says(*pieces)) as port:
         pool = _pool(port)
         for _ in range(2):
@@ -97,7 +97,7 @@ async def test_repeated_headers_are_joined() -> None:
 
 
 async def test_a_connection_is_used_again_and_only_while_it_is_sound() -> None:
-    """Exchanges share a connection; after `Connection: close`, or bytes nobody asked for, the next gets another."""
+    """A connection is used again unless it is to close, or brings bytes nobody asked for."""
     connections = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -225,8 +225,12 @@ async def test_a_stranger_behind_tls_is_not_spoken_to(tmp_path: Path) -> None:
         pool = Pool(Origin("127.0.0.1", port, tls=True), limit=1, connect_s=PATIENCE_S, keep_alive_s=60)
         with pytest.raises(UnreachableError):
             await _read(pool)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pool_module.ssl, "create_default_context", lambda: trusted)
-            pool = Pool(Origin("127.0.0.1", port, tls=True), limit=1, connect_s=PATIENCE_S, keep_alive_s=60)
+        pool = Pool(
+            Origin("127.0.0.1", port, tls=True),
+            limit=1,
+            connect_s=PATIENCE_S,
+            keep_alive_s=60,
+            trust=trusted,
+        )
         assert (await _read(pool))[2] == BODY
         pool.close()

@@ -58,6 +58,13 @@ class Settings(CommonSettings):
     processor_max_attempts: int = Field(
         4, ge=1, le=20, description="Failed model calls that speak against an item before it fails."
     )
+    processor_hedge_ratio: float = Field(
+        0,
+        ge=0,
+        le=0.2,
+        description="The most second calls for interactive pieces that are slow to begin, as a share of all "
+        "their calls; each may cost as much as the first. 0: none.",
+    )
     processor_lease_s: float = Field(
         15, ge=1, le=600, description="Seconds after which a dead worker's shards are taken over."
     )

@@ -41,6 +41,8 @@ from parallel_processor.running.breakers import Breakers
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
+from parallel_processor.running.hedges import Hedges
+from parallel_processor.running.hedging import HedgedCalls
 from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
@@ -122,6 +124,7 @@ async def start_engine(
         rng=rng,
         max_attempts=settings.processor_max_attempts,
         on_spend=metrics.observe_spend,
+        hedging=_hedging(settings, calls, clock=clock),
     )
     prompts = Prompts(neighbours.optimizer, versions, rng=rng)
     workshop = _workshop(settings, prompts, making, content=content, clock=clock)
@@ -252,6 +255,11 @@ def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng:
     breakers = _breakers(clock=clock, rng=rng)
     breakers.of(settings.processor_model)  # shown from the start
     return ModelCalls(client, prices=_prices(settings), breakers=breakers)
+
+
+def _hedging(settings: Settings, calls: ModelCalls, *, clock: Clock) -> HedgedCalls | None:
+    ratio = settings.processor_hedge_ratio
+    return HedgedCalls(calls, Hedges(ratio), clock=clock, on_hedge=metrics.observe_hedge) if ratio else None
 
 
 def _breakers(*, clock: Clock, rng: random.Random) -> Breakers:

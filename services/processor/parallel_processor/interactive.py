@@ -161,6 +161,7 @@ class Interactive:
             persistent=False,
             announce=within_budget,
             listen=listen,
+            hedged=True,
         )
         made = await self._shop.making.make(order, work, effort)
         if isinstance(made, PieceError):

@@ -47,6 +47,12 @@ UNCERTAIN_SPEND = Count(
     ["model", "content_type"],
     registry=REGISTRY,
 )
+HEDGES = Count(
+    "model_hedges_total",
+    "Second calls for interactive pieces that were slow to begin, by whether they brought the answer.",
+    ["won"],
+    registry=REGISTRY,
+)
 TOKENS = Count(
     "model_tokens_total",
     "Tokens of answered model calls, as the endpoint counted.",
@@ -107,6 +113,11 @@ def observe_spend(model: str, content_type: str, usage: Usage) -> None:
     if usage.uncertain_calls:
         labels = _bounded("model", model), _bounded("content_type", content_type)
         UNCERTAIN_SPEND.labels(*labels).inc(usage.uncertain_spend_micros)
+
+
+def observe_hedge(won: bool) -> None:  # noqa: FBT001 - it is a hook
+    """Count a second call."""
+    HEDGES.labels(str(won).lower()).inc()
 
 
 def observe_job_cost(spent: Mapping[Operation, int]) -> None:

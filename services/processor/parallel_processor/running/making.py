@@ -22,6 +22,7 @@ from parallel_processor.running.calls import Answer, EndpointSuspendedError, Mod
 from parallel_processor.running.chain import Chain
 from parallel_processor.running.content import Content
 from parallel_processor.running.entries import entry_of, piece_of, tags_of
+from parallel_processor.running.hedging import HedgedCalls, Spare
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.ports import Acquired, Acquisition, Fill, OutcomeReport, Owner, Prompt
@@ -47,6 +48,10 @@ def _nothing_to_withdraw() -> None:
     return
 
 
+def _nobody_hears(_text: str) -> None:
+    return
+
+
 def _nothing_to_expect(_worst_case_micros: int) -> None:
     return
 
@@ -68,6 +73,7 @@ class Work:
         announce: Begins to make a call's worst-case cost durable; the call waits for what it returns.
         withdraw: Takes it back when the call's fate is known and the piece must wait for its next.
         listen: Says before each call who hears its text as it comes; None: nobody does.
+        hedged: Whether a call that is slow to begin may get a second one beside it.
     """
 
     owner: Owner
@@ -82,6 +88,7 @@ class Work:
     announce: Callable[[int], Awaitable[None]] = _no_announcement
     withdraw: Callable[[], None] = _nothing_to_withdraw
     listen: Callable[[], OnText] | None = None
+    hedged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,7 @@ class Making:
         rng: random.Random,
         max_attempts: int,
         on_spend: Callable[[str, str, Usage], None],
+        hedging: HedgedCalls | None = None,
     ) -> None:
         self._content = content
         self._calls = calls
@@ -137,6 +145,7 @@ class Making:
         self._rng = rng
         self._max_attempts = max_attempts
         self._on_spend = on_spend
+        self._hedging = hedging
 
     async def make(self, order: Order, work: Work, effort: Effort) -> Piece | PieceError:
         """Make a piece, or say why there can be none. Cancelling it gives everything back.
@@ -210,7 +219,7 @@ class Making:
         effort.committed = True
         answer: Answer | None = None
         try:
-            answer = await self._calls.call(order.request, work.listen and work.listen())
+            answer = await self._call(order, work, effort)
         except EndpointSuspendedError as suspended:
             if chain.choose() != order.request.model:
                 return Again()
@@ -237,6 +246,27 @@ class Making:
         effort.attempts += 1
         self._spent(order, effort, answer.usage)
         return self._checked(answer, effort, backoff)
+
+    def _call(self, order: Order, work: Work, effort: Effort) -> Awaitable[Answer]:
+        on_text = work.listen and work.listen()
+        if self._hedging is None or not work.hedged:
+            return self._calls.call(order.request, on_text)
+
+        async def afford() -> None:
+            await work.announce(2 * self._calls.worst_case_micros(order.request))
+
+        def lost(usage: Usage) -> None:
+            effort.attempts += 1
+            self._spent(order, effort, usage)
+
+        slots, rank = self._slots, work.rank
+        spare = Spare(
+            room=lambda: slots.active < slots.limit and not slots.waiting,
+            slot=lambda: slots.hold(rank),
+            afford=afford,
+            lost=lost,
+        )
+        return self._hedging.call(order.request, on_text or _nobody_hears, spare)
 
     def _spent(self, order: Order, effort: Effort, usage: Usage) -> None:
         """Count what a call took, whatever it bought."""

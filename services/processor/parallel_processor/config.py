@@ -41,6 +41,11 @@ class Settings(CommonSettings):
     processor_model_api_key: SecretStr | None = Field(
         None, description="Bearer token for the model endpoint."
     )
+    processor_endpoints_file: Path | None = Field(
+        None,
+        description="JSON object from model to {url, api_key_env, max_tokens_field}, for models that are not "
+        "at PROCESSOR_MODEL_URL; api_key_env names the variable that holds the key. Unset: all are there.",
+    )
     processor_model_timeout_s: float = Field(
         120, gt=0, le=3600, description="The longest a model call may take, in seconds."
     )

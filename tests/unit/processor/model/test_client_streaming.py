@@ -146,6 +146,7 @@ async def test_the_connection_is_kept() -> None:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(CHUNK + b"data: [DONE]\n\n")
+        await asyncio.sleep(0.005)  # the end comes after the last event
         return response
 
     runner, url = await _serve(answer)

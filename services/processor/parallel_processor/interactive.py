@@ -82,7 +82,7 @@ class Interactive:
             yield piece
         finally:
             made.cancel()
-            await asyncio.wait([made])
+            await asyncio.gather(made, return_exceptions=True)
 
     async def generate(
         self,

@@ -1950,7 +1950,7 @@ class GetCapacityResponse(_message.Message):
         name: _builtins.str
         """What it guards, for example "cache" or "model"."""
         target: _builtins.str
-        """Which of several targets."""
+        """Which of several targets; with "model" the model."""
         state: Global___BreakerState.ValueType
         """Its state."""
         def __init__(

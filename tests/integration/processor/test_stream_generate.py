@@ -171,6 +171,22 @@ def test_refusals_are_errors(client: Client, factory: Factory) -> None:
     assert kind_and_reason(error) == ("FAILED_PRECONDITION", "MODEL_REFUSED")
 
 
+def test_a_dearer_model_is_held_to_the_cap_too(client: Client, factory: Factory) -> None:
+    """A cap that allows the first model and not its stand-in refuses before that one is asked."""
+    text = unique()
+    spec = raw(text, fallback_models=[FALLBACK])
+    worst = int(
+        error_of(client.Generate, pb.GenerateRequest(spec=spec, max_cost_micros=1)).metadata[
+            "worst_case_micros"
+        ]
+    )
+    with scripted(factory, {"fault": "unauthenticated", "model": MODEL, "contains": text}):
+        before = calls(factory)
+        request = pb.StreamGenerateRequest(spec=spec, max_cost_micros=worst)
+        assert error_of(client.StreamGenerate, request).reason == "MAX_COST_EXCEEDED"
+        assert calls(factory) == before + 1
+
+
 @pytest.mark.parametrize(
     "rule",
     [

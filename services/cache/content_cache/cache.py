@@ -68,7 +68,18 @@ class ContentCache:
         clock: Clock,
         new_token: Callable[[], str],
         listener: AccessListener | None = None,
+        extra_bytes: int = 0,
     ) -> None:
+        """Make an empty cache.
+
+        Args:
+            max_bytes: Most bytes of memory that entries may take.
+            policy: Who leaves when there is no room.
+            clock: What time it is.
+            new_token: Makes lease tokens.
+            listener: Is told of lookups and entries.
+            extra_bytes: What an entry makes others hold, the durable tier's directory for one.
+        """
         self.max_bytes = max_bytes
         self.size_bytes = 0
         self.now = clock.now()
@@ -76,7 +87,7 @@ class ContentCache:
         self._clock = clock
         self._seconds = clock.monotonic()
         self._policy = policy
-        self._extra_bytes = policy.extra_bytes
+        self._extra_bytes = policy.extra_bytes + extra_bytes
         self._listener = listener
         self._giants = Giants(max_bytes)
         self._entries: Table[Entry] = Table()
@@ -227,7 +238,7 @@ class ContentCache:
         return True
 
     def bytes_of(self, entry: Entry) -> int:
-        """Return what an entry takes here, its place in the policy included."""
+        """Return what an entry takes, its places in policy and directory included."""
         return entry.size_bytes + self._extra_bytes
 
     def resize(self, max_bytes: int) -> None:

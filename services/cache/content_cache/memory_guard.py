@@ -33,6 +33,11 @@ class MemoryReading:
     limit_bytes: int
     source: str
 
+    @property
+    def is_high(self) -> bool:
+        """Whether the high mark is passed."""
+        return self.used_bytes > self.limit_bytes * HIGH_MARK
+
 
 @dataclass(slots=True)
 class GuardCounts:
@@ -47,7 +52,9 @@ class MemoryGuard:
 
     Attributes:
         allowed_bytes: The limit.
+        wanted_bytes: The limit where memory is plenty.
         counts: What it did.
+        last: The last reading.
 
     Args:
         wanted_bytes: The limit where memory is plenty.
@@ -56,7 +63,8 @@ class MemoryGuard:
     def __init__(self, wanted_bytes: int) -> None:
         self.allowed_bytes = wanted_bytes
         self.counts = GuardCounts()
-        self._wanted = wanted_bytes
+        self.wanted_bytes = wanted_bytes
+        self.last: MemoryReading | None = None
         self._floor = min(wanted_bytes, max(wanted_bytes // _FLOOR_SHARE, _FLOOR_BYTES))
         self._calm_since: float | None = None
 
@@ -73,15 +81,16 @@ class MemoryGuard:
             cache_bytes: What the entries take at that moment.
             now: The monotonic second of it.
         """
+        self.last = reading
         high, low = int(reading.limit_bytes * HIGH_MARK), int(reading.limit_bytes * LOW_MARK)
-        if reading.used_bytes > high:
+        if reading.is_high:
             self._calm_since = None
             return self._shrink(cache_bytes - (reading.used_bytes - low))
         if reading.used_bytes > low:
             self._calm_since = None
         elif self._calm_since is None:
             self._calm_since = now
-        elif now - self._calm_since >= CALM_S and self.allowed_bytes < self._wanted:
+        elif now - self._calm_since >= CALM_S and self.allowed_bytes < self.wanted_bytes:
             self._grow(cache_bytes + low - reading.used_bytes)
         ceiling = cache_bytes + high - reading.used_bytes
         self.allowed_bytes = max(self._floor, min(self.allowed_bytes, ceiling))
@@ -95,8 +104,8 @@ class MemoryGuard:
         return lowered
 
     def _grow(self, most_bytes: int) -> None:
-        step = self._wanted // _STEP_SHARE
-        target = min(self._wanted, self.allowed_bytes + step, most_bytes)
+        step = self.wanted_bytes // _STEP_SHARE
+        target = min(self.wanted_bytes, self.allowed_bytes + step, most_bytes)
         if target > self.allowed_bytes:
             self.counts.growths += 1
             self.allowed_bytes = target

@@ -20,7 +20,7 @@ PRECISION_BITS = 5
 """Leading bits of a ratio that count. A ratio is rounded down by less than `2 ** (1 - PRECISION_BITS)` of itself;
 a victim's H is at most that much above the least. There are at most 16 queues per power of two."""
 
-EXTRA_BYTES = 200
+EXTRA_BYTES = 96
 _SCALE_BITS = 24
 """Ratios are micros per 16 MiB: whole numbers for every entry there is."""
 

@@ -19,7 +19,7 @@ MOST_SPARED = 10_000
 The paper has no such limit: a hand that finds all of a million keys used would pass all of them at once.
 """
 
-EXTRA_BYTES = 16
+EXTRA_BYTES = 0
 
 
 class _Arrival(Member):

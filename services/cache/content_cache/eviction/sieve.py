@@ -6,6 +6,7 @@ bit and moves nothing.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import cast
 
 from content_cache.entry import Address
@@ -68,13 +69,14 @@ class Sieve:
         if ends.newer is ends:
             raise LookupError("there is no entry")
         hand = self._hand
-        for _ in range(MOST_SPARED):
+        for spared in count():
             if hand is ends:
                 hand = hand.newer
             member = cast("_Arrival", hand)
-            if not member.visited:
-                break
+            leaves = not member.visited or spared == MOST_SPARED
             member.visited = False
+            if leaves:
+                break
             hand = member.newer
-        self._hand = hand if hand is not ends else hand.newer
-        return self._hand.address
+        self._hand = hand
+        return hand.address

@@ -116,9 +116,9 @@ class ContentCache:
     def get(self, address: Address) -> Entry | None:
         """Look an entry up; counts, and makes it recently used."""
         counters = self.counters(address.tenant)
+        entry = self.peek(address)
         if self._listener is not None:
             self._listener.looked_up(address)
-        entry = self.peek(address)
         if entry is None:
             counters.misses += 1
             return None

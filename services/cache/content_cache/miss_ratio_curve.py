@@ -78,7 +78,8 @@ class MissRatioCurve:
         stands_for = _HASHES / self._threshold
         self._expected += stands_for
         if address in self._stack:
-            size = self._stack.touch(address) * stands_for
+            since, own = self._stack.touch(address)
+            size = since * stands_for + own
             self._hits[min(int(log2(size) * _PER_DOUBLING), _SIZES - 1) if size > 1 else 0] += stands_for
 
     def stored(self, address: Address, size_bytes: int) -> None:

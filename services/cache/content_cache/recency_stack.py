@@ -43,12 +43,12 @@ class RecencyStack:
         self._total += size_bytes
         self._next += 1
 
-    def touch(self, address: Address) -> int:
-        """Make a known key the most recent; return the bytes used since it was, its own included."""
+    def touch(self, address: Address) -> tuple[int, int]:
+        """Make a known key the most recent; return the bytes of others used since it was, and its own."""
         size = self._sizes[address]
-        reused = self._total - self._up_to(self._places[address]) + size
+        since = self._total - self._up_to(self._places[address])
         self.put(address, size)
-        return reused
+        return since, size
 
     def drop(self, address: Address) -> None:
         """Forget a key, known or not."""

@@ -1,7 +1,8 @@
 """The cache itself: entries, leases and counts, changed by synchronous steps that say what is to be done.
 
-Promises: an expired entry is never served; the entries' bytes never exceed the limit, and while they do because
-the limit was lowered, they never grow; a key has an entry or a lease or neither, never both; whenever a lease ends, its waiters' verdict is among the effects.
+Promises: an expired entry is never served; the entries' bytes never exceed the limit, and while they do
+because the limit was lowered, they never grow; a key has an entry or a lease or neither, never both; whenever
+a lease ends, its waiters' verdict is among the effects.
 
 Steps are grouped in turns: `begin_turn` reads the clock once and time stands still until the next;
 `take_effects` ends the turn.

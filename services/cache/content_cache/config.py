@@ -32,14 +32,13 @@ class Settings(CommonSettings):
     )
     cache_policy: Literal["lru", "sieve", "gdsf"] = Field(
         "lru",
-        description="Who leaves when memory is full: lru, sieve, or gdsf, which keeps what saves most dollars per "
-        "byte.",
+        description="Who leaves when memory is full: lru, sieve, or gdsf, which keeps what saves most a byte.",
     )
     cache_memory_limit_bytes: int = Field(
         0,
         ge=0,
-        description="Bytes the whole process may take: near them entries leave, also below CACHE_MAX_BYTES; 0: the "
-        "cgroup's limit, else the machine's memory.",
+        description="Bytes the whole process may take: near them entries leave, also below CACHE_MAX_BYTES; "
+        "0: the cgroup's limit, else the machine's memory.",
     )
     cache_memory_check_interval_s: float = Field(
         1,

@@ -1,10 +1,10 @@
 """Keeps the garbage collector away from the entries: what survived a full collection is not looked at again.
 
-A full collection follows every reference of every object it knows: at a million entries it stops the process for a
-fifth of a second, and finds nothing, for entries are never part of a cycle. So whatever is alive after a full
-collection is frozen (`gc.freeze`): still freed the moment nobody refers to it, but not traversed. The next one then
-looks at what came since, some ten thousand objects. Cycles that were frozen alive and died later are found by
-`thaw`, which takes the long way once.
+A full collection follows every reference of every object it knows: at a million entries it stops the process
+for a fifth of a second, and finds nothing, for entries are never part of a cycle. So whatever is alive after
+a full collection is frozen (`gc.freeze`): still freed the moment nobody refers to it, but not traversed. The
+next one then looks at what came since, some ten thousand objects. Cycles that were frozen alive and died
+later are found by `thaw`, which takes the long way once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Entries so large that a few of them could flush the cache: they share a part of it, and displace each other.
+"""Entries so large that a few could flush the cache: they share a part of it, and displace each other.
 
-A giant takes more than a sixteenth of the limit, and more than 64 KiB. When memory is full, one that would make all
-giants exceed a quarter of the limit takes the place of giants, as long as there are any. So what passes once,
-however much of it, costs the others no more room than that quarter, or than a single giant takes.
+A giant takes more than a sixteenth of the limit, and more than 64 KiB. When memory is full, one that would
+make all giants exceed a quarter of the limit takes the place of giants, as long as there are any. So what
+passes once, however much of it, costs the others no more room than that quarter, or than a single giant
+takes.
 """
 
 from __future__ import annotations

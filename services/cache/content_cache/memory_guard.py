@@ -1,8 +1,9 @@
-"""How much the entries may take, given what the process takes: less before the kernel decides, more when it is calm.
+"""How much entries may take, given what the process takes: less before the kernel acts, more when calm.
 
-Pure: readings in, a limit out. Above the high mark the cache gives back enough to come to the low mark. Below the
-high mark it may grow to that mark and no further, so that what comes between two readings is bounded. A limit that
-was lowered rises again only after ten calm seconds under the low mark, in steps, and only as far as that mark.
+Pure: readings in, a limit out. Above the high mark the cache gives back enough to come to the low mark. Below
+the high mark it may grow to that mark and no further, so that what comes between two readings is bounded. A
+limit that was lowered rises again only after ten calm seconds under the low mark, in steps, and only as far
+as that mark.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class ProcessMemory:
 
 
 def return_free_memory() -> None:
-    """Give what the allocator keeps back to the kernel, where the C library can: glibc does, others need not."""
+    """Give what the allocator keeps back to the kernel, where the C library can; glibc does."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,4 +1,4 @@
-"""Acts on what the memory guard says, in the running process: reads, collects garbage, shrinks, gives memory back."""
+"""Does in the running process what the memory guard says: collects garbage, shrinks, gives memory back."""
 
 from __future__ import annotations
 

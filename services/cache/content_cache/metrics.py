@@ -81,7 +81,9 @@ class CacheCollector(Collector):
     def _memory_metrics(self) -> Iterable[Metric]:
         last, counts = self._guard.last, self._guard.counts
         used, limit = (last.used_bytes, last.limit_bytes) if last else (0, 0)
-        yield GaugeMetricFamily("content_cache_memory_used_bytes", "What the process or its cgroup takes.", used)
+        yield GaugeMetricFamily(
+            "content_cache_memory_used_bytes", "What the process or its cgroup takes.", used
+        )
         yield GaugeMetricFamily("content_cache_memory_limit_bytes", "Where the kernel ends it.", limit)
         yield CounterMetricFamily(
             "content_cache_memory_shrinks", "Times entries left for want of memory.", counts.shrinks

@@ -1,10 +1,10 @@
 """What a bigger or smaller limit would give: the hit ratio of LRU at any size, from a sample of the keys.
 
-Source: Waldspurger, Park, Garthwaite, Ahmad, "Efficient MRC Construction with SHARDS", FAST 2015: keys whose hash is
-below a threshold are followed, each standing for `1/rate` keys; where more are followed than memory is for, the
-threshold falls (fixed size). The difference between expected and actual lookups is added at the smallest size
-(SHARDS_adj). Sizes are bytes: a lookup hits in every cache that has room for what was used since, the key's own
-entry included.
+Source: Waldspurger, Park, Garthwaite, Ahmad, "Efficient MRC Construction with SHARDS", FAST 2015: keys whose
+hash is below a threshold are followed, each standing for `1/rate` keys; where more are followed than memory
+is for, the threshold falls (fixed size). The difference between expected and actual lookups is added at the
+smallest size (SHARDS_adj). Sizes are bytes: a lookup hits in every cache that has room for what was used
+since, the key's own entry included.
 """
 
 from __future__ import annotations
@@ -50,7 +50,17 @@ class MissRatioCurve:
         hash_of: Spreads keys evenly over its lowest 24 bits.
     """
 
-    __slots__ = ("_expected", "_hash_of", "_hits", "_max_samples", "_order", "_serial", "_stack", "_threshold", "lookups")
+    __slots__ = (
+        "_expected",
+        "_hash_of",
+        "_hits",
+        "_max_samples",
+        "_order",
+        "_serial",
+        "_stack",
+        "_threshold",
+        "lookups",
+    )
 
     def __init__(
         self, *, max_samples: int = 8192, rate: float = 1.0, hash_of: Callable[[Address], int] = hash

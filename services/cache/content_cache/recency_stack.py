@@ -1,12 +1,13 @@
 """Keys in the order of their last use, with sizes: how many bytes were used since a key was, in O(log n).
 
-Places in time are leaves of a Fenwick tree of bytes (Fenwick 1994). When places run out, keys are given new ones
-in the same order: as rare as it is long, once per as many uses as keys fit.
+Places in time are leaves of a Fenwick tree of bytes (Fenwick 1994). When places run out, keys are given new
+ones in the same order: as rare as it is long, once per as many uses as keys fit.
 """
 
 from __future__ import annotations
 
 from itertools import accumulate
+
 from content_cache.entry import Address
 
 

@@ -1,7 +1,7 @@
 """A dictionary by address in parts, so that none is ever rebuilt for long.
 
-A dictionary of a million keys is rebuilt when its slots run out, also when as many leave as come: for 60 to 110 ms in
-which nothing else runs. A part of it takes a millisecond.
+A dictionary of a million keys is rebuilt when its slots run out, also when as many leave as come: for 60 to
+110 ms in which nothing else runs. A part of it takes a millisecond.
 """
 
 from __future__ import annotations

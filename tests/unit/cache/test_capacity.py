@@ -31,7 +31,7 @@ def a_cache(clock: ManualClock, max_bytes: int, *, extra_bytes: int = 0) -> Cont
 def test_a_lower_limit_is_reached_in_steps_and_never_by_a_call(
     clock: ManualClock, make_entry: MakeEntry
 ) -> None:
-    """Nothing leaves at once; a set only makes room for itself; `shrink` evicts as many as it may, the oldest."""
+    """Nothing leaves at once; a set makes room for itself alone; `shrink` evicts as many as it may."""
     cache = a_cache(clock, 100_000)
     for number in range(100):
         cache.set(make_entry(f"k{number:02}"))
@@ -55,8 +55,9 @@ def test_a_lower_limit_is_reached_in_steps_and_never_by_a_call(
 
 def test_what_others_hold_for_an_entry_is_accounted(clock: ManualClock, make_entry: MakeEntry) -> None:
     """The policy's and the directory's bytes are part of an entry's, going in and out."""
-    plain, ranked = a_cache(clock, MIB), ContentCache(
-        max_bytes=MIB, policy=Gdsf(), clock=clock, new_token=str, extra_bytes=300
+    plain, ranked = (
+        a_cache(clock, MIB),
+        ContentCache(max_bytes=MIB, policy=Gdsf(), clock=clock, new_token=str, extra_bytes=300),
     )
     entry = make_entry()
     for cache in (plain, ranked):

@@ -108,7 +108,7 @@ class SieveModel:
 
 
 class GdsfModel:
-    """H = L + frequency · cost / size as fractions, beside the same with rounded ratios; a search for the least."""
+    """H = L + frequency · cost / size, exact and with rounded ratios; a search for the least."""
 
     def __init__(self) -> None:
         self.frequency: dict[Address, int] = {}
@@ -142,14 +142,16 @@ class GdsfModel:
 
 
 @pytest.mark.parametrize(
-    ("policy", "model"), [(Lru, LruModel), (Sieve, SieveModel), (Gdsf, GdsfModel)], ids=["lru", "sieve", "gdsf"]
+    ("policy", "model"),
+    [(Lru, LruModel), (Sieve, SieveModel), (Gdsf, GdsfModel)],
+    ids=["lru", "sieve", "gdsf"],
 )
 @settings(max_examples=300, deadline=None)
 @given(steps=STEPS)
 def test_victims_are_the_models(
     policy: Callable[[], EvictionPolicy], model: Callable[[], Model], steps: list[tuple[str, int, int, int]]
 ) -> None:
-    """Under any history every victim is the model's, also when others are removed; asking twice changes nothing."""
+    """Under any history every victim is the model's; asking twice changes nothing."""
     ours, theirs = policy(), model()
     known: set[Address] = set()
     for action, number, size, cost in steps:

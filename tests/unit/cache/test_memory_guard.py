@@ -180,7 +180,7 @@ class Kernel:
 async def test_the_watch_acts_before_the_kernel(
     clock: ManualClock, make_entry: MakeEntry, tmp_path: Path
 ) -> None:
-    """Near the cgroup's limit garbage goes first, then entries, the oldest; when it is calm the limit comes back."""
+    """Near the cgroup's limit garbage goes first, then the oldest entries; in calm the limit comes back."""
     cache = ContentCache(max_bytes=40_000_000, policy=Lru(), clock=clock, new_token=str)
     kernel = Kernel(cache, tmp_path / "fs")
     live = LiveCache(cache, clock=clock, changed=lambda _address, _before: None)
@@ -262,8 +262,10 @@ asyncio.run(main())
 
 
 def test_with_a_real_process() -> None:
-    """Five times the memory there is goes through a real cache, beside 30 MiB of something else: it stays within."""
-    done = subprocess.run([sys.executable, "-c", REAL], check=True, capture_output=True, text=True, timeout=100)
+    """More than twice the memory there is goes through, and 30 MiB come beside it: it stays within."""
+    done = subprocess.run(
+        [sys.executable, "-c", REAL], check=True, capture_output=True, text=True, timeout=100
+    )
     limit, highest, shrinks, entries = map(int, done.stdout.splitlines()[-1].split())
     assert limit * LOW_MARK < highest <= limit
     assert shrinks >= 1

@@ -69,7 +69,7 @@ def watched(requests: list[Request], curve: MissRatioCurve) -> MissRatioCurve:
 
 @pytest.mark.parametrize("max_samples", [2_000, 30_000])
 def test_it_says_what_the_simulator_finds(max_samples: int) -> None:
-    """At several sizes the estimate is within two points of LRU replayed; with all keys followed, within one."""
+    """At several sizes it is within two points of LRU replayed; with all keys followed, within one."""
     requests = skewed(60_000, keys=20_000)
     curve = watched(requests, MissRatioCurve(max_samples=max_samples, hash_of=spread))
     assert curve.rate == 1.0 if max_samples > 20_000 else curve.rate < 0.2

@@ -83,7 +83,7 @@ def test_survivors_are_not_looked_at_again(make_entry: MakeEntry) -> None:
 
 @pytest.mark.usefixtures("frozen")
 def test_a_thaw_finds_cycles_that_were_frozen() -> None:
-    """A cycle frozen alive is missed by the next collection and found by a thaw, after which all is frozen again."""
+    """A cycle frozen alive is missed by the next collection and found by a thaw; all is frozen after it."""
     link = Link()
     link.other = link
     gc.collect()

@@ -36,7 +36,8 @@ def simulate(
     ],
     policy: Annotated[str, typer.Option(help="Which policies, separated by commas.")] = "lru,sieve,gdsf",
     capacity: Annotated[
-        str, typer.Option(help="How much memory: 1GiB, 5% of all different answers, bytes; separated by commas.")
+        str,
+        typer.Option(help="How much memory: 1GiB, 5% of all different answers, bytes; separated by commas."),
     ] = "1%,5%,10%,20%",
     json: Json = False,
 ) -> int:
@@ -49,7 +50,8 @@ def simulate(
         print_json(found)
         return exit_codes.OK
     messages().print(
-        f"{found['requests']} requests for {_size(found['footprint_bytes'])} of different answers", soft_wrap=True
+        f"{found['requests']} requests for {_size(found['footprint_bytes'])} of different answers",
+        soft_wrap=True,
     )
     answers().print(_table(found["capacities"]))
     return exit_codes.OK
@@ -63,7 +65,7 @@ def _ask(settings: Settings, arguments: Sequence[str]) -> dict[str, Any]:
     """
     if find_spec("content_cache") is None:
         raise CommandError("the cache is not installed here\ninstall contentfactory-cli[services]")
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - our own interpreter, arguments as a list
         [sys.executable, "-m", _MODULE, *arguments],
         check=False,
         capture_output=True,

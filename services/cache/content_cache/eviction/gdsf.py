@@ -1,9 +1,10 @@
 """GDSF: what saves least per byte leaves first, `H = L + frequency · cost / stored bytes`.
 
-Sources: Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching Policy", HP Labs
-1998, for H and the rising L; Ghandeharizadeh et al., CAMP, Middleware 2014 (arXiv 2411.01246), for queues of
-rounded ratios. Keys of one rounded ratio are in one queue, in the order of use; as L never falls, the oldest of a
-queue has its least H. A hit moves a key between two queues, and a heap of queues finds the least H of all.
+Sources: Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching Policy", HP
+Labs 1998, for H and the rising L; Ghandeharizadeh et al., CAMP, Middleware 2014 (arXiv 2411.01246), for
+queues of rounded ratios. Keys of one rounded ratio are in one queue, in the order of use; as L never falls,
+the oldest of a queue has its least H. A hit moves a key between two queues, and a heap of queues finds the
+least H of all.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from content_cache.eviction.queue import Member
 from content_cache.table import Table
 
 PRECISION_BITS = 5
-"""Leading bits of a ratio that count. A ratio is rounded down by less than `2 ** (1 - PRECISION_BITS)` of itself;
+"""Leading bits of a ratio that count. It is rounded down by less than `2 ** (1 - PRECISION_BITS)` of itself;
 a victim's H is at most that much above the least. There are at most 16 queues per power of two."""
 
 EXTRA_BYTES = 96

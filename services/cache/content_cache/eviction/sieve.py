@@ -1,7 +1,7 @@
 """SIEVE: a queue in the order of arrival, and a hand that spares whoever was used since it last came by.
 
-Source: Zhang, Yang, Yue, Vigfusson, Rashmi, "SIEVE is Simpler than LRU", NSDI 2024, algorithm 1. A hit sets one
-bit and moves nothing.
+Source: Zhang, Yang, Yue, Vigfusson, Rashmi, "SIEVE is Simpler than LRU", NSDI 2024, algorithm 1. A hit sets
+one bit and moves nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`python -m content_cache.simulation TRACE`: replays it and prints one JSON value; `factory cache simulate` asks it.
+"""`python -m content_cache.simulation TRACE`: replays it, prints JSON; `factory cache simulate` asks it.
 
-The policies are the service's own, and the command line imports no service: so the service answers, as it does when
-stores are migrated.
+The policies are the service's own, and the command line imports no service: so the service answers, as it
+does when stores are migrated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--capacity", default="1%,5%,10%,20%", help="sizes, separated by commas")
     given = parser.parse_args(argv)
     try:
-        sys.stdout.write(json.dumps(simulate(given.trace, given.policy.split(","), given.capacity.split(","))))
+        sys.stdout.write(
+            json.dumps(simulate(given.trace, given.policy.split(","), given.capacity.split(",")))
+        )
     except (TraceError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return _REFUSED

@@ -1,11 +1,11 @@
-"""What no policy can beat: an upper bound on hits, and a good clairvoyant policy to see how near it can be come.
+"""What no policy can beat: an upper bound on hits, and a clairvoyant policy to see how near one can come.
 
-The bound relaxes the problem: between two requests for the same answer, keeping it takes its bytes for that long,
-and a cache of `capacity` bytes has `capacity` times the trace's length of bytes and moments. Whole reuse intervals
-are taken, the cheapest in bytes and moments per gain first, and the last in part: PFOO-L of Berger, Beckmann,
-Harchol-Balter, "Practical Bounds on Optimal Caching with Variable Object Sizes", SIGMETRICS 2018. No schedule takes
-less for as many hits, so no policy hits more, not even one that knows the future. The true optimum is between this
-and what the clairvoyant policy gets.
+The bound relaxes the problem: between two requests for the same answer, keeping it takes its bytes for that
+long, and a cache of `capacity` bytes has `capacity` times the trace's length of bytes and moments. Whole
+reuse intervals are taken, the cheapest in bytes and moments per gain first, and the last in part: PFOO-L of
+Berger, Beckmann, Harchol-Balter, "Practical Bounds on Optimal Caching with Variable Object Sizes", SIGMETRICS
+2018. No schedule takes less for as many hits, so no policy hits more, not even one that knows the future. The
+true optimum is between this and what the clairvoyant policy gets.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def upper_bound(requests: Sequence[Request], *, capacity: int, gain: Gain) -> fl
 
 
 def clairvoyant(requests: Sequence[Request], *, capacity: int) -> Outcome:
-    """Replay with the entry leaving that is asked for again last, Belady's rule with sizes; greedy, not optimal."""
+    """Replay, always evicting what is asked for again last: Belady's rule with sizes, greedy, not optimal."""
     following = _next_requests(requests)
     outcome = Outcome()
     held: dict[Address, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""Replays requests against a policy: the cache's rule of making room, with the cache's policies, and nothing else."""
+"""Replays requests against a policy: the cache's rule of making room with the cache's own policies."""
 
 from __future__ import annotations
 

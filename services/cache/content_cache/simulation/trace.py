@@ -45,8 +45,9 @@ def read_trace(path: Path) -> list[Request]:
     """Return a trace's requests in order.
 
     The form is told by the first line: `time id size [cost]`, separated by blanks, with the cost in micros of
-    dollars, as the AdaptSize trace without costs; or CSV with the columns ContextTokens and GeneratedTokens and
-    perhaps id, as the Azure LLM inference trace, in which every row is a request of its own unless it has an id.
+    dollars, as the AdaptSize trace without costs; or CSV with the columns ContextTokens and GeneratedTokens
+    and perhaps id, as the Azure LLM inference trace, in which every row is a request of its own unless it has
+    an id.
 
     Raises:
         TraceError: If it cannot be read, naming the line.

@@ -32,7 +32,7 @@ class Settings(CommonSettings):
     )
     cache_policy: Literal["lru", "sieve", "gdsf"] = Field(
         "lru",
-        description="Who leaves when memory is full: lru, sieve, or gdsf, which keeps what saves most a byte.",
+        description="Who leaves when memory is full: lru, sieve, or gdsf, which keeps what saves most.",
     )
     cache_memory_limit_bytes: int = Field(
         0,

@@ -9,6 +9,7 @@ import lzma
 import subprocess
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,8 @@ def test_an_outcome_in_figures() -> None:
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
 def test_traces_in_every_form(tmp_path: Path, suffix: str) -> None:
     """Sizes with and without cost, and tokens as CSV, plain or compressed, are the same requests."""
-    packed = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[suffix]
+    forms: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}
+    packed = forms[suffix]
     sizes, tokens = tmp_path / f"sizes.trace{suffix}", tmp_path / f"tokens.csv{suffix}"
     sizes.write_bytes(packed(b"1 x 68\n2 y 7454 12\n\n"))
     tokens.write_bytes(packed(b"TIMESTAMP,ContextTokens,GeneratedTokens\nt,374,44\nt,10,1\n"))

@@ -152,7 +152,7 @@ def _entry(number: int, cache: ContentCache) -> Entry:
 def _lookups(report: Report) -> None:
     """What a hit costs with each policy, and what the miss-ratio curve adds to it."""
     caches = {name: full_cache(name, LOOKED_UP) for name in POLICIES}
-    rates = {rate: f"lru, {rate:g} of the keys followed" for rate in (1.0, 1 / 16)}
+    rates = {rate: f"lru, {rate:g} of the keys followed" for rate in (1.0, 1 / 32)}
     for rate, label in rates.items():
         caches[label] = full_cache("lru", LOOKED_UP, MissRatioCurve(rate=rate))
     times = dict.fromkeys(caches, float("inf"))

@@ -33,7 +33,7 @@ from content_cache.write_behind import WriteBehind
 _TOKEN_BYTES = 16
 _WRITER_BITS = 63
 _FLUSH_TIMEOUT_S = 10.0
-_FOLLOWED_KEYS = 1 / 16
+_FOLLOWED_KEYS = 1 / 32
 """Part of all keys the miss-ratio curve follows: what a lookup can afford."""
 
 

@@ -24,7 +24,7 @@ from content_cache.giants import Giants
 from content_cache.leases import Lease, LeaseTable
 from content_cache.miss_ratio_curve import AccessListener
 from content_cache.stats import TenantCounters
-from content_cache.table import Table
+from content_cache.table import PARTS, Table
 
 
 class FillOutcome(Enum):
@@ -132,7 +132,7 @@ class ContentCache:
 
     def peek(self, address: Address) -> Entry | None:
         """Look an entry up without a trace."""
-        entry = self._entries.get(address)
+        entry = self._entries.parts[hash(address) % PARTS].get(address)
         if entry is None or entry.expire_time > self.now:
             return entry
         self._expire(entry)

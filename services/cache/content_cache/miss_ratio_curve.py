@@ -18,6 +18,7 @@ from content_cache.entry import Address
 from content_cache.recency_stack import RecencyStack
 
 _HASHES: Final = 1 << 24
+_LOW_BITS: Final = _HASHES - 1
 _PER_DOUBLING: Final = 16
 _SIZES: Final = 64 * _PER_DOUBLING
 
@@ -83,7 +84,7 @@ class MissRatioCurve:
     def looked_up(self, address: Address) -> None:
         """Count a lookup, and if its key is followed and was seen before, at which sizes it hits."""
         self.lookups += 1
-        if self._hash_of(address) % _HASHES >= self._threshold:
+        if self._hash_of(address) & _LOW_BITS >= self._threshold:
             return
         stands_for = _HASHES / self._threshold
         self._expected += stands_for
@@ -94,7 +95,7 @@ class MissRatioCurve:
 
     def stored(self, address: Address, size_bytes: int) -> None:
         """Take note of a followed key's size."""
-        place = self._hash_of(address) % _HASHES
+        place = self._hash_of(address) & _LOW_BITS
         if place >= self._threshold:
             return
         if address not in self._stack:
@@ -109,7 +110,7 @@ class MissRatioCurve:
 
     def dropped(self, address: Address) -> None:
         """Forget a key: its next lookup misses at every size."""
-        if self._hash_of(address) % _HASHES < self._threshold:
+        if self._hash_of(address) & _LOW_BITS < self._threshold:
             self._stack.drop(address)
 
     def hit_ratio(self, max_bytes: float) -> float:

@@ -16,31 +16,36 @@ ValueT = TypeVar("ValueT")
 
 
 class Table(Generic[ValueT]):
-    """What a dictionary does, as far as it is needed here."""
+    """What a dictionary does, as far as it is needed here.
 
-    __slots__ = ("_parts",)
+    Attributes:
+        parts: The dictionaries; an address is in the one its hash modulo `PARTS` says. What every hit takes may
+            look there itself and save a call.
+    """
+
+    __slots__ = ("parts",)
 
     def __init__(self) -> None:
-        self._parts: tuple[dict[Address, ValueT], ...] = tuple({} for _ in range(PARTS))
+        self.parts: tuple[dict[Address, ValueT], ...] = tuple({} for _ in range(PARTS))
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts))
+        return sum(map(len, self.parts))
 
     def __contains__(self, address: Address) -> bool:
-        return address in self._parts[hash(address) % PARTS]
+        return address in self.parts[hash(address) % PARTS]
 
     def __getitem__(self, address: Address) -> ValueT:
-        return self._parts[hash(address) % PARTS][address]
+        return self.parts[hash(address) % PARTS][address]
 
     def __setitem__(self, address: Address, value: ValueT) -> None:
-        self._parts[hash(address) % PARTS][address] = value
+        self.parts[hash(address) % PARTS][address] = value
 
     def __delitem__(self, address: Address) -> None:
-        del self._parts[hash(address) % PARTS][address]
+        del self.parts[hash(address) % PARTS][address]
 
     def get(self, address: Address) -> ValueT | None:
         """Return what is under an address; None if nothing is."""
-        return self._parts[hash(address) % PARTS].get(address)
+        return self.parts[hash(address) % PARTS].get(address)
 
     def pop(self, address: Address) -> ValueT:
         """Remove what is under an address and return it.
@@ -48,4 +53,4 @@ class Table(Generic[ValueT]):
         Raises:
             KeyError: If nothing is.
         """
-        return self._parts[hash(address) % PARTS].pop(address)
+        return self.parts[hash(address) % PARTS].pop(address)

@@ -69,7 +69,7 @@ async def test_a_server_stays_within_its_memory(tmp_path: Path) -> None:
             stub = cache_pb2_grpc.CacheServiceStub(channel)
             for number in range(0, 7_000, 8):
                 sets = [
-                    pb.SetRequest(key=f"k{number + at}", content=pb.EntryContent(value=value, cost_micros=9))
+                    pb.SetRequest(key=f"k{number + at}", content=pb.EntryContent(value=value))
                     for at, value in enumerate(_VALUES)
                 ]
                 await stub.BatchSet(pb.BatchSetRequest(requests=sets), wait_for_ready=True)

@@ -146,7 +146,7 @@ def test_no_part_of_a_table_grows_large() -> None:
     table: Table[None] = Table()
     for number in range(100_000):
         table[Address("a", f"{number:x}")] = None
-    assert max(map(len, table._parts)) < 2 * 100_000 / PARTS
+    assert max(map(len, table.parts)) < 2 * 100_000 / PARTS
 
 
 def test_many_entries_of_one_moment_expire_each_once(clock: ManualClock) -> None:

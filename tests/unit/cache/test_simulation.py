@@ -90,6 +90,15 @@ def test_the_bound_is_above_the_true_optimum(names: list[str], capacity: int) ->
     assert best <= upper_bound(requests, capacity=capacity, gain=lambda _: 1) + 1e-9
 
 
+def test_the_bound_is_what_fits() -> None:
+    """Ten requests for `c` in turn with others: each reuse takes 2 bytes for 2 moments, then `e` is cheapest."""
+    requests = requests_of("cacbcdcecacbcdcecacb")
+    most = {room: upper_bound(requests, capacity=room, gain=lambda _: 1) for room in (2, 3, 100)}
+    assert most[2] == 9 + (2 * 20 - 9 * 4) / (1 * 8)
+    assert most[100] == 9 + 6
+    assert clairvoyant(requests, capacity=2).hits == 9
+
+
 def test_an_outcome_in_figures() -> None:
     """Ratios, dollars and dollars per GiB of a replay that can be done by hand."""
     outcome = replay(requests_of("aabba"), Lru(), capacity=5)

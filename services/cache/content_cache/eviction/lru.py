@@ -5,7 +5,7 @@ from __future__ import annotations
 from content_cache.entry import Address
 from content_cache.eviction.policy import Evictable
 from content_cache.eviction.queue import Member
-from content_cache.table import Table
+from content_cache.table import PARTS, Table
 
 
 class Lru:
@@ -25,9 +25,7 @@ class Lru:
 
     def used(self, address: Address) -> None:
         """Make it the most recent."""
-        member = self._members[address]
-        member.leave()
-        member.join(self._ends)
+        self._members.parts[hash(address) % PARTS][address].renew(self._ends)
 
     def removed(self, address: Address) -> None:
         """Forget it."""

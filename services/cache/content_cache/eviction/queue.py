@@ -34,6 +34,19 @@ class Member:
         newest.newer = self
         sentinel.older = self
 
+    def renew(self, sentinel: Member) -> None:
+        """Become the newest of the queue it is in; in one step, for every hit takes it."""
+        newer = self.newer
+        if newer is sentinel:
+            return
+        older, newest = self.older, sentinel.older
+        older.newer = newer
+        newer.older = older
+        self.older = newest
+        self.newer = sentinel
+        newest.newer = self
+        sentinel.older = self
+
     def leave(self) -> None:
         """Leave the queue it is in, and belong to none."""
         older, newer = self.older, self.newer

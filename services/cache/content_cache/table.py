@@ -19,8 +19,8 @@ class Table(Generic[ValueT]):
     """What a dictionary does, as far as it is needed here.
 
     Attributes:
-        parts: The dictionaries; an address is in the one its hash modulo `PARTS` says. What every hit takes may
-            look there itself and save a call.
+        parts: The dictionaries; an address is in the one its hash modulo `PARTS` says. What every hit
+            takes may look there itself and save a call.
     """
 
     __slots__ = ("parts",)

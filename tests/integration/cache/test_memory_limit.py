@@ -53,7 +53,7 @@ def metrics(port: int) -> dict[str, float]:
 
 
 async def test_a_server_stays_within_its_memory(tmp_path: Path) -> None:
-    """Twice what may be taken is stored: the process never exceeds it, entries left, the newest are served."""
+    """Twice what may be taken is stored: the process never exceeds it, the newest are served."""
     limit = 230 * MIB
     process, port, metrics_port = await asyncio.to_thread(
         spawn,

@@ -91,7 +91,7 @@ def test_the_bound_is_above_the_true_optimum(names: list[str], capacity: int) ->
 
 
 def test_the_bound_is_what_fits() -> None:
-    """Ten requests for `c` in turn with others: each reuse takes 2 bytes for 2 moments, then `e` is cheapest."""
+    """Ten requests for `c` and others in turn: a reuse takes 2 bytes for 2 moments, then `e` is cheapest."""
     requests = requests_of("cacbcdcecacbcdcecacb")
     most = {room: upper_bound(requests, capacity=room, gain=lambda _: 1) for room in (2, 3, 100)}
     assert most[2] == 9 + (2 * 20 - 9 * 4) / (1 * 8)

@@ -65,7 +65,7 @@ def markdown_to_text(text: str, _subject: Subject) -> str:
 
 
 def check_links(text: str, _subject: Subject) -> str:
-    """Refuse a text with a Markdown link that leads nowhere: empty, or neither http(s), mailto nor within it."""
+    """Refuse a text with a link that leads nowhere: empty, or neither http(s), mailto nor within it."""
     for found in _LINK.finditer(text):
         if not _leads_somewhere(found[2]):
             raise RefusedOutputError(f"the link {found[0][:100]!r} leads nowhere")
@@ -83,7 +83,8 @@ def register(registry: Registry) -> None:
         check_links,
     )
     for function in functions:
-        registry.blocking(function.__name__, function, light_up_to=_LIGHT_CHARACTERS)  # type: ignore[attr-defined]  # a function has a name
+        name = function.__name__  # type: ignore[attr-defined]  # a function has a name
+        registry.blocking(name, function, light_up_to=_LIGHT_CHARACTERS)
 
 
 def _json(text: str) -> object:

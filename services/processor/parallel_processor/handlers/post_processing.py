@@ -53,6 +53,11 @@ class PostProcessing:
         self._room.set()
         self.under_way = 0
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the handlers there are."""
+        return self._registry.names
+
     async def room(self, handlers: Sequence[str]) -> None:
         """Wait until a piece with these handlers may be generated: not while others pile up for threads."""
         if any(_is_heavy(self._registry.find(name)) for name in handlers):

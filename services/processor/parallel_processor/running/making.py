@@ -10,13 +10,16 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from service_common.clock import Clock
+from service_common.output_contract import OutputContract
 
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
 from parallel_processor.model.failures import ModelFailure
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.model.requests import ModelRequest
+from parallel_processor.running.accepting import Acceptance, acceptable
 from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls
 from parallel_processor.running.content import Content
 from parallel_processor.running.entries import entry_of, piece_of, tags_of
@@ -80,6 +83,9 @@ class Work:
     withdraw: Callable[[], None] = _nothing_to_withdraw
 
 
+Want: TypeAlias = tuple[str, OutputContract | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A piece to make.
@@ -89,12 +95,31 @@ class Order:
         prompt: The prompt made of it.
         request: What the model is asked.
         key: Its cache key.
+        contract: What the output must be like; None if anything goes.
+        handlers: What it goes through before it is a result.
+        before: What a first answer took that broke the contract; None unless there was one.
     """
 
     spec: PieceSpec
     prompt: Prompt
     request: ModelRequest
     key: str
+    contract: OutputContract | None = None
+    handlers: tuple[str, ...] = ()
+    before: Usage | None = None
+
+    @property
+    def want(self) -> Want:
+        """What equal items have in common, so that one of them is made for all."""
+        return self.key, self.contract
+
+
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """The piece must be made by another order: after a malformed output, or in place of a malformed entry."""
+
+    order: Order
+    replacing: bool = False
 
 
 class Making:
@@ -111,6 +136,7 @@ class Making:
         rng: random.Random,
         max_attempts: int,
         on_spend: Callable[[str, str, Usage], None],
+        acceptance: Acceptance,
     ) -> None:
         self._content = content
         self._calls = calls
@@ -120,6 +146,7 @@ class Making:
         self._rng = rng
         self._max_attempts = max_attempts
         self._on_spend = on_spend
+        self._acceptance = acceptance
 
     async def make(self, order: Order, work: Work, effort: Effort) -> Piece | PieceError:
         """Make a piece, or say why there can be none. Cancelling it gives everything back.
@@ -131,6 +158,10 @@ class Making:
         while True:
             leased = work.policy is CachePolicy.USE and self._clock.monotonic() < give_up_waiting_at
             result = await self._attempt(order, work, effort, backoff, use_lease=leased)
+            if isinstance(result, Anew):
+                work.withdraw()
+                order, work = result.order, _replacing(work) if result.replacing else work
+                continue
             if not isinstance(result, Again):
                 return result
             began = self._clock.monotonic()
@@ -139,7 +170,9 @@ class Making:
                 entry = await self._content.await_entry(work.owner, order.key, timeout_s=left_s)
                 if entry is not None:
                     effort.spend("wait", self._clock.monotonic() - began)
-                    return piece_of(entry, order.prompt, order.key)
+                    if piece := acceptable(piece_of(entry, order.prompt, order.key), order.contract):
+                        return piece
+                    work = _replacing(work)
             else:
                 work.withdraw()
                 await asyncio.sleep(result.delay_s)
@@ -147,7 +180,7 @@ class Making:
 
     async def _attempt(
         self, order: Order, work: Work, effort: Effort, backoff: Backoff, *, use_lease: bool
-    ) -> Piece | PieceError | Again:
+    ) -> Piece | PieceError | Again | Anew:
         """Stand in line once, and generate if it is this piece's turn and nobody else does."""
         try:
             worst_case = self._calls.worst_case_micros(order.request)
@@ -168,7 +201,8 @@ class Making:
                 work.withdraw()
                 return Again(busy=True)
             if acquisition.entry is not None:
-                return piece_of(acquisition.entry, order.prompt, order.key)
+                piece = piece_of(acquisition.entry, order.prompt, order.key)
+                return acceptable(piece, order.contract) or Anew(order, replacing=True)
             try:
                 await announced
                 answer = await self._generate(order, work, effort, backoff)
@@ -183,7 +217,7 @@ class Making:
 
     async def _generate(
         self, order: Order, work: Work, effort: Effort, backoff: Backoff
-    ) -> Answer | PieceError | Again:
+    ) -> Answer | PieceError | Again | Anew:
         began = self._clock.monotonic()
         effort.committed = True
         answer: Answer | None = None
@@ -209,23 +243,36 @@ class Making:
             effort.spend("generate", self._clock.monotonic() - began)
         effort.attempts += 1
         self._spent(order, effort, answer.usage)
-        return self._checked(answer, effort, backoff)
+        return self._checked(order, answer, effort, backoff)
 
     def _spent(self, order: Order, effort: Effort, usage: Usage) -> None:
         """Count what a call took, whatever it bought."""
         effort.usage += usage
         self._on_spend(order.request.model, order.prompt.content_type, usage)
 
-    def _checked(self, answer: Answer, effort: Effort, backoff: Backoff) -> Answer | PieceError | Again:
+    def _checked(
+        self, order: Order, answer: Answer, effort: Effort, backoff: Backoff
+    ) -> Answer | PieceError | Again | Anew:
         """Return an answer that can be used, or what to do about one that cannot."""
         if len(answer.reply.text.encode()) > _MAX_OUTPUT_BYTES:
             return PieceError("OUTPUT_TOO_LARGE", f"the output is larger than {_MAX_OUTPUT_BYTES} bytes")
         if answer.reply.text.strip():
-            return answer
+            return answer if order.contract is None else self._accepted(order, order.contract, answer)
         effort.faults += 1
         if effort.faults >= self._max_attempts:
             return PieceError("MODEL_EMPTY", "the model answered without text")
         return Again(backoff.next_s())
+
+    def _accepted(self, order: Order, contract: OutputContract, answer: Answer) -> Answer | PieceError | Anew:
+        """Return an answer that meets its contract, at the price of all that were asked for it."""
+        again = order.before is not None
+        usage = answer.usage if order.before is None else order.before + answer.usage
+        verdict = self._acceptance.judge(answer.reply, contract, order.request, asked_before=again)
+        if isinstance(verdict, PieceError):
+            return verdict
+        if isinstance(verdict, ModelRequest):
+            return Anew(replace(order, request=verdict, before=usage))
+        return Answer(verdict, usage)
 
     async def _finish(
         self, order: Order, work: Work, effort: Effort, answer: Answer, lease_token: str
@@ -245,11 +292,18 @@ class Making:
     def _store(self, order: Order, work: Work, piece: Piece, lease_token: str) -> Awaitable[None]:
         if work.policy is CachePolicy.BYPASS:
             return _Done()
+        if order.before is not None:  # whoever finds its own work here has accounted for the first answer
+            piece = replace(piece, cost_micros=piece.cost_micros - order.before.cost_micros)
         entry = entry_of(piece, holder=work.holder, item_id=work.item_id)
         fill = Fill(order.key, entry, tags_of(piece), lease_token)
         if work.policy is CachePolicy.REFRESH:
             return asyncio.shield(self._content.replace(work.owner, fill))
         return asyncio.shield(self._content.fill(work.owner, fill))
+
+
+def _replacing(work: Work) -> Work:
+    """Return the work as it goes on when what is cached will not do."""
+    return replace(work, policy=CachePolicy.REFRESH) if work.policy is CachePolicy.USE else work
 
 
 def _generated(order: Order, answer: Answer, quality: float | None) -> Piece:

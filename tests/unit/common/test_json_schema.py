@@ -147,7 +147,7 @@ def test_a_value_nested_to_the_limit_of_json_is_survived() -> None:
     assert isinstance(schema.findings(orjson.loads(deep), deep, most=3), list)
 
 
-SCHEMAS = st.deferred(
+SCHEMAS: st.SearchStrategy[Any] = st.deferred(
     lambda: (
         st.booleans()
         | st.fixed_dictionaries(

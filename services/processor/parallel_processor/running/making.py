@@ -243,7 +243,7 @@ class Making:
             effort.spend("generate", self._clock.monotonic() - began)
         effort.attempts += 1
         self._spent(order, effort, answer.usage)
-        return self._checked(order, answer, effort, backoff)
+        return self._checked(order, work, answer, effort, backoff)
 
     def _spent(self, order: Order, effort: Effort, usage: Usage) -> None:
         """Count what a call took, whatever it bought."""
@@ -251,24 +251,27 @@ class Making:
         self._on_spend(order.request.model, order.prompt.content_type, usage)
 
     def _checked(
-        self, order: Order, answer: Answer, effort: Effort, backoff: Backoff
+        self, order: Order, work: Work, answer: Answer, effort: Effort, backoff: Backoff
     ) -> Answer | PieceError | Again | Anew:
         """Return an answer that can be used, or what to do about one that cannot."""
         if len(answer.reply.text.encode()) > _MAX_OUTPUT_BYTES:
             return PieceError("OUTPUT_TOO_LARGE", f"the output is larger than {_MAX_OUTPUT_BYTES} bytes")
         if answer.reply.text.strip():
-            return answer if order.contract is None else self._accepted(order, order.contract, answer)
+            return self._accepted(order, work, order.contract, answer) if order.contract else answer
         effort.faults += 1
         if effort.faults >= self._max_attempts:
             return PieceError("MODEL_EMPTY", "the model answered without text")
         return Again(backoff.next_s())
 
-    def _accepted(self, order: Order, contract: OutputContract, answer: Answer) -> Answer | PieceError | Anew:
+    def _accepted(
+        self, order: Order, work: Work, contract: OutputContract, answer: Answer
+    ) -> Answer | PieceError | Anew:
         """Return an answer that meets its contract, at the price of all that were asked for it."""
         again = order.before is not None
         usage = answer.usage if order.before is None else order.before + answer.usage
         verdict = self._acceptance.judge(answer.reply, contract, order.request, asked_before=again)
         if isinstance(verdict, PieceError):
+            self._outcomes.tell(work.owner, _report(order, Answer(answer.reply, usage), succeeded=False))
             return verdict
         if isinstance(verdict, ModelRequest):
             return Anew(replace(order, request=verdict, before=usage))
@@ -325,14 +328,14 @@ def _generated(order: Order, answer: Answer, quality: float | None) -> Piece:
     )
 
 
-def _report(order: Order, answer: Answer) -> OutcomeReport:
+def _report(order: Order, answer: Answer, *, succeeded: bool = True) -> OutcomeReport:
     reply = answer.reply
     return OutcomeReport(
         decision_id=order.prompt.decision_id,
         spec=order.spec if order.prompt.decision_id else _pinned(order),
-        succeeded=True,
+        succeeded=succeeded,
         truncated=reply.truncated,
-        output=reply.text,
+        output=reply.text if succeeded else "",
         subjects=tuple(
             order.spec.variables[name][:1024] for name in ("topic", "title") if name in order.spec.variables
         ),

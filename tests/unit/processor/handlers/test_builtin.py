@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parallel_processor.handlers import builtin
-from parallel_processor.handlers.handler import RefusedOutputError, Subject
+from parallel_processor.handlers.handler import BlockingFunction, RefusedOutputError, Subject
 
 SUBJECT = Subject("faq", "m", "faq", 1)
 TEXTS = st.text(alphabet="ab *_`#>-~[]()!.\n\t\r\u00a0\u200b&;\\", max_size=120)
@@ -51,7 +51,7 @@ def test_json_is_written_small_and_readable() -> None:
 
 
 @pytest.mark.parametrize("function", [builtin.json_compact, builtin.json_pretty])
-def test_what_is_no_json_is_refused(function: builtin.BlockingFunction) -> None:
+def test_what_is_no_json_is_refused(function: BlockingFunction) -> None:
     """A text without JSON is not passed on as if it were some."""
     with pytest.raises(RefusedOutputError, match="not JSON"):
         function("no json", SUBJECT)

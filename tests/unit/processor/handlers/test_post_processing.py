@@ -263,12 +263,13 @@ async def test_an_unknown_handler_is_told() -> None:
 def test_a_registry_refuses_what_it_cannot_run() -> None:
     """Names are checked and taken once, and each kind of function is registered as what it is."""
     made = registry(one=lambda text, _subject: text)
-    for wrong in (
+    wrongs: tuple[Callable[[], None], ...] = (
         lambda: made.blocking("one", sleepy(0)),
         lambda: made.blocking("Not A Name", sleepy(0)),
         lambda: made.blocking("greet", greet),  # type: ignore[arg-type]  # the mistake this is about
         lambda: made.coroutine("calm", sleepy(0)),  # type: ignore[arg-type]  # likewise
-    ):
+    )
+    for wrong in wrongs:
         with pytest.raises(HandlersError):
             wrong()
     assert made.names == {"one"}

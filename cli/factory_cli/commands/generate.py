@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from factory_cli.console import messages, print_json
 from factory_cli.failures import CommandError
 from factory_cli.progress import figures
 from factory_cli.settings import Settings, with_settings
+from factory_cli.submission.demands import contract_from
 
 _DEFAULT_MAX_TOKENS = 512
 _TIMEOUT_S = 600.0
@@ -42,6 +44,14 @@ def generate(
     max_cost_micros: Annotated[
         int, typer.Option(min=0, help="Refuse if it might cost more millionths of a dollar; 0: no limit.")
     ] = 0,
+    contract: Annotated[
+        Path | None,
+        typer.Option(help="JSON file with an output contract, in place of the template's.", exists=True),
+    ] = None,
+    handler: Annotated[
+        list[str] | None,
+        typer.Option(help="Handler the output goes through, in place of the template's; may be repeated."),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Generate one piece: `factory generate faq --var topic="Tides"`, or `factory generate --prompt TEXT`."""
@@ -56,6 +66,9 @@ def generate(
         variation=variation,
         cache_policy=pb.CachePolicy.Value(f"CACHE_POLICY_{cache_policy.value.upper()}"),
     )
+    spec.handlers.extend(handler or [])
+    if contract is not None:
+        spec.output_contract.CopyFrom(contract_from(contract))
     if prompt:
         spec.raw.CopyFrom(_raw(prompt, system, max_tokens))
     else:

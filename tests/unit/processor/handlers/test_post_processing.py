@@ -106,6 +106,7 @@ async def test_handlers_run_in_order_on_each_others_texts() -> None:
 @pytest.mark.parametrize("work", [sleepy, spinning])
 async def test_blocking_handlers_do_not_stall_the_loop(work: Callable[[float], Any]) -> None:
     """While handlers of 200 ms sleep or burn the CPU, the loop goes on turning many times to each of them."""
+    usual = sys.getswitchinterval()
     handlers = way(registry(hog=work(_HOG_S)), threads=2)
     working = asyncio.gather(*(handlers.process(piece(), ["hog"]) for _ in range(4)))
     gaps, last = [], time.monotonic()
@@ -117,6 +118,7 @@ async def test_blocking_handlers_do_not_stall_the_loop(work: Callable[[float], A
     assert all(isinstance(each, Piece) for each in working.result())
     assert sorted(gaps)[len(gaps) // 2] < _HOG_S / 4
     assert len(gaps) > 8
+    assert sys.getswitchinterval() == usual
 
 
 async def test_no_more_threads_than_there_may_be() -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from threading import Thread
 
 _SWITCH_S = 0.0005
-"""How long a thread may keep Python's lock; the usual 5 ms would delay each turn of the loop, for each thread."""
+"""How long a thread may keep Python's lock; the usual 5 ms would delay each turn of the loop, per thread."""
 
 _LOOK_S = 1.0
 """How often a caller in line looks whether any thread will come back."""

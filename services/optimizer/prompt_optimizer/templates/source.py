@@ -95,6 +95,6 @@ def source_of(fields: Mapping[str, Any]) -> TemplateSource:
         variables=tuple(Variable(**each) for each in fields["variables"]),
         sampling=Sampling(**{**sampling, "stop": tuple(sampling.get("stop", ()))}),
         model=fields.get("model", ""),
-        output_contract=contract_of(contract) if contract else None,
+        output_contract=contract_of(contract) if contract is not None else None,
         handlers=tuple(fields.get("handlers", ())),
     )

@@ -92,7 +92,7 @@ def spec_from_fields(record: Mapping[str, Any]) -> PieceSpec:
         known["raw"] = RawPrompt(messages, sampling_from_fields(raw["sampling"]))
     if policy := known.get("cache_policy"):
         known["cache_policy"] = CachePolicy(policy)
-    if contract := known.get("output_contract"):
+    if (contract := known.get("output_contract")) is not None:
         known["output_contract"] = contract_of(contract)
     if handlers := known.get("handlers"):
         known["handlers"] = tuple(handlers)

@@ -32,7 +32,7 @@ class VersionRepository:
                 fields["messages"] = tuple((each["role"], each["source"]) for each in fields["messages"])
                 fields["variables"] = tuple(TemplateVariable(**each) for each in fields["variables"])
                 fields["sampling"] = sampling_from_fields(fields["sampling"])
-                if contract := fields.get("output_contract"):
+                if (contract := fields.get("output_contract")) is not None:
                     fields["output_contract"] = contract_of(contract)
                 fields["handlers"] = tuple(fields.get("handlers", ()))
                 kept.append(TemplateVersion(**fields))

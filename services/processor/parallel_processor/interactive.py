@@ -93,6 +93,8 @@ class Interactive:
 
     async def _generate(self, owner: Owner, spec: PieceSpec, max_cost_micros: int) -> Piece:
         order = await self._order(owner, spec)
+        if refusal := self._shop.post_processing.refusal(order.handlers):
+            raise failed_precondition(refusal.reason, refusal.message)
         policy = spec.cache_policy or CachePolicy.USE
         if policy is CachePolicy.USE:
             entries = await self._shop.content.lookup(owner, [order.key])

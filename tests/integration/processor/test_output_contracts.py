@@ -174,8 +174,8 @@ def test_what_cannot_be_done_is_refused_by_field(client: Client, spec: pb.PieceS
     assert f"items[0].spec.{field}" in result.error.message
 
 
-def new_template(ours: Ours, words: str) -> str:
-    """Create a template that demands cards and sends them through two handlers; returns its id."""
+def new_template(ours: Ours, words: str, *handlers: str) -> str:
+    """Create a template that demands cards and sends them through handlers; returns its id."""
     template_id = f"cards_{uuid4().hex[:8]}"
     source = optimizer_pb2.TemplateSource(
         messages=[
@@ -188,7 +188,7 @@ def new_template(ours: Ours, words: str) -> str:
         output_contract=optimizer_pb2.OutputContract(
             json=optimizer_pb2.OutputContract.JsonForm(schema=SCHEMA)
         ),
-        handlers=["json_pretty", "greet"],
+        handlers=handlers or ("json_pretty", "greet"),
     )
     with grpc.insecure_channel(ours.optimizer) as channel:
         optimizer_pb2_grpc.OptimizerServiceStub(channel).CreateTemplate(
@@ -216,6 +216,19 @@ def test_a_template_demands_and_handles(ours: Ours) -> None:
     assert sorted(each.attempts for each in results.values()) == [0, 2]
     cached = client.Generate(pb.GenerateRequest(spec=spec)).piece
     assert (cached.content, cached.cached) == (pretty, True)
+
+
+def test_a_templates_unknown_handler_costs_nothing(ours: Ours) -> None:
+    """The optimizer cannot know which handlers there are; a piece that can never be finished is not begun."""
+    client, words = ours.factory.client(), unique()
+    spec = pb.PieceSpec(template_id=new_template(ours, words, "elsewhere"), variables={"topic": "tides"})
+    before = ours.factory.mock.counts()["requests"]
+    _, results = client.run([pb.JobItem(item_id="a", spec=spec)])
+    assert results["a"].error.reason == "HANDLER_UNKNOWN"
+    assert "'elsewhere'" in results["a"].error.message
+    error = error_of(client.Generate, pb.GenerateRequest(spec=spec))
+    assert kind_and_reason(error) == ("FAILED_PRECONDITION", "HANDLER_UNKNOWN")
+    assert ours.factory.mock.counts()["requests"] == before
 
 
 def test_what_depends_on_an_item_gets_what_its_handlers_made(ours: Ours) -> None:

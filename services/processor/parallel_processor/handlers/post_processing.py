@@ -14,10 +14,12 @@ from pathlib import Path
 
 from service_common.clock import Clock
 
+from parallel_processor.handlers.complexity import estimated_tokens
 from parallel_processor.handlers.handler import Blocking, Coroutine, RefusedOutputError, Subject
 from parallel_processor.handlers.registry import Registry
 from parallel_processor.handlers.threads import Threads, ThreadsLostError
 from parallel_processor.jobs.piece import Piece, PieceError
+from parallel_processor.model.requests import ModelRequest
 
 MAX_CONTENT_BYTES = 600_000
 """The largest result; it must fit one document."""
@@ -58,9 +60,22 @@ class PostProcessing:
         """The names of the handlers there are."""
         return self._registry.names
 
+    def refusal(self, handlers: Sequence[str]) -> PieceError | None:
+        """Say why a piece with these handlers can never be finished here, before anything is paid for it."""
+        unknown = self._registry.unknown(handlers)
+        if not unknown:
+            return None
+        return PieceError("HANDLER_UNKNOWN", f"this processor has no handler {unknown[0]!r}")
+
+    def complexity(
+        self, request: ModelRequest, handlers: Sequence[str], *, output_tokens: int | None = None
+    ) -> int:
+        """Estimate how much a piece takes, in tokens; see `estimated_tokens`."""
+        return estimated_tokens(request, self._registry.found(handlers), output_tokens=output_tokens)
+
     async def room(self, handlers: Sequence[str]) -> None:
         """Wait until a piece with these handlers may be generated: not while others pile up for threads."""
-        if any(_is_heavy(self._registry.find(name)) for name in handlers):
+        if any(_is_heavy(each) for each in self._registry.found(handlers)):
             await self._room.wait()
 
     async def process(self, piece: Piece, handlers: Sequence[str]) -> Piece | PieceError:
@@ -69,10 +84,9 @@ class PostProcessing:
         self._count(1)
         try:
             text = piece.content
-            for name in handlers:
-                handler = self._registry.find(name)
-                if handler is None:
-                    return PieceError("HANDLER_UNKNOWN", f"this processor has no handler {name!r}")
+            if refusal := self.refusal(handlers):
+                return refusal
+            for handler in self._registry.found(handlers):
                 handled = await self._handled(handler, text, subject)
                 if isinstance(handled, PieceError):
                     return handled
@@ -118,7 +132,7 @@ class PostProcessing:
         return await self._threads.run(lambda: handler.function(text, subject), timeout_s=handler.timeout_s)
 
 
-def _is_heavy(handler: Coroutine | Blocking | None) -> bool:
+def _is_heavy(handler: Coroutine | Blocking) -> bool:
     return isinstance(handler, Blocking) and not handler.light_up_to
 
 

@@ -66,9 +66,9 @@ class Registry:
             raise HandlersError(f"there is a handler {handler.name!r} already")
         self._handlers[handler.name] = handler
 
-    def find(self, name: str) -> Coroutine | Blocking | None:
-        """Return a handler; None if there is none of this name."""
-        return self._handlers.get(name)
+    def found(self, names: Iterable[str]) -> list[Coroutine | Blocking]:
+        """Return the handlers of these names, in order; those there are."""
+        return [self._handlers[name] for name in names if name in self._handlers]
 
     def unknown(self, names: Iterable[str]) -> list[str]:
         """Return the names under which there is no handler."""

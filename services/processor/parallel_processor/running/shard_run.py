@@ -188,6 +188,10 @@ class ShardRun:
 
     def _set_out(self, index: int, order: Order, entry: Entry | None) -> None:
         """Take the cached entry, follow an equal item that is being made, or make the piece."""
+        if order.handlers and (refusal := self._shop.post_processing.refusal(order.handlers)):
+            self._account_inherited(index)
+            self._finish(index, ItemState.FAILED, error=refusal)
+            return
         if order.spec.cache_policy is not CachePolicy.USE:
             self._account_inherited(index)
             self._spawn([index], self._make(index, order))

@@ -306,8 +306,10 @@ def test_complexity_counts_tokens_and_what_handlers_hold_up() -> None:
     made = registry(heavy=sleepy(0))
     builtin.register(made)
     made.coroutine("greet", greet)
-    found = [each for name in ("heavy", "greet", "json_pretty") if (each := made.find(name))]
+    found = made.found(["heavy", "greet", "json_pretty"])
     assert estimated_tokens(request) == 1100
     assert estimated_tokens(request, output_tokens=200) == 300
     assert estimated_tokens(request, output_tokens=5000) == 1100
     assert estimated_tokens(request, found) == 1100 + BLOCKING_TOKENS + COROUTINE_TOKENS
+    names = ["heavy", "greet", "json_pretty", "nobody"]
+    assert way(made).complexity(request, names, output_tokens=200) == 300 + BLOCKING_TOKENS + COROUTINE_TOKENS

@@ -24,6 +24,8 @@ from parallel_processor.model.requests import ModelRequest
 MAX_CONTENT_BYTES = 600_000
 """The largest result; it must fit one document."""
 
+_MAX_WORDS = 500
+
 _AHEAD = 8
 """How many pieces may be in post-processing for each thread before others wait to be generated."""
 
@@ -111,7 +113,7 @@ class PostProcessing:
         except ThreadsLostError:
             return _failed(handler, "found no thread: all are held by handlers that are out of time")
         except RefusedOutputError as error:
-            return _failed(handler, f"refused the output: {error}")
+            return _failed(handler, f"refused the output: {_words_of(error)}")
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise
@@ -147,6 +149,11 @@ def _problem(text: object) -> str | None:
     except UnicodeEncodeError:
         return "returned half a surrogate pair, which is no text"
     return f"made the output larger than {MAX_CONTENT_BYTES} bytes" if size > MAX_CONTENT_BYTES else None
+
+
+def _words_of(error: RefusedOutputError) -> str:
+    """Return a handler's words as they may be stored: not endless, and text."""
+    return str(error)[:_MAX_WORDS].encode(errors="replace").decode()
 
 
 def _place_of(error: Exception) -> str:

@@ -170,6 +170,7 @@ async def test_pieces_wait_to_be_generated_while_others_pile_up_for_threads() ->
         (raising(StopIteration()), "raised RuntimeError"),
         (raising(SystemExit(1)), "raised RuntimeError"),
         (raising(RefusedOutputError("no verbs in it")), "refused the output: no verbs in it"),
+        (raising(RefusedOutputError("\ud800" + "x" * 900)), "refused the output: ?xxx"),
         (lambda _text, _subject: 7, "returned int instead of a text"),
         (lambda _text, _subject: " \n", "left nothing of the output"),
         (lambda _text, _subject: "x" * 600_001, "larger than 600000 bytes"),
@@ -183,6 +184,7 @@ async def test_a_fault_fails_the_piece_and_names_the_handler(function: Any, word
     assert "handler 'bad'" in said
     assert words in said
     assert "secret" not in said
+    assert len(said.encode()) < 600
     assert isinstance(await handlers.process(piece(), ["good"]), Piece)
 
 

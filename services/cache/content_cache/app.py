@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from datetime import timedelta
 
@@ -15,10 +16,14 @@ from service_common.telemetry.store_metrics import count_operations
 
 from content_cache.cache import ContentCache
 from content_cache.config import Settings
+from content_cache.early_refresh import EarlyRefresh
 from content_cache.eviction import Lru
 from content_cache.live import LiveCache
 from content_cache.loading import Loader
 from content_cache.metrics import CacheCollector, observer
+from content_cache.purge_repository import PurgeRepository
+from content_cache.purging import Purging
+from content_cache.quota import Quota
 from content_cache.repository import SCHEMA, EntryRepository
 from content_cache.servicer import CacheServicer
 from content_cache.upkeep import sweep_memory, sweep_store
@@ -44,13 +49,9 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     """
     store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
-    repository = EntryRepository(store, clock=clock, writer=secrets.randbits(_WRITER_BITS))
-    cache = ContentCache(
-        max_bytes=settings.cache_max_bytes,
-        policy=Lru(),
-        clock=clock,
-        new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
-    )
+    cache = _cache(settings, clock=clock)
+    repository = EntryRepository(store, clock=clock, writer=secrets.randbits(_WRITER_BITS), rules=cache.rules)
+    purges = PurgeRepository(store, clock=clock)
     writes = WriteBehind(
         repository,
         cache.held,
@@ -61,11 +62,13 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     lifecycle.spawn("write_behind", writes.run())
     live = LiveCache(cache, clock=clock, changed=writes.note)
     lifecycle.push("lease_alarm", live.close)
-    loader = Loader(repository, cache, clock=clock)
+    loader = Loader(repository, cache, clock=clock, purges=purges)
+    purging = Purging(purges, live.operation(observer("purge")))
     _show_metrics(CacheCollector(live, writes, loader.counts), lifecycle)
-    server = await _listen(settings, lifecycle, live, clock=clock)
+    server = await _listen(settings, lifecycle, live, purging, clock=clock)
     await loader.run(settings.cache_load_timeout_s)
     live.open()
+    lifecycle.spawn("follow_purges", purging.follow())
     sweep = live.operation(observer("sweep"))
     lifecycle.spawn("sweep_memory", sweep_memory(sweep, settings.cache_sweep_interval_s))
     lifecycle.spawn("sweep_store", sweep_store(repository))
@@ -78,9 +81,25 @@ def _show_metrics(collector: CacheCollector, lifecycle: Lifecycle) -> None:
     lifecycle.push("cache_metrics", lambda: REGISTRY.unregister(collector))
 
 
-async def _listen(settings: Settings, lifecycle: Lifecycle, live: LiveCache, *, clock: Clock) -> RpcServer:
+def _cache(settings: Settings, *, clock: Clock) -> ContentCache:
+    limit = settings.cache_tenant_max_bytes
+    quota = Quota(Lru(), max_bytes=limit) if limit else None
+    return ContentCache(
+        max_bytes=settings.cache_max_bytes,
+        policy=quota or Lru(),
+        clock=clock,
+        new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
+        early=EarlyRefresh(random.random),
+        quota=quota,
+    )
+
+
+async def _listen(
+    settings: Settings, lifecycle: Lifecycle, live: LiveCache, purging: Purging, *, clock: Clock
+) -> RpcServer:
     servicer = CacheServicer(
         live,
+        purging,
         default_ttl=timedelta(seconds=settings.cache_default_ttl_s),
         max_message_bytes=settings.max_message_bytes,
         observer=observer,

@@ -1,7 +1,9 @@
 """The cache itself: entries, leases and counts, changed by synchronous steps that say what is to be done.
 
-Promises: an expired entry is never served; the entries' bytes never exceed the limit; a key has an entry or a
-lease or neither, never both; whenever a lease ends, its waiters' verdict is among the effects.
+Promises: an expired entry is never served, except as stale to all but the one who refreshes it; the entries'
+bytes never exceed the limit; a key with an entry has a lease only while that entry is being refreshed;
+whenever a lease ends, its waiters' verdict is among the effects; what was begun before a purge that covers it
+is not stored.
 
 Steps are grouped in turns: `begin_turn` reads the clock once and time stands still until the next;
 `take_effects` ends the turn.
@@ -10,41 +12,22 @@ Steps are grouped in turns: `begin_turn` reads the clock once and time stands st
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import replace
 
 from service_common.clock import Clock
 from service_common.errors import ServiceError, resource_exhausted
 
+from content_cache.early_refresh import EarlyRefresh
 from content_cache.entry import Address, Entry
 from content_cache.eviction import EvictionPolicy
 from content_cache.expiry import ExpiryIndex
+from content_cache.labels import LabelIndex, group_bytes
 from content_cache.leases import Lease, LeaseTable
+from content_cache.leave_first import LeaveFirst
+from content_cache.outcomes import Effects, FillOutcome, Stale
+from content_cache.quota import QUOTA_BYTES, Quota
+from content_cache.rules import PurgeRules
 from content_cache.stats import TenantCounters
-
-
-class FillOutcome(Enum):
-    """What became of generated content."""
-
-    FILLED = "FILLED"
-    STORED_WITHOUT_LEASE = "STORED_WITHOUT_LEASE"
-    SUPERSEDED = "SUPERSEDED"
-
-
-@dataclass(slots=True)
-class Effects:
-    """What a turn asks of the world outside.
-
-    Attributes:
-        changed: Keys whose entry is another or gone, with the entry before; the durable tier must follow.
-        decided: Keys whose lease ended, with the entry now there; waiters must be told.
-    """
-
-    changed: list[tuple[Address, Entry | None]] = field(default_factory=list)
-    decided: list[tuple[Address, Entry | None]] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.changed or self.decided)
 
 
 class ContentCache:
@@ -55,18 +38,41 @@ class ContentCache:
         max_bytes: The limit.
         size_bytes: What all entries take now.
         start_time: When counting began.
+        labels: Which entries have which labels.
+        rules: What has been purged.
     """
 
     def __init__(
-        self, *, max_bytes: int, policy: EvictionPolicy, clock: Clock, new_token: Callable[[], str]
+        self,
+        *,
+        max_bytes: int,
+        policy: EvictionPolicy,
+        clock: Clock,
+        new_token: Callable[[], str],
+        early: EarlyRefresh | None = None,
+        quota: Quota | None = None,
     ) -> None:
+        """Make an empty cache.
+
+        Args:
+            max_bytes: Most bytes of memory that entries may take.
+            policy: Who leaves when there is no room.
+            clock: What time it is.
+            new_token: Makes lease tokens.
+            early: Chooses who refreshes an entry before it expires; None: nobody does.
+            quota: What one tenant may take; also the policy, or around it. None: everything.
+        """
         self.max_bytes = max_bytes
         self.size_bytes = 0
+        self.labels = LabelIndex()
+        self.rules = PurgeRules()
         self.now = clock.now()
         self.start_time = self.now
         self._clock = clock
         self._seconds = clock.monotonic()
-        self._policy = policy
+        self._policy = LeaveFirst(policy)
+        self._early = early
+        self._quota = quota
         self._entries: dict[Address, Entry] = {}
         self._expiry = ExpiryIndex()
         self._leases = LeaseTable(new_token)
@@ -92,14 +98,11 @@ class ContentCache:
 
     def get(self, address: Address) -> Entry | None:
         """Look an entry up; counts, and makes it recently used."""
-        counters = self.counters(address.tenant)
         entry = self.peek(address)
         if entry is None:
-            counters.misses += 1
+            self.counters(address.tenant).misses += 1
             return None
-        self._policy.used(entry.address)
-        counters.hits += 1
-        counters.saved_micros += entry.cost_micros
+        self._use(entry)
         return entry
 
     def peek(self, address: Address) -> Entry | None:
@@ -107,7 +110,8 @@ class ContentCache:
         entry = self._entries.get(address)
         if entry is None or entry.expire_time > self.now:
             return entry
-        self._expire(entry)
+        if entry.is_gone(self.now):
+            self._expire(entry)
         return None
 
     def held(self, address: Address) -> Entry | None:
@@ -126,37 +130,63 @@ class ContentCache:
             self._decide(entry.address)
 
     def delete(self, address: Address) -> bool:
-        """Remove an entry; tell whether there was one. Leases are untouched."""
-        entry = self.peek(address)
+        """Remove an entry, also a stale one; tell whether there was one. Leases are untouched."""
+        self.peek(address)
+        entry = self._entries.get(address)
         if entry is None:
             return False
         self._remove(entry)
         return True
 
-    def acquire(self, address: Address, *, holder: str, epoch: int, ttl_s: float) -> Entry | Lease:
+    def acquire(self, address: Address, *, holder: str, epoch: int, ttl_s: float) -> Entry | Lease | Stale:
         """Return the entry, or the key's lease: the caller's own if `lease.holder` is the caller.
 
         Raises:
             ServiceError: STALE_EPOCH if a later epoch of the same holder has the lease.
         """
-        entry = self.get(address)
-        if entry is not None:
+        entry = self.peek(address)
+        if entry is not None and not self._is_refreshed_by(entry, holder):
+            self._use(entry)
             return entry
-        return self._leases.acquire(address, holder=holder, epoch=epoch, ttl_s=ttl_s, now=self._seconds)
+        lease = self.lease_to(address, holder=holder, epoch=epoch, ttl_s=ttl_s)
+        stale = entry or self._entries.get(address)
+        if stale is None:
+            self.counters(address.tenant).misses += 1
+            return lease
+        self._use(stale)
+        self.counters(address.tenant).stale_hits += entry is None
+        return Stale(stale, lease if lease.holder == holder else None)
 
-    def fill(self, entry: Entry, token: str) -> FillOutcome:
+    def lease_to(self, address: Address, *, holder: str, epoch: int, ttl_s: float) -> Lease:
+        """Return the key's lease whether or not it has an entry, the caller's own if nobody else has it.
+
+        Raises:
+            ServiceError: STALE_EPOCH if a later epoch of the same holder has the lease.
+        """
+        era = self.rules.era(address.tenant)
+        return self._leases.acquire(
+            address, holder=holder, epoch=epoch, ttl_s=ttl_s, now=self._seconds, era=era
+        )
+
+    def fill(self, entry: Entry, token: str, *, keep: bool = True) -> FillOutcome:
         """Store generated content unless someone else's is there; ends the key's lease if it stores.
 
         Args:
-            entry: The content.
+            entry: The content, of the token's era.
             token: Of the lease it was generated under; empty without one.
+            keep: Whether to store it; otherwise only those who wait for the token's lease get it.
 
         Raises:
             ServiceError: ENTRY_TOO_LARGE; the token's lease is released then.
         """
         address = entry.address
         if token and self._leases.was_fulfilled(address, token):
-            return FillOutcome.FILLED
+            return FillOutcome.FILLED if keep else FillOutcome.PASSED_ON
+        if self.rules.deletes(entry):
+            self.release(address, token)
+            return FillOutcome.PURGED
+        if not keep:
+            return self._pass_on(entry, token)
         try:
             self._check_size(entry)
         except ServiceError:
@@ -164,6 +194,8 @@ class ContentCache:
             raise
         lease = self._leases.get(address)
         if lease is not None and lease.token == token:
+            if entry.stale_s and not entry.generation_s:
+                entry = replace(entry, generation_s=self._seconds - lease.started_at)
             self._put(entry)
             self._leases.fulfil(address, token)
             self._decide(address)
@@ -202,12 +234,26 @@ class ContentCache:
 
     def restore(self, entry: Entry) -> bool:
         """Take back an entry that is stored durably already; tell whether there was room and need for it."""
-        if entry.is_expired(self.now) or entry.address in self._entries:
+        if entry.is_gone(self.now) or entry.address in self._entries or self.rules.deletes(entry):
             return False
-        if self.size_bytes + entry.size_bytes > self.max_bytes:
+        if self.size_bytes + self._cost(entry) > self.max_bytes or self._exceeds_quota(entry):
             return False
-        self._insert(entry)
+        tags = self.labels.shared(entry.address.tenant, entry.tags)
+        self._insert(entry if tags is entry.tags else replace(entry, tags=tags))
+        if self.rules.marks(entry):
+            self._policy.mark(entry.address)
         return True
+
+    def enforce(self, address: Address) -> bool:
+        """Do what the rules say about an entry; tell whether that changed anything."""
+        entry = self._entries.get(address)
+        if entry is None:
+            return False
+        if self.rules.deletes(entry):
+            self.counters(address.tenant).purged += 1
+            self._remove(entry)
+            return True
+        return self.rules.marks(entry) and self._policy.mark(address)
 
     def sweep(self, limit: int) -> int:
         """Remove up to `limit` expired entries and return how many; call again while it returns `limit`."""
@@ -232,11 +278,43 @@ class ContentCache:
         return len(self._leases) if tenant is None else self._leases.count(tenant)
 
     def _check_size(self, entry: Entry) -> None:
-        if entry.size_bytes > self.max_bytes:
+        limit = self.max_bytes if self._quota is None else min(self.max_bytes, self._quota.max_bytes)
+        # As if it were the only one with its labels, which it is once room was made for it.
+        taken = entry.size_bytes + group_bytes(entry.tags) + (QUOTA_BYTES if self._quota else 0)
+        if taken > limit:
             raise resource_exhausted(
-                "ENTRY_TOO_LARGE",
-                f"the entry takes {entry.size_bytes} bytes of memory; the cache has {self.max_bytes}",
+                "ENTRY_TOO_LARGE", f"the entry takes {taken} bytes of memory; the limit is {limit}"
             )
+
+    def _is_refreshed_by(self, entry: Entry, holder: str) -> bool:
+        """Tell whether a caller is the one who refreshes a served entry, perhaps from now on."""
+        lease = self._leases.get(entry.address)
+        if lease is not None:
+            return lease.holder == holder
+        return self._early is not None and self._early.is_due(entry, self.now)
+
+    def _use(self, entry: Entry) -> None:
+        counters = self.counters(entry.address.tenant)
+        self._policy.used(entry.address)
+        counters.hits += 1
+        counters.saved_micros += entry.cost_micros
+
+    def _pass_on(self, entry: Entry, token: str) -> FillOutcome:
+        lease = self._leases.get(entry.address)
+        if lease is not None and lease.token == token:
+            self._leases.fulfil(entry.address, token)
+            self._effects.decided.append((entry.address, entry))
+        return FillOutcome.PASSED_ON
+
+    def _cost(self, entry: Entry) -> int:
+        """Return what an entry takes when it is put in."""
+        own = QUOTA_BYTES if self._quota else 0
+        return entry.size_bytes + self.labels.cost(entry) + own
+
+    def _exceeds_quota(self, entry: Entry) -> bool:
+        if self._quota is None:
+            return False
+        return self.counters(entry.address.tenant).size_bytes + self._cost(entry) > self._quota.max_bytes
 
     def _decide(self, address: Address) -> None:
         self._effects.decided.append((address, self.peek(address)))
@@ -249,17 +327,23 @@ class ContentCache:
             if before is not None:
                 self._effects.changed.append((entry.address, before))
             return
-        while self.size_bytes + entry.size_bytes > self.max_bytes:
-            self._evict()
+        while self._quota is not None and self._exceeds_quota(entry):
+            self._evict(self._quota.victim_of(entry.address.tenant), for_quota=True)
+        while self.size_bytes + self._cost(entry) > self.max_bytes:
+            self._evict(self._policy.victim())
         self._insert(entry)
         self._effects.changed.append((entry.address, before))
 
-    def _evict(self) -> None:
-        victim = self._entries[self._policy.victim()]
-        if victim.is_expired(self.now):
+    def _evict(self, address: Address, *, for_quota: bool = False) -> None:
+        victim = self._entries[address]
+        if victim.is_gone(self.now):
             self._expire(victim)
             return
-        self.counters(victim.address.tenant).evictions += 1
+        counters = self.counters(address.tenant)
+        if for_quota:
+            counters.quota_evictions += 1
+        else:
+            counters.evictions += 1
         self._remove(victim)
 
     def _expire(self, entry: Entry) -> None:
@@ -274,16 +358,17 @@ class ContentCache:
         self._entries[entry.address] = entry
         self._policy.added(entry)
         self._expiry.add(entry)
-        self.size_bytes += entry.size_bytes
-        counters = self.counters(entry.address.tenant)
-        counters.entries += 1
-        counters.size_bytes += entry.size_bytes
+        self._account(entry, 1, entry.size_bytes + self.labels.add(entry))
 
     def _forget(self, entry: Entry) -> None:
         del self._entries[entry.address]
         self._policy.removed(entry.address)
         self._expiry.discard(entry)
-        self.size_bytes -= entry.size_bytes
+        self._account(entry, -1, -entry.size_bytes - self.labels.discard(entry))
+
+    def _account(self, entry: Entry, entries: int, size: int) -> None:
+        size += entries * QUOTA_BYTES if self._quota else 0
+        self.size_bytes += size
         counters = self.counters(entry.address.tenant)
-        counters.entries -= 1
-        counters.size_bytes -= entry.size_bytes
+        counters.entries += entries
+        counters.size_bytes += size

@@ -29,6 +29,12 @@ class Settings(CommonSettings):
         description="Most bytes of memory that entries take, overhead included; beyond it the least recently "
         "used leave.",
     )
+    cache_tenant_max_bytes: int = Field(
+        0,
+        ge=0,
+        description="Most of these bytes that one tenant's entries may take; beyond it its own least "
+        "recently used leave. 0: no such limit.",
+    )
     cache_default_ttl_s: float = Field(
         7 * 24 * 3600,
         gt=0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import heappop, heappush
 
@@ -13,6 +13,7 @@ from service_common.errors import ServiceError
 
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
+from content_cache.purge_repository import PurgeRepository
 from content_cache.record import Record
 from content_cache.repository import EntryRepository
 
@@ -84,8 +85,24 @@ class Loader:
         counts: What it found so far.
     """
 
-    def __init__(self, repository: EntryRepository, cache: ContentCache, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        repository: EntryRepository,
+        cache: ContentCache,
+        *,
+        clock: Clock,
+        purges: PurgeRepository | None = None,
+    ) -> None:
+        """Prepare a load.
+
+        Args:
+            repository: Where entries are.
+            cache: Where they go.
+            clock: Limits the time it takes.
+            purges: What has been purged is read first; None: nothing has.
+        """
         self.counts = LoadCounts()
+        self._purges = purges
         self._repository = repository
         self._cache = cache
         self._clock = clock
@@ -101,6 +118,8 @@ class Loader:
         selection = Selection(self._cache.max_bytes - self._cache.size_bytes)
         deadline = self._clock.monotonic() + timeout_s
         started = self._repository.overlap()
+        if not await self._read_purges(deadline):
+            return
         reached = await self._read(selection, deadline, since=None)
         # Again what was written meanwhile: another replica may have moved records to where was read already.
         if reached == 0 and await self._read(selection, deadline, since=started) == 0:
@@ -112,6 +131,21 @@ class Loader:
             if position % _SLICE == 0:
                 await asyncio.sleep(0)
         _log.info("loaded", entries=self.counts.entries, damaged=self.counts.damaged)
+
+    async def _read_purges(self, deadline: float) -> bool:
+        """Learn what has been purged; without it nothing may be loaded."""
+        while self._purges is not None:
+            try:
+                for tenant, rules in await self._purges.changed():
+                    self._cache.rules.learn(tenant, rules)
+                break
+            except ServiceError as error:
+                _log.warning("load_failed", reason=error.reason, entries=0)
+                if self._clock.monotonic() >= deadline:
+                    _log.error("load_incomplete", entries=0)
+                    return False
+                await asyncio.sleep(_RETRY_S)
+        return True
 
     async def _read(self, selection: Selection, deadline: float, *, since: int | None) -> int:
         """Read all pages; return the stamp down to which nothing newer can be missing, 0 if all came."""
@@ -135,5 +169,7 @@ class Loader:
     def _consider(self, selection: Selection, records: tuple[Record, ...]) -> None:
         now = self._clock.now()
         for each in records:
-            if self._repository.directory.holds(each) and not (each.entry and each.entry.is_expired(now)):
-                selection.consider(each)
+            if not self._repository.directory.holds(each) or (each.entry and each.entry.is_gone(now)):
+                continue
+            purged = each.entry is not None and self._cache.rules.deletes(each.entry)
+            selection.consider(replace(each, entry=None) if purged else each)

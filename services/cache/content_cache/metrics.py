@@ -50,6 +50,9 @@ class CacheCollector(Collector):
         cache = self._live.cache
         counts = total(cache.all_counters())
         yield CounterMetricFamily("content_cache_hits", "Lookups that found an entry.", counts.hits)
+        yield CounterMetricFamily(
+            "content_cache_stale_hits", "Hits on expired entries, someone refreshing them.", counts.stale_hits
+        )
         yield CounterMetricFamily("content_cache_misses", "Lookups that found none.", counts.misses)
         yield GaugeMetricFamily(
             "content_cache_size_bytes", "Memory that entries take, overhead included.", cache.size_bytes
@@ -57,10 +60,12 @@ class CacheCollector(Collector):
         yield GaugeMetricFamily("content_cache_capacity_bytes", "Most that may be taken.", cache.max_bytes)
         yield GaugeMetricFamily("content_cache_items_total", "Entries held now (a gauge).", len(cache))
         evictions = CounterMetricFamily(
-            "content_cache_evictions", "Entries that left by themselves.", labels=["cause"]
+            "content_cache_evictions", "Entries that left without being deleted by key.", labels=["cause"]
         )
         evictions.add_metric(["capacity"], counts.evictions)
         evictions.add_metric(["ttl"], counts.expirations)
+        evictions.add_metric(["purge"], counts.purged)
+        evictions.add_metric(["quota"], counts.quota_evictions)
         yield evictions
 
     def _lease_metrics(self) -> Iterable[Metric]:

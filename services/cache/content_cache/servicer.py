@@ -17,7 +17,10 @@ from service_common.rpc.status import to_status
 from content_cache import convert, validation, wire
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
+from content_cache.leases import Lease
 from content_cache.live import LiveCache, Turn
+from content_cache.outcomes import Stale
+from content_cache.purging import Purging
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Observer = Callable[[str], Callable[[float], None]]
@@ -39,12 +42,19 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     """The contract over a live cache."""
 
     def __init__(
-        self, live: LiveCache, *, default_ttl: timedelta, max_message_bytes: int, observer: Observer
+        self,
+        live: LiveCache,
+        purging: Purging,
+        *,
+        default_ttl: timedelta,
+        max_message_bytes: int,
+        observer: Observer,
     ) -> None:
         """Prepare to answer.
 
         Args:
             live: The cache.
+            purging: Purges it.
             default_ttl: How long an entry is served when its caller does not say.
             max_message_bytes: Largest response.
             observer: Returns what is told the seconds of one kind of operation.
@@ -54,6 +64,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             return live.operation(observer(operation))
 
         self._live = live
+        self._purging = purging
         self._default_ttl = default_ttl
         self._max_message_bytes = max_message_bytes
         self._get, self._batch_get = turns("get"), turns("batch_get")
@@ -143,6 +154,9 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                     )
                     if isinstance(found, Entry):
                         results.hit(_fitting(found, results))
+                    elif isinstance(found, Stale):
+                        _fitting(found.entry, results)
+                        results.add(convert.stale(found, cache))
                     elif found.holder == request.holder:
                         results.add(convert.leased(found, cache))
                     else:
@@ -156,11 +170,15 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     ) -> AsyncGenerator[Any, None]:
         """Send each key when it is decided."""
         validation.check_keys_once(request.keys)
+        if request.holder:
+            validation.check_holder(request)
+        claim = convert.claim_of(request, validation.lease_ttl_s(request))
         tenant = _tenant()
         addresses = [Address(tenant, key) for key in request.keys]
-        async with aclosing(self._live.decisions(self._await, addresses)) as decisions:
+        async with aclosing(self._live.decisions(self._await, addresses, claim)) as decisions:
             async for decided in decisions:
-                for message in wire.awaited_entries(decided, room=self._room(len(decided))):
+                room = self._room(len(decided))
+                for message in wire.awaited_entries(decided, room=room, inherited=self._inherited):
                     yield message
 
     async def BatchFill(
@@ -173,7 +191,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
             def fill(field: str, each: cache_pb2.BatchFillRequest.FillRequest, result: _FillResult) -> None:
                 entry = self._entry(each, field, tenant=tenant, cache=cache)
-                result.value = convert.fill_outcome(cache.fill(entry, each.lease_token))
+                outcome = cache.fill(entry, each.lease_token, keep=not each.pass_on_only)
+                result.value = convert.fill_outcome(outcome)
 
             return _answer_each(request.requests, cache_pb2.BatchFillResponse(), fill)
 
@@ -207,6 +226,12 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
             return _answer_each(request.requests, cache_pb2.BatchReleaseResponse(), release)
 
+    async def Purge(self, request: cache_pb2.PurgeRequest, _context: Context) -> cache_pb2.PurgeResponse:
+        """Remove what is selected, for good."""
+        validation.check_purge(request)
+        purged = await self._purging.purge(_tenant(), convert.selector_of(request), convert.mode_of(request))
+        return cache_pb2.PurgeResponse(purged_entries=purged)
+
     async def GetStats(
         self, _request: cache_pb2.GetStatsRequest, _context: Context
     ) -> cache_pb2.GetStatsResponse:
@@ -229,7 +254,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         tenant: str,
         cache: ContentCache,
     ) -> Entry:
-        return convert.entry_of(request, field, tenant=tenant, now=cache.now, default_ttl=self._default_ttl)
+        return convert.entry_of(request, field, tenant=tenant, cache=cache, default_ttl=self._default_ttl)
+
+    def _inherited(self, lease: Lease) -> bytes:
+        return convert.inherited(lease, self._live.cache)
 
     def _results(self, count: int) -> wire.BatchResults:
         return wire.BatchResults(self._room(count))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from itertools import count
 
-from content_cache.cache import ContentCache, FillOutcome
+from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
 from content_cache.leases import Lease
+from content_cache.outcomes import FillOutcome
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule

@@ -1,0 +1,91 @@
+"""Purges: durable before anything else happens, then done in memory in slices that let calls through.
+
+What is stored and not in memory needs no visit: whoever reads it later compares it with the rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from service_common.errors import ServiceError
+
+from content_cache.cache import ContentCache
+from content_cache.entry import Address
+from content_cache.live import Turn
+from content_cache.purge_repository import PurgeRepository
+from content_cache.rules import Kind, Mode, Rule, Selector, TenantRules
+
+SLICE = 500
+"""Most entries looked at without letting calls through; takes about two milliseconds."""
+
+_RETRY_S = 1.0
+_log = structlog.get_logger("content_cache.purging")
+
+
+class Purging:
+    """Carries out the purges of this replica and follows those of the others."""
+
+    def __init__(self, repository: PurgeRepository, turn: Turn) -> None:
+        """Prepare.
+
+        Args:
+            repository: Where purges are kept.
+            turn: The turns they take.
+        """
+        self._repository = repository
+        self._turn = turn
+        # One at a time: who purged answers for all of it, also when its own signal comes back meanwhile.
+        self._lock = asyncio.Lock()
+
+    async def purge(self, tenant: str, selector: Selector, mode: Mode) -> int:
+        """Purge a tenant's entries; return how many there were in memory.
+
+        Raises:
+            ServiceError: UNAVAILABLE if the store does not take it; nothing was purged, unless its answer was
+                lost: repeat it.
+        """
+        with self._turn:
+            pass  # while content is loading nothing can be said to be gone
+        async with self._lock:
+            rules = await self._repository.add(tenant, selector, mode)
+            return await self._apply(tenant, rules)
+
+    async def follow(self) -> None:
+        """Apply what other replicas purge, for ever; a store that is away is asked again."""
+        async with self._repository.watch() as feed:
+            while True:
+                await feed.changed()
+                await self._catch_up()
+
+    async def _apply(self, tenant: str, rules: TenantRules) -> int:
+        """Do in memory what rules say; return how many entries they concerned."""
+        with self._turn as cache:
+            addresses = _candidates(cache, tenant, cache.rules.learn(tenant, rules))
+        changed = 0
+        for start in range(0, len(addresses), SLICE):
+            await asyncio.sleep(0)
+            with self._turn as cache:
+                changed += sum(map(cache.enforce, addresses[start : start + SLICE]))
+        return changed
+
+    async def _catch_up(self) -> None:
+        while True:
+            try:
+                async with self._lock:
+                    for tenant, rules in await self._repository.changed():
+                        await self._apply(tenant, rules)
+            except ServiceError as error:
+                _log.warning("purges_unknown", reason=error.reason)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+
+def _candidates(cache: ContentCache, tenant: str, new: Sequence[Rule]) -> list[Address]:
+    """Return the addresses that new rules may concern."""
+    if any(each.selector.kind is not Kind.TAG for each in new):
+        return cache.labels.of_tenant(tenant)
+    found = (cache.labels.tagged(tenant, each.selector.value) for each in new)
+    return [address for addresses in found for address in addresses]

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 
 from content_cache.entry import Address, Entry
 
-GROUP_BYTES = 720
+GROUP_BYTES = 420
 """What a group with labels takes beside them; an entry's place in it is part of `ENTRY_OVERHEAD_BYTES`."""
 
-TAG_BYTES = 430
+TAG_BYTES = 200
 """What one label of a group takes beside its text. Both measured (tests/unit/cache/test_memory.py)."""
 
 Tags = tuple[str, ...]

@@ -52,7 +52,8 @@ def token_of_era(random: str, era: int) -> str:
 def era_of_token(token: str) -> int:
     """Return the era in which a token was made; 0, the earliest, for what is no token of ours."""
     _, dot, era = token.rpartition(".")
-    return int(era) if dot and era.isdecimal() and len(era) <= _MOST_ERA_DIGITS else 0
+    is_number = era.isascii() and era.isdecimal() and len(era) <= _MOST_ERA_DIGITS
+    return int(era) if dot and is_number else 0
 
 
 class LeaseTable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from content_cache.entry import Address, Entry
 from content_cache.eviction import EvictionPolicy, Lru
 
-QUOTA_BYTES = 110
+QUOTA_BYTES = 80
 """What an entry's place in its tenant's own order takes; counted with the entry while there are quotas."""
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import replace
 
 import structlog
 from service_common.errors import ServiceError
 
 from parallel_processor.running.awaiting import Awaiter
 from parallel_processor.running.batching import Batcher
+from parallel_processor.running.entries import is_whole
 from parallel_processor.running.outages import is_outage
 from parallel_processor.running.ports import Acquired, Acquisition, CachePort, Entry, Fill, Owner
 
@@ -69,13 +71,16 @@ class Content:
     def fill(self, owner: Owner, fill: Fill) -> asyncio.Future[None]:
         """Store generated content and end its lease; lost without harm while the cache is away.
 
-        It is stored whether or not anyone waits for what is returned, which is done when it is there.
+        It is stored whether or not anyone waits for what is returned, which is done when it is there. A text
+        that was cut is given to those who wait for it, and not kept.
         """
         self._held.pop((owner, fill.key), None)
-        return self._filling.post(owner, fill)
+        return self._filling.post(owner, replace(fill, keep=is_whole(fill.entry)))
 
     def replace(self, owner: Owner, fill: Fill) -> asyncio.Future[None]:
-        """Store content in place of what is there; otherwise as `fill`."""
+        """Store content in place of what is there; otherwise as `fill`. A cut text replaces nothing."""
+        if not is_whole(fill.entry):
+            return self._filling.post(owner, replace(fill, keep=False))
         return self._replacing.post(owner, fill)
 
     def release(self, owner: Owner, key: str, token: str) -> None:

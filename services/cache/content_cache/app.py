@@ -17,6 +17,7 @@ from service_common.telemetry.store_metrics import count_operations
 from content_cache.cache import ContentCache
 from content_cache.config import Settings
 from content_cache.early_refresh import EarlyRefresh
+from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
 from content_cache.live import LiveCache
 from content_cache.loading import Loader
@@ -24,6 +25,7 @@ from content_cache.metrics import CacheCollector, observer
 from content_cache.purge_repository import PurgeRepository
 from content_cache.purging import Purging
 from content_cache.quota import Quota
+from content_cache.read_through import ReadThrough
 from content_cache.repository import SCHEMA, EntryRepository
 from content_cache.servicer import CacheServicer
 from content_cache.upkeep import sweep_memory, sweep_store
@@ -60,14 +62,21 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     )
     lifecycle.push("write_behind", writes.flush, timeout_s=_FLUSH_TIMEOUT_S)
     lifecycle.spawn("write_behind", writes.run())
-    live = LiveCache(cache, clock=clock, changed=writes.note)
+    stored = ReadThrough(repository, clock=clock)
+
+    def changed(address: Address, before: Entry | None) -> None:
+        stored.forget(address)
+        writes.note(address, before)
+
+    live = LiveCache(cache, clock=clock, changed=changed)
     lifecycle.push("lease_alarm", live.close)
     loader = Loader(repository, cache, clock=clock, purges=purges)
     purging = Purging(purges, live.operation(observer("purge")))
-    _show_metrics(CacheCollector(live, writes, loader.counts), lifecycle)
-    server = await _listen(settings, lifecycle, live, purging, clock=clock)
+    _show_metrics(CacheCollector(live, writes, loader.counts, stored.counts), lifecycle)
+    server = await _listen(settings, lifecycle, live, purging, stored, clock=clock)
     await loader.run(settings.cache_load_timeout_s)
     live.open()
+    stored.open(loader.left_out, live.operation(observer("read_through")))
     lifecycle.spawn("follow_purges", purging.follow())
     sweep = live.operation(observer("sweep"))
     lifecycle.spawn("sweep_memory", sweep_memory(sweep, settings.cache_sweep_interval_s))
@@ -95,11 +104,18 @@ def _cache(settings: Settings, *, clock: Clock) -> ContentCache:
 
 
 async def _listen(
-    settings: Settings, lifecycle: Lifecycle, live: LiveCache, purging: Purging, *, clock: Clock
+    settings: Settings,
+    lifecycle: Lifecycle,
+    live: LiveCache,
+    purging: Purging,
+    stored: ReadThrough,
+    *,
+    clock: Clock,
 ) -> RpcServer:
     servicer = CacheServicer(
         live,
         purging,
+        stored,
         default_ttl=timedelta(seconds=settings.cache_default_ttl_s),
         max_message_bytes=settings.max_message_bytes,
         observer=observer,

@@ -232,10 +232,17 @@ class ContentCache:
         """Return the monotonic second by which the next turn must begin; None without leases."""
         return self._leases.next_alarm()
 
-    def restore(self, entry: Entry) -> bool:
-        """Take back an entry that is stored durably already; tell whether there was room and need for it."""
+    def restore(self, entry: Entry, *, make_room: bool = False) -> bool:
+        """Take back an entry that is stored durably already; tell whether there was room and need for it.
+
+        Args:
+            entry: The entry.
+            make_room: Whether others leave for it.
+        """
         if entry.is_gone(self.now) or entry.address in self._entries or self.rules.deletes(entry):
             return False
+        if make_room and self._size_alone(entry) <= self._most_of_a_tenant():
+            self._make_room(entry)
         if self.size_bytes + self._cost(entry) > self.max_bytes or self._exceeds_quota(entry):
             return False
         tags = self.labels.shared(entry.address.tenant, entry.tags)
@@ -278,13 +285,18 @@ class ContentCache:
         return len(self._leases) if tenant is None else self._leases.count(tenant)
 
     def _check_size(self, entry: Entry) -> None:
-        limit = self.max_bytes if self._quota is None else min(self.max_bytes, self._quota.max_bytes)
-        # As if it were the only one with its labels, which it is once room was made for it.
-        taken = entry.size_bytes + group_bytes(entry.tags) + (QUOTA_BYTES if self._quota else 0)
+        taken, limit = self._size_alone(entry), self._most_of_a_tenant()
         if taken > limit:
             raise resource_exhausted(
                 "ENTRY_TOO_LARGE", f"the entry takes {taken} bytes of memory; the limit is {limit}"
             )
+
+    def _size_alone(self, entry: Entry) -> int:
+        """Return what an entry takes as the only one with its labels: as if room had been made for it."""
+        return entry.size_bytes + group_bytes(entry.tags) + (QUOTA_BYTES if self._quota else 0)
+
+    def _most_of_a_tenant(self) -> int:
+        return self.max_bytes if self._quota is None else min(self.max_bytes, self._quota.max_bytes)
 
     def _is_refreshed_by(self, entry: Entry, holder: str) -> bool:
         """Tell whether a caller is the one who refreshes a served entry, perhaps from now on."""
@@ -327,12 +339,15 @@ class ContentCache:
             if before is not None:
                 self._effects.changed.append((entry.address, before))
             return
+        self._make_room(entry)
+        self._insert(entry)
+        self._effects.changed.append((entry.address, before))
+
+    def _make_room(self, entry: Entry) -> None:
         while self._quota is not None and self._exceeds_quota(entry):
             self._evict(self._quota.victim_of(entry.address.tenant), for_quota=True)
         while self.size_bytes + self._cost(entry) > self.max_bytes:
             self._evict(self._policy.victim())
-        self._insert(entry)
-        self._effects.changed.append((entry.address, before))
 
     def _evict(self, address: Address, *, for_quota: bool = False) -> None:
         victim = self._entries[address]

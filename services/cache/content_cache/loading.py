@@ -13,6 +13,7 @@ from service_common.errors import ServiceError
 
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
+from content_cache.labels import LabelIndex
 from content_cache.purge_repository import PurgeRepository
 from content_cache.record import Record
 from content_cache.repository import EntryRepository
@@ -36,10 +37,16 @@ class LoadCounts:
 
 
 class Selection:
-    """The most recent entries that fit into so many bytes, of records in any order."""
+    """The most recent entries that fit into so many bytes, of records in any order.
+
+    Attributes:
+        left_out: Keys of entries that do not fit.
+    """
 
     def __init__(self, room: int) -> None:
         self._room = room
+        self._labels = LabelIndex()
+        self.left_out: set[Address] = set()
         self._chosen: dict[Address, Record] = {}
         self._oldest: list[tuple[datetime, int, Record]] = []
         self._count = 0
@@ -50,11 +57,12 @@ class Selection:
     def consider(self, record: Record) -> None:
         """Take a record that is the newest known of its key; the oldest entries make room."""
         self._drop(record.address)
+        self.left_out.discard(record.address)
         entry = record.entry
         if entry is None:
             return
         self._chosen[record.address] = record
-        self._room -= entry.size_bytes
+        self._room -= entry.size_bytes + self._labels.add(entry)
         # Of the same moment, what is read first is the more recent.
         self._count += 1
         heappush(self._oldest, (entry.create_time, -self._count, record))
@@ -62,6 +70,7 @@ class Selection:
             _, _, oldest = heappop(self._oldest)
             if self._chosen.get(oldest.address) is oldest:
                 self._drop(oldest.address)
+                self.left_out.add(oldest.address)
 
     def entries(self, since: int) -> list[Entry]:
         """Return the entries written at or after a microsecond, the oldest first."""
@@ -75,7 +84,7 @@ class Selection:
     def _drop(self, address: Address) -> None:
         before = self._chosen.pop(address, None)
         if before is not None and before.entry is not None:
-            self._room += before.entry.size_bytes
+            self._room += before.entry.size_bytes + self._labels.discard(before.entry)
 
 
 class Loader:
@@ -83,6 +92,7 @@ class Loader:
 
     Attributes:
         counts: What it found so far.
+        left_out: Keys of entries that are stored and did not fit into memory.
     """
 
     def __init__(
@@ -102,6 +112,7 @@ class Loader:
             purges: What has been purged is read first; None: nothing has.
         """
         self.counts = LoadCounts()
+        self.left_out: set[Address] = set()
         self._purges = purges
         self._repository = repository
         self._cache = cache
@@ -110,7 +121,7 @@ class Loader:
     async def run(self, timeout_s: float) -> None:
         """Load in bounded steps; a store that stays away leaves the cache with what came until then.
 
-        Entries beyond the limit stay stored until they expire, for a later start with more memory.
+        Entries beyond the limit stay stored until they expire; `left_out` names them.
 
         Args:
             timeout_s: How long to try.
@@ -125,9 +136,13 @@ class Loader:
         if reached == 0 and await self._read(selection, deadline, since=started) == 0:
             self._repository.read_all(started)
         self._cache.begin_turn()
+        self.left_out = selection.left_out
         # The oldest first, so that recency is as it was.
         for position, entry in enumerate(selection.entries(reached), start=1):
-            self.counts.entries += self._cache.restore(entry)
+            if self._cache.restore(entry):
+                self.counts.entries += 1
+            elif not entry.is_gone(self._cache.now):
+                self.left_out.add(entry.address)
             if position % _SLICE == 0:
                 await asyncio.sleep(0)
         _log.info("loaded", entries=self.counts.entries, damaged=self.counts.damaged)

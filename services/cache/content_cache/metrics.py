@@ -11,6 +11,7 @@ from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
 
 from content_cache.live import LiveCache
 from content_cache.loading import LoadCounts
+from content_cache.read_through import ReadCounts
 from content_cache.stats import total
 from content_cache.write_behind import WriteBehind
 
@@ -31,7 +32,8 @@ def observer(operation: str) -> Callable[[float], None]:
 class CacheCollector(Collector):
     """Shows one cache; safe to scrape from another thread."""
 
-    def __init__(self, live: LiveCache, writes: WriteBehind, loaded: LoadCounts) -> None:
+    def __init__(self, live: LiveCache, writes: WriteBehind, loaded: LoadCounts, read: ReadCounts) -> None:
+        self._read = read
         self._live = live
         self._writes = writes
         self._loaded = loaded
@@ -90,5 +92,13 @@ class CacheCollector(Collector):
             "content_cache_loaded_entries", "Entries loaded at the start.", self._loaded.entries
         )
         yield CounterMetricFamily(
-            "content_cache_damaged_entries", "Stored entries whose checksum failed.", self._loaded.damaged
+            "content_cache_damaged_entries",
+            "Stored entries whose checksum failed.",
+            self._loaded.damaged + self._read.damaged,
+        )
+        yield CounterMetricFamily(
+            "content_cache_read_through", "Entries brought back when asked for.", self._read.entries
+        )
+        yield CounterMetricFamily(
+            "content_cache_read_through_failures", "Times the store was too slow for it.", self._read.failures
         )

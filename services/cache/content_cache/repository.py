@@ -162,6 +162,24 @@ class EntryRepository:
             await asyncio.sleep(0)
         return LoadedPage(tuple(records), damaged, reached, page.next_cursor)
 
+    async def read(self, segments: Sequence[Key]) -> LoadedPage:
+        """Read segments again; of each key only the newest record known is returned, if it is among them.
+
+        Raises:
+            ServiceError: As `DocumentStore.get_many`.
+        """
+        documents = await self._store.get_many(segments) if segments else []
+        present = [each for each in documents if each is not None]
+        parts = await self._parts(present)
+        records: list[Record] = []
+        damaged = 0
+        for each in present:
+            found, lost = _records(each, parts.get(each.key.id))
+            newest = (framed.record for framed in found if self.directory.holds(framed.record))
+            records += newest
+            damaged += lost
+        return LoadedPage(tuple(records), damaged, reached=0, next_cursor=None)
+
     def read_all(self, since: int) -> None:
         """Take note that every segment written before a microsecond has been read."""
         self.directory.complete = True

@@ -21,6 +21,7 @@ from content_cache.leases import Lease
 from content_cache.live import LiveCache, Turn
 from content_cache.outcomes import Stale
 from content_cache.purging import Purging
+from content_cache.read_through import ReadThrough
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Observer = Callable[[str], Callable[[float], None]]
@@ -45,6 +46,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self,
         live: LiveCache,
         purging: Purging,
+        stored: ReadThrough,
         *,
         default_ttl: timedelta,
         max_message_bytes: int,
@@ -55,6 +57,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         Args:
             live: The cache.
             purging: Purges it.
+            stored: Brings back what is not in memory.
             default_ttl: How long an entry is served when its caller does not say.
             max_message_bytes: Largest response.
             observer: Returns what is told the seconds of one kind of operation.
@@ -65,6 +68,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
         self._live = live
         self._purging = purging
+        self._tier = stored
         self._default_ttl = default_ttl
         self._max_message_bytes = max_message_bytes
         self._get, self._batch_get = turns("get"), turns("batch_get")
@@ -77,6 +81,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def Get(self, request: cache_pb2.GetRequest, _context: Context) -> Any:
         """Look one entry up."""
         validation.check_key("key", request.key)
+        await self._tier.bring(_tenant(), (request.key,))
         with self._get as cache:
             entry = cache.get(Address(_tenant(), request.key))
         return wire.get_response(None if entry is None else entry.encoded)
@@ -85,6 +90,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         """Look many entries up."""
         validation.check_batch("requests", request.requests)
         tenant, results = _tenant(), self._results(len(request.requests))
+        await self._tier.bring(tenant, (each.key for each in request.requests))
         with self._batch_get as cache:
             for index, each in enumerate(request.requests):
                 try:
@@ -119,6 +125,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def Delete(self, request: cache_pb2.DeleteRequest, _context: Context) -> cache_pb2.DeleteResponse:
         """Remove one entry."""
         validation.check_key("key", request.key)
+        await self._tier.bring(_tenant(), (request.key,))
         with self._delete as cache:
             return cache_pb2.DeleteResponse(deleted=cache.delete(Address(_tenant(), request.key)))
 
@@ -128,6 +135,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         """Remove many entries."""
         validation.check_batch("requests", request.requests)
         tenant = _tenant()
+        await self._tier.bring(tenant, (each.key for each in request.requests))
         with self._batch_delete as cache:
 
             def delete(field: str, each: cache_pb2.DeleteRequest, result: _DeleteResult) -> None:
@@ -142,6 +150,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         validation.check_holder(request)
         ttl_s = validation.lease_ttl_s(request)
         tenant, results = _tenant(), self._results(len(request.requests))
+        await self._tier.bring(tenant, (each.key for each in request.requests))
         with self._acquire as cache:
             for field, each in _numbered(request.requests):
                 try:

@@ -101,7 +101,7 @@ async def test_what_is_in_memory_asks_nothing(stored: ReadThrough, store: SlowSt
 async def test_what_changed_meanwhile_stays(
     small: Replica, stored: ReadThrough, store: SlowStore, make_entry: MakeEntry, change: str
 ) -> None:
-    """A key that is stored or removed while the store is asked is not overwritten by what was there before."""
+    """A key stored or removed while the store is asked is not overwritten by what was there before."""
     store.gate.clear()
     asking = asyncio.create_task(stored.bring("a", [key(2)]))
     await asyncio.sleep(0)

@@ -359,3 +359,50 @@ async def test_a_version_that_is_not_active_any_more_leaves_first(
         put(each, make_entry("x1", encoded=b"x" * (size - 100)))
         held = [number for number in range(7) if each.cache.peek(Address("a", f"k{number}"))]
         assert held == [0, 1, 2, 5, 6]
+
+
+async def test_a_full_queue_costs_removals_and_no_purge(
+    store: Store, clock: ManualClock, make_entry: MakeEntry
+) -> None:
+    """While the store takes nothing and the queue is full, purged entries are given up, and stay purged."""
+    replica = await Replica(store, clock).start()
+    for number in range(50):
+        put(replica, make_entry(f"k{number}", tags=("t",)))
+    await replica.writes.flush()
+    tight = WriteBehind(replica.repository, replica.cache.held, interval_s=0, max_pending=3)
+    replica.live._changed = tight.note
+    await replica.purging.purge("a", Selector(Kind.TAG, "t"), Mode.DELETE)
+    assert (len(tight), tight.counts.dropped) == (3, 47)
+    store.away = True
+    with pytest.raises(ServiceError):
+        await tight.flush()
+    store.away = False
+    again = await Replica(store, clock).start()
+    assert len(again.cache) == 0
+
+
+async def test_compaction_drops_what_was_purged(
+    store: Store, clock: ManualClock, make_entry: MakeEntry
+) -> None:
+    """A purged record whose removal was lost goes with its segment, and shadows what it replaced."""
+    replica = await Replica(store, clock).start()
+    put(replica, make_entry("k", encoded=b"older"))
+    await replica.writes.flush()
+    for number in range(9):
+        put(replica, make_entry(f"n{number}", encoded=b"x" * 500))
+    put(replica, make_entry("k", tags=("t",), encoded=b"newer" * 10))
+    await replica.writes.flush()
+    await replica.purges.add("a", Selector(Kind.TAG, "t"), Mode.DELETE)
+    again = await Replica(store, clock).start()
+    with again.turn as cache:
+        assert all(cache.delete(Address("a", f"n{number}")) for number in range(9))
+    await again.writes.flush()
+    while await again.repository.compact():
+        pass
+    held = b"".join(repr(row.document(key).data).encode() for key, row in store._rows.items())
+    assert b"newernewer" not in held
+    for _ in range(2):
+        last = await Replica(store, clock).start()
+        assert len(last.cache) == 0
+        while await last.repository.compact():
+            pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC
 
 from contentfactory.processor.v1 import processor_pb2 as pb
 from service_common.errors import ServiceError
@@ -26,6 +27,7 @@ from parallel_processor.jobs.piece import (
     Sampling,
     Usage,
 )
+from parallel_processor.jobs.terms import NORMAL_WEIGHT, Terms
 from parallel_processor.results import ListedItem
 
 _ROLES = {
@@ -60,6 +62,27 @@ def priority(number: int) -> Priority:
 def cache_policy(number: int) -> CachePolicy | None:
     """Read how to use the cache; None when it is not said."""
     return _POLICIES.get(number)  # type: ignore[call-overload,no-any-return]  # keys are the enum's numbers
+
+
+def terms(message: pb.JobTerms) -> Terms:
+    """Read the terms of a job."""
+    return Terms(
+        max_cost_micros=message.max_cost_micros if message.HasField("max_cost_micros") else None,
+        deadline=message.deadline.ToDatetime(UTC) if message.HasField("deadline") else None,
+        weight=message.weight or NORMAL_WEIGHT,
+        max_failed_ratio=message.max_failed_ratio if message.HasField("max_failed_ratio") else 1.0,
+        fallback_models=tuple(message.fallback_models),
+    )
+
+
+def _terms_message(terms: Terms) -> pb.JobTerms:
+    return pb.JobTerms(
+        max_cost_micros=terms.max_cost_micros,
+        deadline=timestamp(terms.deadline),
+        weight=terms.weight,
+        max_failed_ratio=terms.max_failed_ratio,
+        fallback_models=terms.fallback_models,
+    )
 
 
 def job_state(number: int) -> JobState | None:
@@ -146,6 +169,7 @@ def job_message(job: Job, counts: ItemCounts, usage: Usage) -> pb.Job:
         create_time=timestamp(job.create_time),
         start_time=timestamp(job.start_time),
         finish_time=timestamp(job.finish_time),
+        terms=_terms_message(job.terms),
     )
 
 

@@ -67,6 +67,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
             labels=dict(request.labels),
             model=request.model,
             cache_policy=convert.cache_policy(request.cache_policy) or CachePolicy.USE,
+            terms=convert.terms(request.terms),
         )
         body = request.SerializeToString(deterministic=True)
         job = await self._intake.create(job, request_id=request.request_id, body=body)

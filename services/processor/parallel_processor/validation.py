@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC
 
 from contentfactory.processor.v1 import processor_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
 from service_common.errors import FieldViolation, invalid_argument
 
 MAX_BATCH = 1_000
@@ -19,6 +21,8 @@ _MAX_MESSAGES = 16
 _MAX_TOKENS = 131_072
 _MAX_DEPENDENCIES = 16
 _MAX_STOPS = 4
+_MAX_WEIGHT = 10_000
+_MAX_FALLBACKS = 8
 _INT32_MAX = 2**31 - 1
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ITEM_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
@@ -58,6 +62,13 @@ class Violations:
         if value not in enum.values():  # type: ignore[attr-defined]  # a protobuf enum wrapper
             self.add(field, "is not a value of this contract")
 
+    def moment(self, field: str, value: Timestamp) -> None:
+        """Check that a timestamp is a moment of the years 1 to 9999."""
+        try:
+            value.ToDatetime(UTC)
+        except (ValueError, OverflowError):
+            self.add(field, "must be a moment of the years 1 to 9999")
+
     def labels(self, field: str, labels: Mapping[str, str], *, most: int) -> None:
         """Check a map of labels."""
         self.require(len(labels) <= most, field, f"must have at most {most} pairs")
@@ -91,7 +102,25 @@ def check_create_job(request: pb.CreateJobRequest) -> None:
     found.labels("labels", request.labels, most=32)
     found.member("priority", request.priority, pb.JobPriority)
     found.member("cache_policy", request.cache_policy, pb.CachePolicy)
+    check_terms(found, "terms", request.terms)
     found.raise_if_any()
+
+
+def check_terms(found: Violations, field: str, terms: pb.JobTerms) -> None:
+    """Check the terms of a job."""
+    found.require(terms.max_cost_micros >= 0, f"{field}.max_cost_micros", "must not be negative")
+    found.require(
+        0 <= terms.weight <= _MAX_WEIGHT, f"{field}.weight", f"must be 1 to {_MAX_WEIGHT}, or 0 for 100"
+    )
+    found.require(0.0 <= terms.max_failed_ratio <= 1.0, f"{field}.max_failed_ratio", "must be 0 to 1")
+    if terms.HasField("deadline"):
+        found.moment(f"{field}.deadline", terms.deadline)
+    models = terms.fallback_models
+    found.require(
+        len(models) <= _MAX_FALLBACKS, f"{field}.fallback_models", f"must be at most {_MAX_FALLBACKS}"
+    )
+    for number, model in enumerate(models):
+        found.text(f"{field}.fallback_models[{number}]", model, most=256, required=True)
 
 
 def check_add_items(request: pb.BatchAddItemsRequest) -> None:

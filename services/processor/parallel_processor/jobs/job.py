@@ -11,6 +11,7 @@ from service_common.errors import failed_precondition
 
 from parallel_processor.jobs.item import ItemCounts
 from parallel_processor.jobs.piece import NO_LABELS, CachePolicy, Usage
+from parallel_processor.jobs.terms import NO_TERMS, Terms
 
 
 class JobState(Enum):
@@ -54,6 +55,7 @@ class Job:
         labels: For people and filters.
         model: The model of items that name none; empty for the default.
         cache_policy: How items use the cache that do not say.
+        terms: What it may cost, by when, its share, when to give up.
         item_count: Items it has.
         items_by_content_type: Items of each content type, as far as their owner named it.
         chunk_count: Documents its items are stored in.
@@ -78,6 +80,7 @@ class Job:
     labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     model: str = ""
     cache_policy: CachePolicy = CachePolicy.USE
+    terms: Terms = NO_TERMS
     item_count: int = 0
     items_by_content_type: Mapping[str, int] = field(default_factory=dict)
     chunk_count: int = 0
@@ -149,7 +152,7 @@ def settle(job: Job, shards: Iterable[ShardTotals], now: datetime) -> Job:
         settled[byte] |= 1 << bit
         counts, usage = counts + shard.counts, usage + shard.usage
     job = replace(job, settled=bytes(settled), counts=counts, usage=usage)
-    if _settled_count(job) < job.shard_count or job.finish_time is not None:
+    if unsettled_count(job) or job.finish_time is not None:
         return job
     return _changed(job, state=_final_state(job), finish_time=now)
 
@@ -160,8 +163,9 @@ def is_settled(job: Job, number: int) -> bool:
     return byte < len(job.settled) and bool(job.settled[byte] >> bit & 1)
 
 
-def _settled_count(job: Job) -> int:
-    return int.from_bytes(job.settled).bit_count()
+def unsettled_count(job: Job) -> int:
+    """Return how many of a started job's shards have totals that are not part of it yet."""
+    return job.shard_count - int.from_bytes(job.settled).bit_count()
 
 
 def _final_state(job: Job) -> JobState:

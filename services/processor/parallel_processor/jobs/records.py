@@ -20,6 +20,7 @@ from parallel_processor.jobs.piece import (
     Usage,
 )
 from parallel_processor.jobs.shard import ItemSource, Shard, ShardPhase
+from parallel_processor.jobs.terms import Terms
 
 Fields = dict[str, Any]
 
@@ -142,8 +143,21 @@ def job_to_fields(job: Job) -> Fields:
         "usage": _sparse(job.usage),
         "unreported": job.unreported,
     }
+    if terms := _terms_to_fields(job.terms):
+        record["terms"] = terms
     del record["tenant"]
     return record
+
+
+def _terms_to_fields(terms: Terms) -> Fields:
+    record = _sparse(terms)
+    if terms.fallback_models:
+        record["fallback_models"] = [*terms.fallback_models]
+    return record
+
+
+def _terms_from_fields(record: Mapping[str, Any]) -> Terms:
+    return Terms(**{**record, "fallback_models": tuple(record.get("fallback_models", ()))})
 
 
 def job_from_fields(tenant: str, record: Mapping[str, Any]) -> Job:
@@ -154,6 +168,7 @@ def job_from_fields(tenant: str, record: Mapping[str, Any]) -> Job:
     known["cache_policy"] = CachePolicy(known["cache_policy"])
     known["counts"] = ItemCounts(**known["counts"])
     known["usage"] = Usage(**known["usage"])
+    known["terms"] = _terms_from_fields(known.get("terms", {}))
     return Job(tenant=tenant, **known)
 
 

@@ -639,6 +639,7 @@ class Job(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The id, given by the service."""
     display_name: _builtins.str
@@ -677,6 +678,10 @@ class Job(_message.Message):
     def finish_time(self) -> _timestamp_pb2.Timestamp:
         """When its last item finished."""
 
+    @_builtins.property
+    def terms(self) -> Global___JobTerms:
+        """The terms it runs under."""
+
     def __init__(
         self,
         *,
@@ -693,14 +698,68 @@ class Job(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
+        terms: Global___JobTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "finish_time", b"finish_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "finish_time", b"finish_time", "start_time", b"start_time", "terms", b"terms", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "counts", b"counts", "create_time", b"create_time", "display_name", b"display_name", "finish_time", b"finish_time", "job_id", b"job_id", "labels", b"labels", "model", b"model", "priority", b"priority", "start_time", b"start_time", "state", b"state", "usage", b"usage", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "counts", b"counts", "create_time", b"create_time", "display_name", b"display_name", "finish_time", b"finish_time", "job_id", b"job_id", "labels", b"labels", "model", b"model", "priority", b"priority", "start_time", b"start_time", "state", b"state", "terms", b"terms", "usage", b"usage", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class JobTerms(_message.Message):
+    """What a job's owner allows and wants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    MAX_FAILED_RATIO_FIELD_NUMBER: _builtins.int
+    FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
+    max_cost_micros: _builtins.int
+    """The most its model calls may cost, in micros of US dollars; calls of unknown fate count at their worst. Unset: no
+    cap.
+    """
+    weight: _builtins.int
+    """Its share of the model calls among jobs of one priority, 1 to 10,000. Default (0): 100."""
+    max_failed_ratio: _builtins.float
+    """The share of its items, 0 to 1, that may fail before the rest is given up: 0 stops at the first failure. Unset: 1,
+    whatever fails, the rest goes on.
+    """
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """When what is not finished is given up. Unset: never."""
+
+    @_builtins.property
+    def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models to ask, in this order, when an item's own cannot be had. At most 8."""
+
+    def __init__(
+        self,
+        *,
+        max_cost_micros: _builtins.int | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        weight: _builtins.int = ...,
+        max_failed_ratio: _builtins.float | None = ...,
+        fallback_models: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_max_failed_ratio", b"_max_failed_ratio", "deadline", b"deadline", "max_cost_micros", b"max_cost_micros", "max_failed_ratio", b"max_failed_ratio"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "_max_failed_ratio", b"_max_failed_ratio", "deadline", b"deadline", "fallback_models", b"fallback_models", "max_cost_micros", b"max_cost_micros", "max_failed_ratio", b"max_failed_ratio", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_micros: _TypeAlias = _typing.Literal["max_cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_micros: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015
+    _WhichOneofReturnType__max_failed_ratio: _TypeAlias = _typing.Literal["max_failed_ratio"]  # noqa: Y015
+    _WhichOneofArgType__max_failed_ratio: _TypeAlias = _typing.Literal["_max_failed_ratio", b"_max_failed_ratio"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_micros) -> _WhichOneofReturnType__max_cost_micros | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_failed_ratio) -> _WhichOneofReturnType__max_failed_ratio | None: ...
+
+Global___JobTerms: _TypeAlias = JobTerms  # noqa: Y015
 
 @_typing.final
 class ItemError(_message.Message):
@@ -1024,6 +1083,7 @@ class CreateJobRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     CACHE_POLICY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """A title for people. At most 256 bytes."""
     priority: Global___JobPriority.ValueType
@@ -1038,6 +1098,10 @@ class CreateJobRequest(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels, at most 32 pairs; keys at most 63 bytes, values at most 256 bytes."""
 
+    @_builtins.property
+    def terms(self) -> Global___JobTerms:
+        """The terms it runs under."""
+
     def __init__(
         self,
         *,
@@ -1047,10 +1111,11 @@ class CreateJobRequest(_message.Message):
         model: _builtins.str = ...,
         cache_policy: Global___CachePolicy.ValueType = ...,
         request_id: _builtins.str = ...,
+        terms: Global___JobTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "display_name", b"display_name", "labels", b"labels", "model", b"model", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "display_name", b"display_name", "labels", b"labels", "model", b"model", "priority", b"priority", "request_id", b"request_id", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

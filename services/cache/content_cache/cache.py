@@ -98,11 +98,14 @@ class ContentCache:
 
     def get(self, address: Address) -> Entry | None:
         """Look an entry up; counts, and makes it recently used."""
+        counters = self.counters(address.tenant)
         entry = self.peek(address)
         if entry is None:
-            self.counters(address.tenant).misses += 1
+            counters.misses += 1
             return None
-        self._use(entry)
+        self._policy.used(entry.address)
+        counters.hits += 1
+        counters.saved_micros += entry.cost_micros
         return entry
 
     def peek(self, address: Address) -> Entry | None:

@@ -7,6 +7,7 @@ few different sets of labels, so that an entry costs its place in its group and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from content_cache.entry import Address, Entry
 
@@ -33,6 +34,7 @@ class _Group:
         self.members: dict[Address, None] = {}
 
 
+@lru_cache(maxsize=4096)
 def group_bytes(tags: Tags) -> int:
     """Return what a group takes beside its entries; without labels it is its tenant's only one."""
     return GROUP_BYTES + sum(TAG_BYTES + len(tag) for tag in tags) if tags else 0

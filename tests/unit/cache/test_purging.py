@@ -283,6 +283,21 @@ async def test_what_did_not_fit_into_memory_is_purged_too(
     assert held == list(range(0, 20, 2))
 
 
+async def test_what_is_purged_takes_no_room_at_the_start(
+    store: Store, clock: ManualClock, make_entry: MakeEntry
+) -> None:
+    """With little memory a start takes the newest of what is not purged, not of what is stored."""
+    first = await Replica(store, clock).start()
+    for number in range(10):
+        clock.advance(1)
+        put(first, make_entry(f"k{number}", tags=("old" if number > 4 else "new",), ttl_s=1000))
+    await first.writes.flush()
+    await first.purges.add("a", Selector(Kind.TAG, "old"), Mode.DELETE)
+    room = 5 * make_entry("k0").size_bytes + 700
+    small = await Replica(store, clock, max_bytes=room).start()
+    assert [each for each in range(10) if small.cache.peek(Address("a", f"k{each}"))] == list(range(5))
+
+
 async def test_nothing_is_loaded_while_purges_are_unknown(
     store: Store, clock: ManualClock, make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

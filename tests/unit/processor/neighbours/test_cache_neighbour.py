@@ -106,7 +106,9 @@ async def test_what_is_stale_is_refreshed_by_one_and_used_by_the_others(
     stale = cache_pb2.BatchAcquireResponse.Acquisition(
         outcome=cache_pb2.ACQUIRE_OUTCOME_STALE, entry=cache_pb2.Entry(key="k", value=b"old"), lease=lease
     )
-    pool = OneAnswer(cache_pb2.BatchAcquireResponse(results=[cache_pb2.BatchAcquireResponse.Result(value=stale)]))
+    pool = OneAnswer(
+        cache_pb2.BatchAcquireResponse(results=[cache_pb2.BatchAcquireResponse.Result(value=stale)])
+    )
     assert await neighbour(pool).acquire(OWNER, "job/0", 1, ["k"]) == [expected]
 
 

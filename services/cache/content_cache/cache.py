@@ -15,18 +15,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from service_common.clock import Clock
-from service_common.errors import ServiceError, resource_exhausted
+from service_common.errors import ServiceError
 
 from content_cache.early_refresh import EarlyRefresh
 from content_cache.entry import Address, Entry
 from content_cache.eviction import EvictionPolicy
 from content_cache.expiry import ExpiryIndex
-from content_cache.labels import LabelIndex, group_bytes
+from content_cache.labels import LabelIndex
 from content_cache.leases import Lease, LeaseTable
 from content_cache.leave_first import LeaveFirst
 from content_cache.outcomes import Effects, FillOutcome, Stale
-from content_cache.quota import QUOTA_BYTES, Quota
+from content_cache.quota import Quota
 from content_cache.rules import PurgeRules
+from content_cache.sizes import Sizes
 from content_cache.stats import TenantCounters
 
 
@@ -73,6 +74,7 @@ class ContentCache:
         self._policy = LeaveFirst(policy)
         self._early = early
         self._quota = quota
+        self._sizes = Sizes(self.labels, quota)
         self._entries: dict[Address, Entry] = {}
         self._expiry = ExpiryIndex()
         self._leases = LeaseTable(new_token)
@@ -127,7 +129,7 @@ class ContentCache:
         Raises:
             ServiceError: ENTRY_TOO_LARGE; nothing has changed then.
         """
-        self._check_size(entry)
+        self._sizes.check(entry, self.max_bytes)
         self._put(entry)
         if self._leases.end(entry.address):
             self._decide(entry.address)
@@ -191,7 +193,7 @@ class ContentCache:
         if not keep:
             return self._pass_on(entry, token)
         try:
-            self._check_size(entry)
+            self._sizes.check(entry, self.max_bytes)
         except ServiceError:
             self.release(address, token)
             raise
@@ -244,9 +246,9 @@ class ContentCache:
         """
         if entry.is_gone(self.now) or entry.address in self._entries or self.rules.deletes(entry):
             return False
-        if make_room and self._size_alone(entry) <= self._most_of_a_tenant():
+        if make_room and self._sizes.fits_alone(entry, self.max_bytes):
             self._make_room(entry)
-        if self.size_bytes + self._cost(entry) > self.max_bytes or self._exceeds_quota(entry):
+        if self.size_bytes + self._sizes.added(entry) > self.max_bytes or self._exceeds_quota(entry):
             return False
         tags = self.labels.shared(entry.address.tenant, entry.tags)
         self._insert(entry if tags is entry.tags else replace(entry, tags=tags))
@@ -287,20 +289,6 @@ class ContentCache:
         """Return how many leases a tenant's callers hold, or everybody's."""
         return len(self._leases) if tenant is None else self._leases.count(tenant)
 
-    def _check_size(self, entry: Entry) -> None:
-        taken, limit = self._size_alone(entry), self._most_of_a_tenant()
-        if taken > limit:
-            raise resource_exhausted(
-                "ENTRY_TOO_LARGE", f"the entry takes {taken} bytes of memory; the limit is {limit}"
-            )
-
-    def _size_alone(self, entry: Entry) -> int:
-        """Return what an entry takes as the only one with its labels: as if room had been made for it."""
-        return entry.size_bytes + group_bytes(entry.tags) + (QUOTA_BYTES if self._quota else 0)
-
-    def _most_of_a_tenant(self) -> int:
-        return self.max_bytes if self._quota is None else min(self.max_bytes, self._quota.max_bytes)
-
     def _is_refreshed_by(self, entry: Entry, holder: str) -> bool:
         """Tell whether a caller is the one who refreshes a served entry, perhaps from now on."""
         lease = self._leases.get(entry.address)
@@ -321,15 +309,8 @@ class ContentCache:
             self._effects.decided.append((entry.address, entry))
         return FillOutcome.PASSED_ON
 
-    def _cost(self, entry: Entry) -> int:
-        """Return what an entry takes when it is put in."""
-        own = QUOTA_BYTES if self._quota else 0
-        return entry.size_bytes + self.labels.cost(entry) + own
-
     def _exceeds_quota(self, entry: Entry) -> bool:
-        if self._quota is None:
-            return False
-        return self.counters(entry.address.tenant).size_bytes + self._cost(entry) > self._quota.max_bytes
+        return self._sizes.exceeds_quota(entry, self.counters(entry.address.tenant).size_bytes)
 
     def _decide(self, address: Address) -> None:
         self._effects.decided.append((address, self.peek(address)))
@@ -349,7 +330,7 @@ class ContentCache:
     def _make_room(self, entry: Entry) -> None:
         while self._quota is not None and self._exceeds_quota(entry):
             self._evict(self._quota.victim_of(entry.address.tenant), for_quota=True)
-        while self.size_bytes + self._cost(entry) > self.max_bytes:
+        while self.size_bytes + self._sizes.added(entry) > self.max_bytes:
             self._evict(self._policy.victim())
 
     def _evict(self, address: Address, *, for_quota: bool = False) -> None:
@@ -385,7 +366,7 @@ class ContentCache:
         self._account(entry, -1, -entry.size_bytes - self.labels.discard(entry))
 
     def _account(self, entry: Entry, entries: int, size: int) -> None:
-        size += entries * QUOTA_BYTES if self._quota else 0
+        size += entries * self._sizes.own_bytes
         self.size_bytes += size
         counters = self.counters(entry.address.tenant)
         counters.entries += entries

@@ -99,6 +99,11 @@ class Settings(CommonSettings):
     processor_score_wait_s: float = Field(
         0.25, ge=0, le=10, description="The longest a piece waits for its quality score."
     )
+    processor_cache_truncated: bool = Field(
+        default=False,
+        description="1 caches texts that were cut at their limit of tokens too; otherwise only those who "
+        "wait for them get them.",
+    )
 
     def problems(self) -> Iterable[Problem]:
         """Yield what is wrong between fields that are each right."""

@@ -16,7 +16,7 @@ from service_common.errors import unavailable
 from service_common.storage.documents import Document, Key, Update
 from service_common.storage.memory import MemoryStore
 
-from tests.unit.cache.test_purging import Replica, put
+from tests.unit.cache.replica import Replica, put
 
 MakeEntry = Callable[..., Entry]
 _ENTRIES = 20

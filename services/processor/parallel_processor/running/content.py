@@ -27,8 +27,15 @@ class Content:
     Its mutable state: the leases held by calls in flight, which are renewed until given up.
     """
 
-    def __init__(self, cache: CachePort) -> None:
+    def __init__(self, cache: CachePort, *, keep_cut: bool = False) -> None:
+        """Prepare access.
+
+        Args:
+            cache: The cache.
+            keep_cut: Whether texts that were cut at their limit of tokens are stored like whole ones.
+        """
         self._cache = cache
+        self._keep_cut = keep_cut
         self._held: dict[tuple[Owner, str], str] = {}
         self._acquiring = Batcher[tuple[Owner, str, int], str, Acquisition](self._send_acquire)
         self._filling = Batcher[Owner, Fill, None](self._send_fill)
@@ -75,11 +82,11 @@ class Content:
         that was cut is given to those who wait for it, and not kept.
         """
         self._held.pop((owner, fill.key), None)
-        return self._filling.post(owner, replace(fill, keep=is_whole(fill.entry)))
+        return self._filling.post(owner, replace(fill, keep=self._is_worth_keeping(fill)))
 
     def replace(self, owner: Owner, fill: Fill) -> asyncio.Future[None]:
         """Store content in place of what is there; otherwise as `fill`. A cut text replaces nothing."""
-        if not is_whole(fill.entry):
+        if not self._is_worth_keeping(fill):
             return self._filling.post(owner, replace(fill, keep=False))
         return self._replacing.post(owner, fill)
 
@@ -103,6 +110,9 @@ class Content:
                     by_owner[owner].append((key, token))
             for owner, leases in by_owner.items():
                 await self._ignoring_outage("renew", self._cache.renew(owner, leases))
+
+    def _is_worth_keeping(self, fill: Fill) -> bool:
+        return self._keep_cut or is_whole(fill.entry)
 
     async def _ignoring_outage(self, what: str, call: Awaitable[None]) -> None:
         try:

@@ -24,6 +24,13 @@ async def test_only_whole_texts_are_kept(entry: Entry, kept: dict[str, Entry]) -
     assert (cache.entries, cache.leases) == (kept, {})
 
 
+async def test_cut_texts_are_kept_where_that_is_wanted() -> None:
+    """With the setting a cut text is stored like any other."""
+    cache = FakeCache()
+    await Content(cache, keep_cut=True).fill(OWNER, Fill("k", CUT, ()))
+    assert cache.entries == {"k": CUT}
+
+
 async def test_a_cut_text_replaces_nothing() -> None:
     """A refresh that was cut leaves the whole text where it is; one that is whole takes its place."""
     cache = FakeCache(entries={"k": WHOLE})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -174,3 +175,42 @@ async def test_a_lost_lease_is_handed_over_in_the_stream(running: Running) -> No
     assert await filled(running.stub, "k", told.lease.token) == pb.FILL_OUTCOME_FILLED
     (woken,) = (await waiting).entries
     assert (woken.outcome, woken.entry.value) == (pb.AWAIT_OUTCOME_FILLED, b"new")
+
+
+async def test_ten_thousand_probes_of_another_tenant_hit_nothing(serve: Serve, tokens_file: Path) -> None:
+    """Over RPC too no look-alike of a key reaches another tenant's entry, and none of its labels does."""
+    stub: Any = (await serve(AUTH_TOKENS_FILE=str(tokens_file))).stub
+    await fill(stub, metadata=as_tenant("a"))
+    probes = [
+        f"{before}{key}{after}"
+        for key in _HELD
+        for before in ("", "a", "a/", "a\0", "a_b/", " ")
+        for after in ("", " ", "\0", "\u0301", *map(str, range(420)))
+    ]
+    assert len(probes) > 10_000
+    for start in range(0, len(probes), 1000):
+        gets = [pb.GetRequest(key=key) for key in probes[start : start + 1000]]
+        found = await stub.BatchGet(pb.BatchGetRequest(requests=gets), metadata=as_tenant("a_b"))
+        assert not any(each.value.HasField("entry") for each in found.results)
+    for tags in _HELD.values():
+        for tag in tags:
+            purged = await stub.Purge(pb.PurgeRequest(tag=tag), metadata=as_tenant("a_b"))
+            assert purged.purged_entries == 0
+    assert await left(stub, metadata=as_tenant("a")) == set(_HELD)
+
+
+async def test_a_quota_holds_and_is_counted(serve: Serve) -> None:
+    """A tenant beyond its quota loses its own oldest entries; statistics and metrics name the cause."""
+    running = await serve(CACHE_TENANT_MAX_BYTES="20000")
+    for number in range(50):
+        await running.stub.Set(pb.SetRequest(key=f"k{number}", content=pb.EntryContent(value=b"x" * 500)))
+    stats = await running.stub.GetStats(pb.GetStatsRequest())
+    assert 15_000 < stats.size_bytes <= 20_000
+    assert stats.quota_evictions == 50 - stats.entries > 0
+    assert stats.evictions == 0
+    with urlopen(f"http://127.0.0.1:{running.metrics_port}/metrics") as answer:  # noqa: ASYNC210 - one short read
+        metrics = answer.read().decode()
+    assert f'content_cache_evictions_total{{cause="quota"}} {stats.quota_evictions}.0' in metrics
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await running.stub.Set(pb.SetRequest(key="big", content=pb.EntryContent(value=b"x" * 20_000)))
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -87,5 +87,7 @@ def _candidates(cache: ContentCache, tenant: str, new: Sequence[Rule]) -> list[A
     """Return the addresses that new rules may concern."""
     if any(each.selector.kind is not Kind.TAG for each in new):
         return cache.labels.of_tenant(tenant)
-    found = (cache.labels.tagged(tenant, each.selector.value) for each in new)
-    return [address for addresses in found for address in addresses]
+    found: list[Address] = []
+    for each in new:
+        found.extend(cache.labels.tagged(tenant, each.selector.value))
+    return found

@@ -267,3 +267,19 @@ async def test_expired_entries_do_not_come_back(
     clock.advance(timedelta(seconds=10).total_seconds())
     loaded, damaged = await reload(store, clock)
     assert (len(loaded), damaged) == (0, 0)
+
+
+async def test_a_stale_window_outlives_a_restart(
+    store: FaultyStore, cache: ContentCache, writes: WriteBehind, clock: ManualClock, make_entry: MakeEntry
+) -> None:
+    """An entry is loaded until its window is over, also when it has expired before the start."""
+    entry = make_entry(ttl_s=10, stale_s=60)
+    cache.set(entry)
+    follow(cache, writes)
+    await writes.flush()
+    clock.advance(69.9)
+    loaded, _ = await reload(store, clock)
+    assert (loaded.peek(entry.address), loaded.held(entry.address)) == (None, entry)
+    clock.advance(0.1)
+    loaded, _ = await reload(store, clock)
+    assert len(loaded) == 0

@@ -78,10 +78,14 @@ def entry_of(
 def _era(
     request: cache_pb2.SetRequest | cache_pb2.BatchFillRequest.FillRequest, tenant: str, cache: ContentCache
 ) -> int:
-    """Return when the making of content began: with its lease if there was one, else now."""
+    """Return when the making of content began: with its lease if there was one, else now.
+
+    Never later than now, whatever a token says: no purge to come would cover it.
+    """
+    now = cache.rules.era(tenant)
     if isinstance(request, cache_pb2.BatchFillRequest.FillRequest) and request.lease_token:
-        return era_of_token(request.lease_token)
-    return cache.rules.era(tenant)
+        return min(now, era_of_token(request.lease_token))
+    return now
 
 
 def _encoded(key: str, content: cache_pb2.EntryContent, *, created: datetime, expires: datetime) -> bytes:

@@ -133,6 +133,14 @@ async def test_what_was_under_way_is_not_kept(running: Running) -> None:
     assert await filled(running.stub, "k", token, tags=["old"]) == pb.FILL_OUTCOME_FILLED
 
 
+async def test_a_made_up_token_escapes_no_purge(running: Running) -> None:
+    """A token that claims to be of an era to come is of this one: the next purge covers what it brought."""
+    await running.stub.Purge(pb.PurgeRequest(tag="t"))
+    outcome = await filled(running.stub, "k", "made-up.999999999", tags=["t"])
+    assert outcome == pb.FILL_OUTCOME_STORED_WITHOUT_LEASE
+    assert (await running.stub.Purge(pb.PurgeRequest(tag="t"))).purged_entries == 1
+
+
 async def test_stale_entries_are_handed_out_while_one_refreshes(running: Running) -> None:
     """Past its expiry an entry is STALE for all, with a lease for one; a lookup misses it; a fill ends it."""
     content = pb.EntryContent(value=b"old")

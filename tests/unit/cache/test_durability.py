@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import count
@@ -269,17 +270,32 @@ async def test_expired_entries_do_not_come_back(
     assert (len(loaded), damaged) == (0, 0)
 
 
-async def test_a_stale_window_outlives_a_restart(
-    store: FaultyStore, cache: ContentCache, writes: WriteBehind, clock: ManualClock, make_entry: MakeEntry
+async def test_a_slow_store_holds_up_nobody(
+    store: FaultyStore, cache: ContentCache, clock: ManualClock, make_entry: MakeEntry
 ) -> None:
-    """An entry is loaded until its window is over, also when it has expired before the start."""
-    entry = make_entry(ttl_s=10, stale_s=60)
-    cache.set(entry)
-    follow(cache, writes)
-    await writes.flush()
-    clock.advance(69.9)
+    """While a commit hangs, entries are stored and served; the queue is bounded, what it kept follows."""
+    gate = asyncio.Event()
+    commit = store.commit
+
+    async def slow(writes: Sequence[Write]) -> None:
+        await gate.wait()
+        await commit(writes)
+
+    store.commit = slow  # type: ignore[method-assign]  # the same store, slow for a while
+    writes = WriteBehind(repository(store, clock), cache.held, interval_s=0, max_pending=5)
+    writing = asyncio.create_task(writes.run())
+    for number in range(12):
+        cache.set(make_entry(f"k{number}"))
+        follow(cache, writes)
+        await asyncio.sleep(0.001)
+        assert cache.get(Address("a", f"k{number}")) is not None
+        assert len(writes) <= 5
+    assert writes.counts.dropped == 12 - 5 - 1
+    gate.set()
+    async with asyncio.timeout(10):
+        while writes.counts.written < 12 - writes.counts.dropped:  # noqa: ASYNC110 - another task's progress
+            await asyncio.sleep(0.001)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
     loaded, _ = await reload(store, clock)
-    assert (loaded.peek(entry.address), loaded.held(entry.address)) == (None, entry)
-    clock.advance(0.1)
-    loaded, _ = await reload(store, clock)
-    assert len(loaded) == 0
+    assert len(loaded) == 12 - writes.counts.dropped

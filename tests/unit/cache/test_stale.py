@@ -18,6 +18,8 @@ from content_cache.leases import Lease
 from content_cache.outcomes import FillOutcome, Stale
 from service_common.clock import ManualClock
 
+from tests.unit.cache.replica import Replica, Store, put
+
 MakeEntry = Callable[..., Entry]
 K = Address("a", "k")
 
@@ -205,9 +207,26 @@ def own_lease(found: Entry | Lease | Stale, holder: str) -> Lease | None:
     return found if isinstance(found, Lease) and found.holder == holder else None
 
 
-def test_windows_survive_the_store_and_the_clock(make_entry: MakeEntry) -> None:
-    """An entry leaves when its window is over."""
+def test_an_entry_leaves_when_its_window_is_over(make_entry: MakeEntry) -> None:
+    """The window begins with the expiry, to the fraction of a second."""
     entry = make_entry(ttl_s=10, stale_s=5.5)
     assert entry.leave_time - entry.expire_time == timedelta(seconds=5.5)
     assert not entry.is_gone(entry.expire_time)
     assert entry.is_gone(entry.leave_time)
+
+
+async def test_a_window_outlives_restarts_and_compaction(clock: ManualClock, make_entry: MakeEntry) -> None:
+    """A stored entry is there until its window is over, and not longer."""
+    store = Store(clock)
+    replica = await Replica(store, clock).start()
+    entry = make_entry(ttl_s=10, stale_s=60)
+    put(replica, entry)
+    await replica.writes.flush()
+    clock.advance(30)
+    while await replica.repository.compact():
+        pass
+    clock.advance(39.9)
+    again = await Replica(store, clock).start()
+    assert (again.cache.peek(entry.address), again.cache.held(entry.address)) == (None, entry)
+    clock.advance(0.1)
+    assert len((await Replica(store, clock).start()).cache) == 0

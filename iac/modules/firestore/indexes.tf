@@ -403,11 +403,11 @@ resource "google_firestore_field" "cache_purges__body" {
 }
 
 # Query newest_purges.
-resource "google_firestore_field" "cache_purges__update_time" {
+resource "google_firestore_field" "cache_purges__change" {
   project    = var.project_id
   database   = google_firestore_database.this.name
   collection = "cache_purges"
-  field      = "update_time"
+  field      = "change"
 
   index_config {
     indexes {

@@ -53,7 +53,7 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     lifecycle.push("store", store.close)
     cache = _cache(settings, clock=clock)
     repository = EntryRepository(store, clock=clock, writer=secrets.randbits(_WRITER_BITS), rules=cache.rules)
-    purges = PurgeRepository(store, clock=clock)
+    purges = PurgeRepository(store)
     writes = WriteBehind(
         repository,
         cache.held,

@@ -1,16 +1,15 @@
 """Where purges are kept: one document per tenant with all that still matter, and one that signals changes.
 
-Both are written in one transaction, so that numbers are given once however many replicas purge at a time.
+Both are written in one transaction, so that numbers are given once however many replicas purge at a time. The
+signal counts the changes of all tenants: who has seen one number asks for later ones, whatever clocks say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
 from typing import Any
 
-from service_common.clock import Clock
 from service_common.storage.documents import Decision, Document, Key, Set
 from service_common.storage.shapes import Collection, Direction, Order, Query, QueryShape
 from service_common.storage.store import DocumentStore, Feed
@@ -22,29 +21,26 @@ SIGNALS = Collection("purge_signals")
 NEWEST_PURGES = QueryShape(
     "newest_purges",
     collection=PURGES.name,
-    order=(Order("update_time", Direction.DESCENDING),),
+    order=(Order("change", Direction.DESCENDING),),
     all_tenants=True,
 )
 SIGNAL_KEY = Key(SIGNALS.name, "all", "latest")
 
 _PAGE_SIZE = 100
-_MARGIN = timedelta(seconds=60)
 _RULES_ID = "rules"
 
 
 class PurgeRepository:
     """The tenants' rules over a `DocumentStore`."""
 
-    def __init__(self, store: DocumentStore, *, clock: Clock) -> None:
+    def __init__(self, store: DocumentStore) -> None:
         """Prepare; nothing is read.
 
         Args:
             store: Where rules are.
-            clock: Says when they change.
         """
         self._store = store
-        self._clock = clock
-        self._read_until: datetime | None = None
+        self._seen = 0
 
     async def add(self, tenant: str, selector: Selector, mode: Mode) -> TenantRules:
         """Make a purge durable and return all the tenant's rules.
@@ -53,16 +49,15 @@ class PurgeRepository:
             ServiceError: As `DocumentStore.transact`.
         """
         key = Key(PURGES.name, tenant, _RULES_ID)
-        now = self._clock.now()
 
         def decide(found: Sequence[Document | None]) -> Decision[TenantRules]:
-            (document,) = found
+            document, signal = found
             before = TenantRules() if document is None else _rules(document.data)
             after = before.purged(selector, mode)
-            signal = Set(SIGNAL_KEY, {"update_time": now})
-            return Decision(after, [Set(key, _fields(after, now)), signal])
+            change = 1 if signal is None else _change(signal) + 1
+            return Decision(after, [Set(key, _fields(after, change)), Set(SIGNAL_KEY, {"change": change})])
 
-        return await self._store.transact([key], decide)
+        return await self._store.transact([key, SIGNAL_KEY], decide)
 
     async def changed(self) -> list[tuple[str, TenantRules]]:
         """Return the rules of the tenants that changed since the last call, at the first one of all.
@@ -70,25 +65,29 @@ class PurgeRepository:
         Raises:
             ServiceError: As `DocumentStore.query`; the next call returns what this one could not.
         """
-        began = self._clock.now()
         cursor: str | None = None
-        found: list[tuple[str, TenantRules]] = []
+        found: list[Document] = []
         while True:
-            query = Query(NEWEST_PURGES, lower=self._read_until, limit=_PAGE_SIZE, cursor=cursor)
+            query = Query(NEWEST_PURGES, lower=self._seen + 1, limit=_PAGE_SIZE, cursor=cursor)
             page = await self._store.query(query)
-            found += [(each.key.tenant, _rules(each.data)) for each in page.documents]
+            found += page.documents
             cursor = page.next_cursor
             if cursor is None:
-                # Another replica's clock may be behind.
-                self._read_until = began - _MARGIN
-                return found
+                # What changes between two pages has a later number, and comes with the next call.
+                self._seen = max(map(_change, found), default=self._seen)
+                return [(each.key.tenant, _rules(each.data)) for each in found]
 
     def watch(self) -> AbstractAsyncContextManager[Feed]:
         """Return a context in which a feed of all changes is kept going."""
         return self._store.watch(SIGNAL_KEY)
 
 
-def _fields(rules: TenantRules, now: datetime) -> dict[str, Any]:
+def _change(document: Document) -> int:
+    number: Any = document.data["change"]
+    return int(number)
+
+
+def _fields(rules: TenantRules, change: int) -> dict[str, Any]:
     kept = [
         {
             "kind": each.selector.kind.value,
@@ -98,7 +97,7 @@ def _fields(rules: TenantRules, now: datetime) -> dict[str, Any]:
         }
         for each in rules.rules
     ]
-    return {"update_time": now, "era": rules.era, "floor": rules.floor, "rules": kept}
+    return {"change": change, "era": rules.era, "floor": rules.floor, "rules": kept}
 
 
 def _rules(data: Mapping[str, Any]) -> TenantRules:

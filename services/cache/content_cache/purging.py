@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 from service_common.errors import ServiceError
@@ -21,6 +22,7 @@ SLICE = 500
 """Most entries looked at without letting calls through; takes about two milliseconds."""
 
 _RETRY_S = 1.0
+_LOOK_S = 60.0
 _log = structlog.get_logger("content_cache.purging")
 
 
@@ -56,7 +58,10 @@ class Purging:
         """Apply what other replicas purge, for ever; a store that is away is asked again."""
         async with self._repository.watch() as feed:
             while True:
-                await feed.changed()
+                # A feed may be dead for a minute before it knows; looking costs one read.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await feed.changed()
                 await self._catch_up()
 
     async def _apply(self, tenant: str, rules: TenantRules) -> int:

@@ -59,7 +59,7 @@ class Replica:
         )
         self.repository = EntryRepository(store, clock=clock, writer=writer, rules=self.cache.rules)
         self.writes = WriteBehind(self.repository, self.cache.held, interval_s=0, max_pending=1000)
-        self.purges = PurgeRepository(store, clock=clock)
+        self.purges = PurgeRepository(store)
         self.loader = Loader(self.repository, self.cache, clock=clock, purges=self.purges)
         self.live = LiveCache(self.cache, clock=clock, changed=self.writes.note)
         self.turn = self.live.operation(lambda _: None)

@@ -10,6 +10,7 @@ import pytest
 from content_cache.entry import Address, Entry
 from content_cache.leases import Lease
 from content_cache.outcomes import FillOutcome
+from content_cache.purge_repository import PurgeRepository
 from content_cache.purging import SLICE
 from content_cache.rules import Kind, Mode, Selector
 from content_cache.write_behind import WriteBehind
@@ -200,3 +201,15 @@ async def test_compaction_drops_what_was_purged(
         assert len(last.cache) == 0
         while await last.repository.compact():
             pass
+
+
+async def test_who_follows_misses_no_tenant_and_reads_none_twice(store: Store) -> None:
+    """Every change is returned once, over many pages, whichever replica made it and whatever its clock says."""
+    writer, reader = PurgeRepository(store), PurgeRepository(store)
+    tenants = [f"tenant-{number}" for number in range(250)]
+    for tenant in tenants:
+        await writer.add(tenant, Selector(Kind.TAG, "t"), Mode.DELETE)
+    assert sorted(tenant for tenant, _ in await reader.changed()) == sorted(tenants)
+    assert await reader.changed() == []
+    expected = await writer.add("tenant-7", Selector(Kind.ALL), Mode.DELETE)
+    assert await reader.changed() == [("tenant-7", expected)]

@@ -204,7 +204,7 @@ async def test_compaction_drops_what_was_purged(
 
 
 async def test_who_follows_misses_no_tenant_and_reads_none_twice(store: Store) -> None:
-    """Every change is returned once, over many pages, whichever replica made it and whatever its clock says."""
+    """Every change is returned once, over many pages, whichever replica made it."""
     writer, reader = PurgeRepository(store), PurgeRepository(store)
     tenants = [f"tenant-{number}" for number in range(250)]
     for tenant in tenants:

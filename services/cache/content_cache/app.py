@@ -54,14 +54,7 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     cache = _cache(settings, clock=clock)
     repository = EntryRepository(store, clock=clock, writer=secrets.randbits(_WRITER_BITS), rules=cache.rules)
     purges = PurgeRepository(store)
-    writes = WriteBehind(
-        repository,
-        cache.held,
-        interval_s=settings.cache_flush_interval_s,
-        max_pending=settings.cache_max_pending_writes,
-    )
-    lifecycle.push("write_behind", writes.flush, timeout_s=_FLUSH_TIMEOUT_S)
-    lifecycle.spawn("write_behind", writes.run())
+    writes = _write_behind(settings, lifecycle, repository, cache)
     stored = ReadThrough(repository, clock=clock)
 
     def changed(address: Address, before: Entry | None) -> None:
@@ -83,6 +76,20 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     lifecycle.spawn("sweep_store", sweep_store(repository))
     await server.ready()
     return server
+
+
+def _write_behind(
+    settings: Settings, lifecycle: Lifecycle, repository: EntryRepository, cache: ContentCache
+) -> WriteBehind:
+    writes = WriteBehind(
+        repository,
+        cache.held,
+        interval_s=settings.cache_flush_interval_s,
+        max_pending=settings.cache_max_pending_writes,
+    )
+    lifecycle.push("write_behind", writes.flush, timeout_s=_FLUSH_TIMEOUT_S)
+    lifecycle.spawn("write_behind", writes.run())
+    return writes
 
 
 def _show_metrics(collector: CacheCollector, lifecycle: Lifecycle) -> None:

@@ -40,6 +40,7 @@ class Purging:
         self._turn = turn
         # One at a time: who purged answers for all of it, also when its own signal comes back meanwhile.
         self._lock = asyncio.Lock()
+        self._under_way: set[asyncio.Task[int]] = set()
 
     async def purge(self, tenant: str, selector: Selector, mode: Mode) -> int:
         """Purge a tenant's entries; return how many there were in memory.
@@ -50,9 +51,11 @@ class Purging:
         """
         with self._turn:
             pass  # while content is loading nothing can be said to be gone
-        async with self._lock:
-            rules = await self._repository.add(tenant, selector, mode)
-            return await self._apply(tenant, rules)
+        task = asyncio.create_task(self._carry_out(tenant, selector, mode))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        # A caller that leaves does not leave half a purge behind.
+        return await asyncio.shield(task)
 
     async def follow(self) -> None:
         """Apply what other replicas purge, for ever; a store that is away is asked again."""
@@ -63,6 +66,11 @@ class Purging:
                     async with asyncio.timeout(_LOOK_S):
                         await feed.changed()
                 await self._catch_up()
+
+    async def _carry_out(self, tenant: str, selector: Selector, mode: Mode) -> int:
+        async with self._lock:
+            rules = await self._repository.add(tenant, selector, mode)
+            return await self._apply(tenant, rules)
 
     async def _apply(self, tenant: str, rules: TenantRules) -> int:
         """Do in memory what rules say; return how many entries they concerned."""

@@ -213,3 +213,21 @@ async def test_who_follows_misses_no_tenant_and_reads_none_twice(store: Store) -
     assert await reader.changed() == []
     expected = await writer.add("tenant-7", Selector(Kind.ALL), Mode.DELETE)
     assert await reader.changed() == [("tenant-7", expected)]
+
+
+async def test_a_caller_that_leaves_leaves_no_half_purge(
+    store: Store, clock: ManualClock, make_entry: MakeEntry
+) -> None:
+    """A purge whose caller is cancelled after the first slice goes on to its end."""
+    replica = await Replica(store, clock).start()
+    for number in range(3 * SLICE):
+        put(replica, make_entry(f"k{number}"))
+    calling = asyncio.create_task(replica.purging.purge("a", Selector(Kind.ALL), Mode.DELETE))
+    async with asyncio.timeout(10):
+        while len(replica.cache) == 3 * SLICE:  # noqa: ASYNC110 - another task's progress
+            await asyncio.sleep(0)
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+        assert len(replica.cache) > 0
+        while len(replica.cache):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)

@@ -220,11 +220,11 @@ async def test_a_caller_that_leaves_leaves_no_half_purge(
 ) -> None:
     """A purge whose caller is cancelled after the first slice goes on to its end."""
     replica = await Replica(store, clock).start()
-    for number in range(3 * SLICE):
+    for number in range(20 * SLICE):
         put(replica, make_entry(f"k{number}"))
     calling = asyncio.create_task(replica.purging.purge("a", Selector(Kind.ALL), Mode.DELETE))
     async with asyncio.timeout(10):
-        while len(replica.cache) == 3 * SLICE:  # noqa: ASYNC110 - another task's progress
+        while len(replica.cache) == 20 * SLICE:  # noqa: ASYNC110 - another task's progress
             await asyncio.sleep(0)
         calling.cancel()
         await asyncio.gather(calling, return_exceptions=True)

@@ -41,6 +41,7 @@ class ContentCache:
         start_time: When counting began.
         labels: Which entries have which labels.
         rules: What has been purged.
+        sizes: What entries take.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class ContentCache:
         self._policy = LeaveFirst(policy)
         self._early = early
         self._quota = quota
-        self._sizes = Sizes(self.labels, quota)
+        self.sizes = Sizes(self.labels, quota)
         self._entries: dict[Address, Entry] = {}
         self._expiry = ExpiryIndex()
         self._leases = LeaseTable(new_token)
@@ -129,7 +130,7 @@ class ContentCache:
         Raises:
             ServiceError: ENTRY_TOO_LARGE; nothing has changed then.
         """
-        self._sizes.check(entry, self.max_bytes)
+        self.sizes.check(entry, self.max_bytes)
         self._put(entry)
         if self._leases.end(entry.address):
             self._decide(entry.address)
@@ -193,7 +194,7 @@ class ContentCache:
         if not keep:
             return self._pass_on(entry, token)
         try:
-            self._sizes.check(entry, self.max_bytes)
+            self.sizes.check(entry, self.max_bytes)
         except ServiceError:
             self.release(address, token)
             raise
@@ -246,9 +247,9 @@ class ContentCache:
         """
         if entry.is_gone(self.now) or entry.address in self._entries or self.rules.deletes(entry):
             return False
-        if make_room and self._sizes.fits_alone(entry, self.max_bytes):
+        if make_room and self.sizes.fits_alone(entry, self.max_bytes):
             self._make_room(entry)
-        if self.size_bytes + self._sizes.added(entry) > self.max_bytes or self._exceeds_quota(entry):
+        if self.size_bytes + self.sizes.added(entry) > self.max_bytes or self._exceeds_quota(entry):
             return False
         tags = self.labels.shared(entry.address.tenant, entry.tags)
         self._insert(entry if tags is entry.tags else replace(entry, tags=tags))
@@ -310,7 +311,7 @@ class ContentCache:
         return FillOutcome.PASSED_ON
 
     def _exceeds_quota(self, entry: Entry) -> bool:
-        return self._sizes.exceeds_quota(entry, self.counters(entry.address.tenant).size_bytes)
+        return self.sizes.exceeds_quota(entry, self.counters(entry.address.tenant).size_bytes)
 
     def _decide(self, address: Address) -> None:
         self._effects.decided.append((address, self.peek(address)))
@@ -330,7 +331,7 @@ class ContentCache:
     def _make_room(self, entry: Entry) -> None:
         while self._quota is not None and self._exceeds_quota(entry):
             self._evict(self._quota.victim_of(entry.address.tenant), for_quota=True)
-        while self.size_bytes + self._sizes.added(entry) > self.max_bytes:
+        while self.size_bytes + self.sizes.added(entry) > self.max_bytes:
             self._evict(self._policy.victim())
 
     def _evict(self, address: Address, *, for_quota: bool = False) -> None:
@@ -366,7 +367,7 @@ class ContentCache:
         self._account(entry, -1, -entry.size_bytes - self.labels.discard(entry))
 
     def _account(self, entry: Entry, entries: int, size: int) -> None:
-        size += entries * self._sizes.own_bytes
+        size += entries * self.sizes.own_bytes
         self.size_bytes += size
         counters = self.counters(entry.address.tenant)
         counters.entries += entries

@@ -43,7 +43,14 @@ class Selection:
         left_out: Keys of entries that do not fit.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, *, own_bytes: int = 0) -> None:
+        """Begin with nothing.
+
+        Args:
+            room: The bytes there are.
+            own_bytes: What each entry takes beside itself.
+        """
+        self._own_bytes = own_bytes
         self._room = room
         self._labels = LabelIndex()
         self.left_out: set[Address] = set()
@@ -62,7 +69,7 @@ class Selection:
         if entry is None:
             return
         self._chosen[record.address] = record
-        self._room -= entry.size_bytes + self._labels.add(entry)
+        self._room -= entry.size_bytes + self._own_bytes + self._labels.add(entry)
         # Of the same moment, what is read first is the more recent.
         self._count += 1
         heappush(self._oldest, (entry.create_time, -self._count, record))
@@ -84,7 +91,7 @@ class Selection:
     def _drop(self, address: Address) -> None:
         before = self._chosen.pop(address, None)
         if before is not None and before.entry is not None:
-            self._room += before.entry.size_bytes + self._labels.discard(before.entry)
+            self._room += before.entry.size_bytes + self._own_bytes + self._labels.discard(before.entry)
 
 
 class Loader:
@@ -126,7 +133,8 @@ class Loader:
         Args:
             timeout_s: How long to try.
         """
-        selection = Selection(self._cache.max_bytes - self._cache.size_bytes)
+        own_bytes = self._cache.sizes.own_bytes
+        selection = Selection(self._cache.max_bytes - self._cache.size_bytes, own_bytes=own_bytes)
         deadline = self._clock.monotonic() + timeout_s
         started = self._repository.overlap()
         if not await self._read_purges(deadline):
@@ -139,7 +147,8 @@ class Loader:
         self.left_out = selection.left_out
         # The oldest first, so that recency is as it was.
         for position, entry in enumerate(selection.entries(reached), start=1):
-            if self._cache.restore(entry):
+            # A tenant whose quota is smaller now loses its oldest entries, as if they had come one by one.
+            if self._cache.restore(entry, make_room=own_bytes > 0):
                 self.counts.entries += 1
             elif not entry.is_gone(self._cache.now):
                 self.left_out.add(entry.address)

@@ -8,11 +8,17 @@ import pytest
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
+from content_cache.loading import Loader
 from content_cache.quota import Quota
+from content_cache.repository import SCHEMA, EntryRepository
+from content_cache.write_behind import WriteBehind
 from hypothesis import given
 from hypothesis import strategies as st
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError
+from service_common.storage.memory import MemoryStore
+
+from tests.unit.cache.replica import Replica, put
 
 MakeEntry = Callable[..., Entry]
 _LIMIT = 4_000
@@ -76,3 +82,27 @@ def test_both_limits_hold_whatever_is_stored(changes: list[tuple[str, int, int, 
         assert cache.size_bytes <= cache.max_bytes
         assert all(each.size_bytes <= _LIMIT for each in cache.all_counters())
         assert cache.size_bytes == sum(each.size_bytes for each in cache.all_counters())
+
+
+async def test_a_smaller_quota_keeps_the_newest(clock: ManualClock, make_entry: MakeEntry) -> None:
+    """A tenant above its new quota loses its oldest entries, another one nothing; also in the store."""
+    store = MemoryStore(SCHEMA, clock)
+    before = await Replica(store, clock).start()
+    for number in range(10):
+        clock.advance(1)
+        put(before, make_entry(f"k{number}", ttl_s=1000))
+    put(before, make_entry("old", tenant="b", ttl_s=1000))
+    await before.writes.flush()
+    for _ in range(2):
+        cache = limited(clock)
+        repository = EntryRepository(store, clock=clock, writer=clock.now().microsecond + 99)
+        await Loader(repository, cache, clock=clock).run(1)
+        held = [number for number in range(10) if cache.peek(Address("a", f"k{number}"))]
+        assert held == [5, 6, 7, 8, 9]
+        assert cache.peek(Address("b", "old")) is not None
+        writes = WriteBehind(repository, cache.held, interval_s=0, max_pending=100)
+        for address, entry in cache.take_effects().changed:
+            writes.note(address, entry)
+        await writes.flush()
+        clock.advance(0.001)
+    assert len((await Replica(store, clock).start()).cache) == 6

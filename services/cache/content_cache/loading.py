@@ -13,7 +13,7 @@ from service_common.errors import ServiceError
 
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
-from content_cache.labels import LabelIndex
+from content_cache.labels import LabelIndex, Tags
 from content_cache.purge_repository import PurgeRepository
 from content_cache.record import Record
 from content_cache.repository import EntryRepository
@@ -40,7 +40,7 @@ class Selection:
     """The most recent entries that fit into so many bytes, of records in any order.
 
     Attributes:
-        left_out: Keys of entries that do not fit.
+        left_out: Entries that do not fit, without their bytes.
     """
 
     def __init__(self, room: int, *, own_bytes: int = 0) -> None:
@@ -53,7 +53,8 @@ class Selection:
         self._own_bytes = own_bytes
         self._room = room
         self._labels = LabelIndex()
-        self.left_out: set[Address] = set()
+        self.left_out: dict[Address, Entry] = {}
+        self._tags: dict[Tags, Tags] = {}
         self._chosen: dict[Address, Record] = {}
         self._oldest: list[tuple[datetime, int, Record]] = []
         self._count = 0
@@ -64,7 +65,7 @@ class Selection:
     def consider(self, record: Record) -> None:
         """Take a record that is the newest known of its key; the oldest entries make room."""
         self._drop(record.address)
-        self.left_out.discard(record.address)
+        self.left_out.pop(record.address, None)
         entry = record.entry
         if entry is None:
             return
@@ -77,7 +78,13 @@ class Selection:
             _, _, oldest = heappop(self._oldest)
             if self._chosen.get(oldest.address) is oldest:
                 self._drop(oldest.address)
-                self.left_out.add(oldest.address)
+                self.leave_out(oldest.entry)
+
+    def leave_out(self, entry: Entry | None) -> None:
+        """Take note of what is known of an entry that stays in the store."""
+        if entry is not None:
+            tags = self._tags.setdefault(entry.tags, entry.tags)
+            self.left_out[entry.address] = replace(entry, encoded=b"", tags=tags)
 
     def entries(self, since: int) -> list[Entry]:
         """Return the entries written at or after a microsecond, the oldest first."""
@@ -99,7 +106,7 @@ class Loader:
 
     Attributes:
         counts: What it found so far.
-        left_out: Keys of entries that are stored and did not fit into memory.
+        left_out: Entries that are stored and did not fit into memory, without their bytes.
     """
 
     def __init__(
@@ -119,7 +126,7 @@ class Loader:
             purges: What has been purged is read first; None: nothing has.
         """
         self.counts = LoadCounts()
-        self.left_out: set[Address] = set()
+        self.left_out: dict[Address, Entry] = {}
         self._purges = purges
         self._repository = repository
         self._cache = cache
@@ -151,7 +158,7 @@ class Loader:
             if self._cache.restore(entry, make_room=own_bytes > 0):
                 self.counts.entries += 1
             elif not entry.is_gone(self._cache.now):
-                self.left_out.add(entry.address)
+                selection.leave_out(entry)
             if position % _SLICE == 0:
                 await asyncio.sleep(0)
         _log.info("loaded", entries=self.counts.entries, damaged=self.counts.damaged)

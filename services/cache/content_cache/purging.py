@@ -1,12 +1,13 @@
 """Purges: durable before anything else happens, then done in memory in slices that let calls through.
 
-What is stored and not in memory needs no visit: whoever reads it later compares it with the rules.
+What is stored and not in memory is compared with the rules by whoever reads it later; what is known of it
+here is removed from the store as well, so that its bytes go too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import structlog
@@ -16,6 +17,7 @@ from content_cache.cache import ContentCache
 from content_cache.entry import Address
 from content_cache.live import Turn
 from content_cache.purge_repository import PurgeRepository
+from content_cache.read_through import ReadThrough
 from content_cache.rules import Kind, Mode, Rule, Selector, TenantRules
 
 SLICE = 500
@@ -29,13 +31,15 @@ _log = structlog.get_logger("content_cache.purging")
 class Purging:
     """Carries out the purges of this replica and follows those of the others."""
 
-    def __init__(self, repository: PurgeRepository, turn: Turn) -> None:
+    def __init__(self, repository: PurgeRepository, turn: Turn, stored: ReadThrough) -> None:
         """Prepare.
 
         Args:
             repository: Where purges are kept.
             turn: The turns they take.
+            stored: What is in the store and not in memory.
         """
+        self._stored = stored
         self._repository = repository
         self._turn = turn
         # One at a time: who purged answers for all of it, also when its own signal comes back meanwhile.
@@ -43,7 +47,7 @@ class Purging:
         self._under_way: set[asyncio.Task[int]] = set()
 
     async def purge(self, tenant: str, selector: Selector, mode: Mode) -> int:
-        """Purge a tenant's entries; return how many there were in memory.
+        """Purge a tenant's entries; return how many there were.
 
         Raises:
             ServiceError: UNAVAILABLE if the store does not take it; nothing was purged, unless its answer was
@@ -73,14 +77,19 @@ class Purging:
             return await self._apply(tenant, rules)
 
     async def _apply(self, tenant: str, rules: TenantRules) -> int:
-        """Do in memory what rules say; return how many entries they concerned."""
+        """Do what rules say; return how many entries they concerned."""
         with self._turn as cache:
-            addresses = _candidates(cache, tenant, cache.rules.learn(tenant, rules))
+            new = cache.rules.learn(tenant, rules)
+            addresses = _candidates(cache, tenant, new)
+            left = self._stored.of_tenant(tenant) if new else []
         changed = 0
-        for start in range(0, len(addresses), SLICE):
+        for part in _slices(addresses):
             await asyncio.sleep(0)
             with self._turn as cache:
-                changed += sum(map(cache.enforce, addresses[start : start + SLICE]))
+                changed += sum(map(cache.enforce, part))
+        for part in _slices(left):
+            await asyncio.sleep(0)
+            changed += sum(self._stored.enforce(address, cache.rules) for address in part)
         return changed
 
     async def _catch_up(self) -> None:
@@ -94,6 +103,11 @@ class Purging:
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
+
+
+def _slices(addresses: Sequence[Address]) -> Iterator[Sequence[Address]]:
+    for start in range(0, len(addresses), SLICE):
+        yield addresses[start : start + SLICE]
 
 
 def _candidates(cache: ContentCache, tenant: str, new: Sequence[Rule]) -> list[Address]:

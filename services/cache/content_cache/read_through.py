@@ -8,7 +8,7 @@ moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -19,6 +19,7 @@ from service_common.storage.documents import Key
 from content_cache.entry import Address, Entry
 from content_cache.live import Turn
 from content_cache.repository import EntryRepository
+from content_cache.rules import PurgeRules
 
 TIMEOUT_S = 1.0
 """How long a caller waits for the store before its keys are misses."""
@@ -57,7 +58,8 @@ class ReadThrough:
         self._repository = repository
         self._clock = clock
         self._turn: Turn | None = None
-        self._left: set[Address] = set()
+        self._left: dict[Address, Entry] = {}
+        self._remove: Callable[[Address], None] = _forget_it
         self._asks_again_at = 0.0
         # Many ask for the same segments at once: the first one reads them, the others find them read.
         self._lock = asyncio.Lock()
@@ -65,19 +67,34 @@ class ReadThrough:
     def __len__(self) -> int:
         return len(self._left)
 
-    def open(self, left: Collection[Address], turn: Turn) -> None:
+    def open(self, left: Mapping[Address, Entry], turn: Turn, *, remove: Callable[[Address], None]) -> None:
         """Take note of what the load left in the store.
 
         Args:
-            left: The keys.
+            left: The entries, without their bytes.
             turn: The turns in which they are brought back.
+            remove: Removes one from the store.
         """
-        self._left = set(left)
+        self._left = dict(left)
         self._turn = turn
+        self._remove = remove
 
     def forget(self, address: Address) -> None:
         """Take note that a key changed in memory: what is stored of it is old."""
-        self._left.discard(address)
+        self._left.pop(address, None)
+
+    def of_tenant(self, tenant: str) -> list[Address]:
+        """Return the keys of a tenant's entries that are left in the store."""
+        return [address for address in self._left if address.tenant == tenant]
+
+    def enforce(self, address: Address, rules: PurgeRules) -> bool:
+        """Remove an entry from the store if it is purged; tell whether it was."""
+        entry = self._left.get(address)
+        if entry is None or not rules.deletes(entry):
+            return False
+        del self._left[address]
+        self._remove(address)
+        return True
 
     async def bring(self, tenant: str, keys: Iterable[str]) -> None:
         """Bring back what is stored and not in memory of some keys; what does not come is missing."""
@@ -107,7 +124,8 @@ class ReadThrough:
             self._admit([each.entry for each in found.records if each.entry is not None], set(missing))
             if not found.damaged and len(segments) <= MAX_SEGMENTS:
                 # What did not come is not there: expired, purged, or its segment is gone.
-                self._left.difference_update(missing)
+                for address in missing:
+                    self.forget(address)
 
     def _admit(self, entries: Iterable[Entry], wanted: Collection[Address]) -> None:
         """Put what was asked for into memory, and of its neighbours what needs no room to be made."""
@@ -117,5 +135,9 @@ class ReadThrough:
             for entry in entries:
                 # What changed in memory while the store was asked is not in `_left` any more.
                 if entry.address in self._left and cache.restore(entry, make_room=entry.address in wanted):
-                    self._left.discard(entry.address)
+                    self.forget(entry.address)
                     self.counts.entries += 1
+
+
+def _forget_it(_address: Address) -> None:
+    return

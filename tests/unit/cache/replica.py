@@ -7,12 +7,13 @@ from itertools import count
 from typing import TypeVar
 
 from content_cache.cache import ContentCache
-from content_cache.entry import Entry
+from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
 from content_cache.live import LiveCache
 from content_cache.loading import Loader
 from content_cache.purge_repository import PurgeRepository
 from content_cache.purging import Purging
+from content_cache.read_through import ReadThrough
 from content_cache.repository import SCHEMA, EntryRepository
 from content_cache.write_behind import WriteBehind
 from service_common.clock import ManualClock
@@ -61,15 +62,21 @@ class Replica:
         self.writes = WriteBehind(self.repository, self.cache.held, interval_s=0, max_pending=1000)
         self.purges = PurgeRepository(store)
         self.loader = Loader(self.repository, self.cache, clock=clock, purges=self.purges)
-        self.live = LiveCache(self.cache, clock=clock, changed=self.writes.note)
+        self.stored = ReadThrough(self.repository, clock=clock)
+        self.live = LiveCache(self.cache, clock=clock, changed=self._changed)
         self.turn = self.live.operation(lambda _: None)
-        self.purging = Purging(self.purges, self.turn)
+        self.purging = Purging(self.purges, self.turn, self.stored)
 
     async def start(self) -> Replica:
         """Load and open."""
         await self.loader.run(1)
         self.live.open()
+        self.stored.open(self.loader.left_out, self.turn, remove=self.writes.remove)
         return self
+
+    def _changed(self, address: Address, before: Entry | None) -> None:
+        self.stored.forget(address)
+        self.writes.note(address, before)
 
 
 def put(replica: Replica, entry: Entry) -> None:

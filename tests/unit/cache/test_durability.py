@@ -299,3 +299,29 @@ async def test_a_slow_store_holds_up_nobody(
     await asyncio.gather(writing, return_exceptions=True)
     loaded, _ = await reload(store, clock)
     assert len(loaded) == 12 - writes.counts.dropped
+
+
+async def test_the_queue_is_bounded_after_a_failed_batch_too(
+    store: FaultyStore, cache: ContentCache, clock: ManualClock, make_entry: MakeEntry
+) -> None:
+    """What a failed batch gives back and what came meanwhile are within the limit; the rest is counted."""
+    writes = WriteBehind(repository(store, clock), cache.held, interval_s=0, max_pending=3)
+    commit = store.commit
+
+    async def refuse(_: Sequence[Write]) -> None:
+        for number in range(3, 6):
+            cache.set(make_entry(f"k{number}"))
+        follow(cache, writes)
+        raise unavailable("STORE_DOWN", "down")
+
+    for number in range(3):
+        cache.set(make_entry(f"k{number}"))
+    follow(cache, writes)
+    store.commit = refuse  # type: ignore[method-assign]  # the same store, away for one batch
+    with pytest.raises(ServiceError):
+        await writes.flush()
+    assert (len(writes), writes.counts.dropped) == (3, 3)
+    store.commit = commit  # type: ignore[method-assign]  # back again
+    await writes.flush()
+    loaded, _ = await reload(store, clock)
+    assert [bool(loaded.held(Address("a", f"k{number}"))) for number in range(6)] == [False] * 3 + [True] * 3

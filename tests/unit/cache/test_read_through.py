@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from content_cache.entry import Address, Entry
 from content_cache.read_through import ReadThrough
-from content_cache.repository import SCHEMA
+from content_cache.repository import SCHEMA, SEGMENTS
 from content_cache.rules import Kind, Mode, Selector
 from service_common.clock import ManualClock
 from service_common.errors import unavailable
@@ -60,18 +60,10 @@ async def small(store: SlowStore, clock: ManualClock, make_entry: MakeEntry) -> 
 
 
 @pytest.fixture
-def stored(small: Replica, store: SlowStore, clock: ManualClock) -> ReadThrough:
+def stored(small: Replica, store: SlowStore) -> ReadThrough:
     """What brings its entries back."""
-    made = ReadThrough(small.repository, clock=clock)
-    made.open(small.loader.left_out, small.turn)
-
-    def changed(address: Address, before: Entry | None) -> None:
-        made.forget(address)
-        small.writes.note(address, before)
-
-    small.live._changed = changed
     store.reads = 0
-    return made
+    return small.stored
 
 
 def key(number: int) -> str:
@@ -117,11 +109,26 @@ async def test_what_changed_meanwhile_stays(
     assert small.cache.peek(newer.address) == (newer if change == "set" else None)
 
 
-async def test_what_was_purged_does_not_come_back(small: Replica, stored: ReadThrough) -> None:
-    """A purge holds for entries that only the store has."""
-    await small.purging.purge("a", Selector(Kind.TAG, "t"), Mode.DELETE)
+async def test_what_was_purged_does_not_come_back(
+    small: Replica, stored: ReadThrough, store: SlowStore
+) -> None:
+    """A purge holds for entries that only the store has, counts them, and takes their bytes."""
+    assert await small.purging.purge("a", Selector(Kind.TAG, "t"), Mode.DELETE) == _ENTRIES
     await stored.bring("a", [key(2)])
     assert small.cache.peek(Address("a", key(2))) is None
+    await small.writes.flush()
+    while await small.repository.compact():
+        pass
+    assert not [key for key in store._rows if key.collection == SEGMENTS]
+
+
+async def test_a_purge_leaves_other_entries_in_the_store(small: Replica, stored: ReadThrough) -> None:
+    """Of what only the store has exactly what a purge selects goes, the other tenants' entries not at all."""
+    assert await small.purging.purge("b", Selector(Kind.ALL), Mode.DELETE) == 0
+    assert await small.purging.purge("a", Selector(Kind.PREFIX, "k0"), Mode.DELETE) == 10
+    await stored.bring("a", [key(2), key(12)])
+    found = [small.cache.peek(Address("a", key(number))) is not None for number in (2, 12)]
+    assert found == [False, True]
 
 
 async def test_a_store_that_is_away_makes_misses_and_is_left_alone(

@@ -1414,8 +1414,8 @@ class PurgeResponse(_message.Message):
 
     PURGED_ENTRIES_FIELD_NUMBER: _builtins.int
     purged_entries: _builtins.int
-    """How many entries in this replica's memory were removed, or marked to leave first. What was stored and not in
-    memory is purged too, and not counted.
+    """How many entries this replica had, in memory or left in the store by a start with too little of it, that were
+    removed; or how many in memory were marked to leave first.
     """
     def __init__(
         self,

@@ -317,7 +317,7 @@ async def test_the_queue_is_bounded_after_a_failed_batch_too(
     for number in range(3):
         cache.set(make_entry(f"k{number}"))
     follow(cache, writes)
-    store.commit = refuse  # type: ignore[method-assign]  # the same store, away for one batch
+    store.commit = refuse  # type: ignore[assignment,method-assign]  # the same store, away for one batch
     with pytest.raises(ServiceError):
         await writes.flush()
     assert (len(writes), writes.counts.dropped) == (3, 3)

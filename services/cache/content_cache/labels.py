@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 
 from content_cache.entry import Address, Entry
 
@@ -17,7 +18,12 @@ GROUP_BYTES = 420
 TAG_BYTES = 200
 """What one label of a group takes beside its text. Both measured (tests/unit/cache/test_memory.py)."""
 
+SPLIT_MEMBERS = 4096
+"""Beyond so many members a group is kept in parts."""
+
 Tags = tuple[str, ...]
+
+_PARTS = 64
 
 _TAGS_FIELD = 4
 _VARINT, _BYTES = 0, 2
@@ -25,13 +31,31 @@ _MORE = 0x80
 
 
 class _Group:
-    """The entries of one tenant with the very same labels."""
+    """The entries of one tenant with the very same labels.
 
-    __slots__ = ("members", "tags")
+    A large one is kept in parts: to rebuild a dictionary of a million keys stops the loop for a tenth of a
+    second.
+    """
+
+    __slots__ = ("parts", "tags")
 
     def __init__(self, tags: Tags) -> None:
         self.tags = tags
-        self.members: dict[Address, None] = {}
+        self.parts: list[dict[Address, None]] = [{}]
+
+    def add(self, address: Address) -> None:
+        part = self.parts[hash(address) % len(self.parts)]
+        part[address] = None
+        if len(self.parts) == 1 and len(part) > SPLIT_MEMBERS:
+            self.parts = [{} for _ in range(_PARTS)]
+            for each in part:
+                self.parts[hash(each) % _PARTS][each] = None
+
+    def discard(self, address: Address) -> bool:
+        """Take a member out; tell whether it was the last one."""
+        part = self.parts[hash(address) % len(self.parts)]
+        del part[address]
+        return not part and not any(self.parts)
 
 
 @lru_cache(maxsize=4096)
@@ -72,15 +96,14 @@ class LabelIndex:
             taken = group_bytes(entry.tags)
             for tag in entry.tags:
                 self._by_tag.setdefault((tenant, tag), {})[entry.tags] = group
-        group.members[entry.address] = None
+        group.add(entry.address)
         return taken
 
     def discard(self, entry: Entry) -> int:
         """Forget a known entry; return the bytes that gives back beside the entry."""
         tenant = entry.address.tenant
         group = self._groups[tenant][entry.tags]
-        del group.members[entry.address]
-        if group.members:
+        if not group.discard(entry.address):
             return 0
         del self._groups[tenant][entry.tags]
         if not self._groups[tenant]:
@@ -103,8 +126,8 @@ class LabelIndex:
 
 def _members(groups: Mapping[Tags, _Group]) -> list[Address]:
     found: list[Address] = []
-    for each in groups.values():
-        found.extend(each.members)  # a million take about 15 ms so, one by one 25
+    for part in chain.from_iterable(each.parts for each in groups.values()):
+        found.extend(part)  # a million take about 15 ms so, one by one 25
     return found
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from unittest.mock import patch
 
+from content_cache import labels
 from content_cache.entry import Address, Entry
 from content_cache.labels import LabelIndex, tags_in
 from contentfactory.cache.v1 import cache_pb2 as pb
@@ -21,32 +23,33 @@ _changes = st.lists(
 )
 
 
-@given(_changes)
-def test_it_finds_what_a_scan_finds(changes: list[tuple[str, str, list[str], bool]]) -> None:
+@given(_changes, st.sampled_from([1, 2, 4096]))
+def test_it_finds_what_a_scan_finds(changes: list[tuple[str, str, list[str], bool]], split: int) -> None:
     """After any additions and removals each label names exactly its entries, and the bytes add up."""
-    index, present, taken = LabelIndex(), dict[tuple[str, str], Entry](), 0
-    for tenant, key, tags, stays in changes:
-        before = present.pop((tenant, key), None)
-        if before is not None:
-            taken -= index.discard(before)
-        if stays:
-            added = _entry(tenant, key, index.shared(tenant, tags))
-            cost = index.cost(added)
-            assert index.add(added) == cost
-            taken += cost
-            present[tenant, key] = added
-    for tenant in "ab":
-        own = [each for each in present.values() if each.address.tenant == tenant]
-        assert sorted(index.of_tenant(tenant)) == sorted(each.address for each in own)
-        for tag in "xyz":
-            assert sorted(index.tagged(tenant, tag)) == sorted(
-                each.address for each in own if tag in each.tags
-            )
-    for each in present.values():
-        taken -= index.discard(each)
-    assert taken == 0
-    assert not index._groups
-    assert not index._by_tag
+    with patch.object(labels, "SPLIT_MEMBERS", split):
+        index, present, taken = LabelIndex(), dict[tuple[str, str], Entry](), 0
+        for tenant, key, tags, stays in changes:
+            before = present.pop((tenant, key), None)
+            if before is not None:
+                taken -= index.discard(before)
+            if stays:
+                added = _entry(tenant, key, index.shared(tenant, tags))
+                cost = index.cost(added)
+                assert index.add(added) == cost
+                taken += cost
+                present[tenant, key] = added
+        for tenant in "ab":
+            own = [each for each in present.values() if each.address.tenant == tenant]
+            assert sorted(index.of_tenant(tenant)) == sorted(each.address for each in own)
+            for tag in "xyz":
+                assert sorted(index.tagged(tenant, tag)) == sorted(
+                    each.address for each in own if tag in each.tags
+                )
+        for each in present.values():
+            taken -= index.discard(each)
+        assert taken == 0
+        assert not index._groups
+        assert not index._by_tag
 
 
 def test_equal_labels_are_one_tuple() -> None:

@@ -1,9 +1,9 @@
 """The cache itself: entries, leases and counts, changed by synchronous steps that say what is to be done.
 
 Promises: an expired entry is never served, except as stale to all but the one who refreshes it; the entries'
-bytes never exceed the limit; a key with an entry has a lease only while that entry is being refreshed;
-whenever a lease ends, its waiters' verdict is among the effects; what was begun before a purge that covers it
-is not stored.
+bytes never exceed the limit, and while they do because the limit was lowered, they never grow; a key with an
+entry has a lease only while that entry is being refreshed; whenever a lease ends, its waiters' verdict is
+among the effects; what was begun before a purge that covers it is not stored.
 
 Steps are grouped in turns: `begin_turn` reads the clock once and time stands still until the next;
 `take_effects` ends the turn.
@@ -21,14 +21,17 @@ from content_cache.early_refresh import EarlyRefresh
 from content_cache.entry import Address, Entry
 from content_cache.eviction import EvictionPolicy
 from content_cache.expiry import ExpiryIndex
+from content_cache.giants import Giants
 from content_cache.labels import LabelIndex
 from content_cache.leases import Lease, LeaseTable
 from content_cache.leave_first import LeaveFirst
+from content_cache.miss_ratio_curve import AccessListener
 from content_cache.outcomes import Effects, FillOutcome, Stale
 from content_cache.quota import Quota
 from content_cache.rules import PurgeRules
 from content_cache.sizes import Sizes
 from content_cache.stats import TenantCounters
+from content_cache.table import PARTS, Table
 
 
 class ContentCache:
@@ -53,6 +56,8 @@ class ContentCache:
         new_token: Callable[[], str],
         early: EarlyRefresh | None = None,
         quota: Quota | None = None,
+        listener: AccessListener | None = None,
+        extra_bytes: int = 0,
     ) -> None:
         """Make an empty cache.
 
@@ -63,6 +68,8 @@ class ContentCache:
             new_token: Makes lease tokens.
             early: Chooses who refreshes an entry before it expires; None: nobody does.
             quota: What one tenant may take; also the policy, or around it. None: everything.
+            listener: Is told of lookups and entries.
+            extra_bytes: What an entry makes others hold, the durable tier's directory for one.
         """
         self.max_bytes = max_bytes
         self.size_bytes = 0
@@ -75,8 +82,10 @@ class ContentCache:
         self._policy = LeaveFirst(policy)
         self._early = early
         self._quota = quota
-        self.sizes = Sizes(self.labels, quota)
-        self._entries: dict[Address, Entry] = {}
+        self.sizes = Sizes(self.labels, quota, extra_bytes=policy.extra_bytes + extra_bytes)
+        self._listener = listener
+        self._giants = Giants(max_bytes)
+        self._entries: Table[Entry] = Table()
         self._expiry = ExpiryIndex()
         self._leases = LeaseTable(new_token)
         self._counters: dict[str, TenantCounters] = {}
@@ -103,17 +112,21 @@ class ContentCache:
         """Look an entry up; counts, and makes it recently used."""
         counters = self.counters(address.tenant)
         entry = self.peek(address)
+        if self._listener is not None:
+            self._listener.looked_up(address)
         if entry is None:
             counters.misses += 1
             return None
         self._policy.used(entry.address)
+        if self._giants:
+            self._giants.used(entry.address)
         counters.hits += 1
         counters.saved_micros += entry.cost_micros
         return entry
 
     def peek(self, address: Address) -> Entry | None:
         """Look an entry up without a trace."""
-        entry = self._entries.get(address)
+        entry = self._entries.parts[hash(address) % PARTS].get(address)
         if entry is None or entry.expire_time > self.now:
             return entry
         if entry.is_gone(self.now):
@@ -142,6 +155,7 @@ class ContentCache:
         if entry is None:
             return False
         self._remove(entry)
+        self._drop(address)
         return True
 
     def acquire(self, address: Address, *, holder: str, epoch: int, ttl_s: float) -> Entry | Lease | Stale:
@@ -151,6 +165,8 @@ class ContentCache:
             ServiceError: STALE_EPOCH if a later epoch of the same holder has the lease.
         """
         entry = self.peek(address)
+        if self._listener is not None:
+            self._listener.looked_up(address)
         if entry is not None and not self._is_refreshed_by(entry, holder):
             self._use(entry)
             return entry
@@ -265,8 +281,26 @@ class ContentCache:
         if self.rules.deletes(entry):
             self.counters(address.tenant).purged += 1
             self._remove(entry)
+            self._drop(address)
             return True
         return self.rules.marks(entry) and self._policy.mark(address)
+
+    def bytes_of(self, entry: Entry) -> int:
+        """Return what an entry takes, its places in policy and directory included."""
+        return entry.size_bytes + self.sizes.own_bytes
+
+    def resize(self, max_bytes: int) -> None:
+        """Set another limit; what exceeds a lower one leaves by `shrink`, a few at a time."""
+        self.max_bytes = max_bytes
+        self._giants.resize(max_bytes)
+
+    def shrink(self, limit: int) -> int:
+        """Evict up to `limit` entries while the limit is exceeded and return how many."""
+        evicted = 0
+        while self.size_bytes > self.max_bytes and evicted < limit:
+            self._evict(self._policy.victim())
+            evicted += 1
+        return evicted
 
     def sweep(self, limit: int) -> int:
         """Remove up to `limit` expired entries and return how many; call again while it returns `limit`."""
@@ -300,6 +334,8 @@ class ContentCache:
     def _use(self, entry: Entry) -> None:
         counters = self.counters(entry.address.tenant)
         self._policy.used(entry.address)
+        if self._giants:
+            self._giants.used(entry.address)
         counters.hits += 1
         counters.saved_micros += entry.cost_micros
 
@@ -322,6 +358,7 @@ class ContentCache:
             self._forget(before)
         if entry.is_expired(self.now):
             if before is not None:
+                self._drop(entry.address)
                 self._effects.changed.append((entry.address, before))
             return
         self._make_room(entry)
@@ -331,8 +368,10 @@ class ContentCache:
     def _make_room(self, entry: Entry) -> None:
         while self._quota is not None and self._exceeds_quota(entry):
             self._evict(self._quota.victim_of(entry.address.tenant), for_quota=True)
-        while self.size_bytes + self.sizes.added(entry) > self.max_bytes:
-            self._evict(self._policy.victim())
+        # After the limit was lowered nobody's call evicts for all: it only must not make it worse.
+        limit, size = max(self.max_bytes, self.size_bytes), self.bytes_of(entry)
+        while self.size_bytes + self.sizes.added(entry) > limit:
+            self._evict(self._giants.displaced(size) or self._policy.victim())
 
     def _evict(self, address: Address, *, for_quota: bool = False) -> None:
         victim = self._entries[address]
@@ -349,25 +388,37 @@ class ContentCache:
     def _expire(self, entry: Entry) -> None:
         self.counters(entry.address.tenant).expirations += 1
         self._remove(entry)
+        self._drop(entry.address)
+
+    def _drop(self, address: Address) -> None:
+        if self._listener is not None:
+            self._listener.dropped(address)
 
     def _remove(self, entry: Entry) -> None:
         self._forget(entry)
         self._effects.changed.append((entry.address, entry))
 
     def _insert(self, entry: Entry) -> None:
-        self._entries[entry.address] = entry
+        address, size = entry.address, self.bytes_of(entry)
+        self._entries[address] = entry
         self._policy.added(entry)
         self._expiry.add(entry)
-        self._account(entry, 1, entry.size_bytes + self.labels.add(entry))
+        if size > self._giants.above_bytes:
+            self._giants.added(address, size)
+        if self._listener is not None:
+            self._listener.stored(address, size)
+        self._account(entry, 1, size + self.labels.add(entry))
 
     def _forget(self, entry: Entry) -> None:
-        del self._entries[entry.address]
-        self._policy.removed(entry.address)
+        address, size = entry.address, self.bytes_of(entry)
+        del self._entries[address]
+        self._policy.removed(address)
         self._expiry.discard(entry)
-        self._account(entry, -1, -entry.size_bytes - self.labels.discard(entry))
+        if self._giants:
+            self._giants.removed(address)
+        self._account(entry, -1, -size - self.labels.discard(entry))
 
     def _account(self, entry: Entry, entries: int, size: int) -> None:
-        size += entries * self.sizes.own_bytes
         self.size_bytes += size
         counters = self.counters(entry.address.tenant)
         counters.entries += entries

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from content_cache.entry import Address, Entry
+from content_cache.entry import Address
 from content_cache.eviction import EvictionPolicy
+from content_cache.eviction.policy import Evictable
 
 
 class LeaveFirst:
-    """An eviction policy over another: marked entries go first, in the order they were marked."""
+    """An eviction policy over another: marked entries go first, in the order they were marked.
 
-    __slots__ = ("_marked", "_policy", "used")
+    Attributes:
+        extra_bytes: As the policy below.
+        used: As the policy below.
+    """
+
+    __slots__ = ("_marked", "_policy", "extra_bytes", "used")
 
     def __init__(self, policy: EvictionPolicy) -> None:
         self._policy = policy
+        self.extra_bytes = policy.extra_bytes
         self._marked: OrderedDict[Address, None] = OrderedDict()
         self.used = policy.used  # a hit, the most frequent call, goes straight through: a mark stays
 
-    def added(self, entry: Entry) -> None:
+    def added(self, entry: Evictable) -> None:
         """As the policy below."""
         self._policy.added(entry)
 

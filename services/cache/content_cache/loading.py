@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import heappop, heappush
@@ -39,19 +40,17 @@ class LoadCounts:
 class Selection:
     """The most recent entries that fit into so many bytes, of records in any order.
 
+    Args:
+        room: How many bytes.
+        bytes_of: What an entry takes of them, its labels aside.
+
     Attributes:
         left_out: Entries that do not fit, without their bytes.
     """
 
-    def __init__(self, room: int, *, own_bytes: int = 0) -> None:
-        """Begin with nothing.
-
-        Args:
-            room: The bytes there are.
-            own_bytes: What each entry takes beside itself.
-        """
-        self._own_bytes = own_bytes
+    def __init__(self, room: int, *, bytes_of: Callable[[Entry], int]) -> None:
         self._room = room
+        self._bytes_of = bytes_of
         self._labels = LabelIndex()
         self.left_out: dict[Address, Entry] = {}
         self._tags: dict[Tags, Tags] = {}
@@ -70,7 +69,7 @@ class Selection:
         if entry is None:
             return
         self._chosen[record.address] = record
-        self._room -= entry.size_bytes + self._own_bytes + self._labels.add(entry)
+        self._room -= self._bytes_of(entry) + self._labels.add(entry)
         # Of the same moment, what is read first is the more recent.
         self._count += 1
         heappush(self._oldest, (entry.create_time, -self._count, record))
@@ -98,7 +97,7 @@ class Selection:
     def _drop(self, address: Address) -> None:
         before = self._chosen.pop(address, None)
         if before is not None and before.entry is not None:
-            self._room += before.entry.size_bytes + self._own_bytes + self._labels.discard(before.entry)
+            self._room += self._bytes_of(before.entry) + self._labels.discard(before.entry)
 
 
 class Loader:
@@ -140,8 +139,8 @@ class Loader:
         Args:
             timeout_s: How long to try.
         """
-        own_bytes = self._cache.sizes.own_bytes
-        selection = Selection(self._cache.max_bytes - self._cache.size_bytes, own_bytes=own_bytes)
+        room = self._cache.max_bytes - self._cache.size_bytes
+        selection = Selection(room, bytes_of=self._cache.bytes_of)
         deadline = self._clock.monotonic() + timeout_s
         started = self._repository.overlap()
         if not await self._read_purges(deadline):
@@ -155,7 +154,7 @@ class Loader:
         # The oldest first, so that recency is as it was.
         for position, entry in enumerate(selection.entries(reached), start=1):
             # A tenant whose quota is smaller now loses its oldest entries, as if they had come one by one.
-            if self._cache.restore(entry, make_room=own_bytes > 0):
+            if self._cache.restore(entry, make_room=self._cache.sizes.limited):
                 self.counts.entries += 1
             elif not entry.is_gone(self._cache.now):
                 selection.leave_out(entry)

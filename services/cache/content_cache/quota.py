@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from content_cache.entry import Address, Entry
+from content_cache.entry import Address
 from content_cache.eviction import EvictionPolicy, Lru
+from content_cache.eviction.policy import Evictable
 
 QUOTA_BYTES = 80
 """What an entry's place in its tenant's own order takes; counted with the entry while there are quotas."""
@@ -13,17 +14,19 @@ class Quota:
     """An eviction policy over another that also knows each tenant's least recently used entry.
 
     Attributes:
+        extra_bytes: As the policy below.
         max_bytes: Most bytes that one tenant's entries may take.
     """
 
-    __slots__ = ("_policy", "_tenants", "max_bytes")
+    __slots__ = ("_policy", "_tenants", "extra_bytes", "max_bytes")
 
     def __init__(self, policy: EvictionPolicy, *, max_bytes: int) -> None:
         self.max_bytes = max_bytes
+        self.extra_bytes = policy.extra_bytes
         self._policy = policy
         self._tenants: dict[str, Lru] = {}
 
-    def added(self, entry: Entry) -> None:
+    def added(self, entry: Evictable) -> None:
         """Count it as used just now."""
         self._policy.added(entry)
         self._tenants.setdefault(entry.address.tenant, Lru()).added(entry)

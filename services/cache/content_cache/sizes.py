@@ -13,13 +13,15 @@ class Sizes:
     """Sizes of entries that come and go, against the limits of one tenant.
 
     Attributes:
-        own_bytes: What each entry takes beside itself while there are quotas.
+        own_bytes: What each entry takes beside itself: in policy and directory, and where there are quotas.
+        limited: Whether there are quotas.
     """
 
-    __slots__ = ("_labels", "_quota", "own_bytes")
+    __slots__ = ("_labels", "_quota", "limited", "own_bytes")
 
-    def __init__(self, labels: LabelIndex, quota: Quota | None) -> None:
-        self.own_bytes = QUOTA_BYTES if quota else 0
+    def __init__(self, labels: LabelIndex, quota: Quota | None, *, extra_bytes: int = 0) -> None:
+        self.limited = quota is not None
+        self.own_bytes = extra_bytes + (QUOTA_BYTES if quota else 0)
         self._labels = labels
         self._quota = quota
 

@@ -30,7 +30,7 @@ from content_cache.outcomes import Effects, FillOutcome, Stale
 from content_cache.quota import Quota
 from content_cache.rules import PurgeRules
 from content_cache.sizes import Sizes
-from content_cache.stats import TenantCounters
+from content_cache.stats import TenantCounters, TenantTable
 from content_cache.table import PARTS, Table
 
 
@@ -80,7 +80,7 @@ class ContentCache:
         self._clock = clock
         self._seconds = clock.monotonic()
         self._policy = LeaveFirst(policy)
-        self._early = early
+        self._early = early or EarlyRefresh(lambda: 0.0)
         self._quota = quota
         self.sizes = Sizes(self.labels, quota, extra_bytes=policy.extra_bytes + extra_bytes)
         self._listener = listener
@@ -88,7 +88,7 @@ class ContentCache:
         self._entries: Table[Entry] = Table()
         self._expiry = ExpiryIndex()
         self._leases = LeaseTable(new_token)
-        self._counters: dict[str, TenantCounters] = {}
+        self._counters = TenantTable()
         self._effects = Effects()
 
     def __len__(self) -> int:
@@ -98,14 +98,11 @@ class ContentCache:
         """Let time move on; leases that ran out meanwhile end here."""
         self.now = self._clock.now()
         self._seconds = self._clock.monotonic()
-        for address in self._leases.expire(self._seconds):
-            self._effects.decided.append((address, None))
+        self._effects.decided += [(address, None) for address in self._leases.expire(self._seconds)]
 
     def take_effects(self) -> Effects:
         """Return what the turn asks of the world outside, once."""
-        effects = self._effects
-        if effects:
-            self._effects = Effects()
+        effects, self._effects = self._effects, Effects()
         return effects
 
     def get(self, address: Address) -> Entry | None:
@@ -155,7 +152,6 @@ class ContentCache:
         if entry is None:
             return False
         self._remove(entry)
-        self._drop(address)
         return True
 
     def acquire(self, address: Address, *, holder: str, epoch: int, ttl_s: float) -> Entry | Lease | Stale:
@@ -167,7 +163,8 @@ class ContentCache:
         entry = self.peek(address)
         if self._listener is not None:
             self._listener.looked_up(address)
-        if entry is not None and not self._is_refreshed_by(entry, holder):
+        held = self._leases.get(address)
+        if entry is not None and not self._early.chooses(holder, entry, lease=held, now=self.now):
             self._use(entry)
             return entry
         lease = self.lease_to(address, holder=holder, epoch=epoch, ttl_s=ttl_s)
@@ -207,14 +204,17 @@ class ContentCache:
         if self.rules.deletes(entry):
             self.release(address, token)
             return FillOutcome.PURGED
+        lease = self._leases.get(address)
         if not keep:
-            return self._pass_on(entry, token)
+            if lease is not None and lease.token == token:
+                self._leases.fulfil(address, token)
+                self._effects.decided.append((address, entry))
+            return FillOutcome.PASSED_ON
         try:
             self.sizes.check(entry, self.max_bytes)
         except ServiceError:
             self.release(address, token)
             raise
-        lease = self._leases.get(address)
         if lease is not None and lease.token == token:
             if entry.stale_s and not entry.generation_s:
                 entry = replace(entry, generation_s=self._seconds - lease.started_at)
@@ -255,12 +255,7 @@ class ContentCache:
         return self._leases.next_alarm()
 
     def restore(self, entry: Entry, *, make_room: bool = False) -> bool:
-        """Take back an entry that is stored durably already; tell whether there was room and need for it.
-
-        Args:
-            entry: The entry.
-            make_room: Whether others leave for it.
-        """
+        """Take back what is stored durably; tell whether there was need and room, or could be made."""
         if entry.is_gone(self.now) or entry.address in self._entries or self.rules.deletes(entry):
             return False
         if make_room and self.sizes.fits_alone(entry, self.max_bytes):
@@ -276,14 +271,11 @@ class ContentCache:
     def enforce(self, address: Address) -> bool:
         """Do what the rules say about an entry; tell whether that changed anything."""
         entry = self._entries.get(address)
-        if entry is None:
-            return False
-        if self.rules.deletes(entry):
+        if entry is not None and self.rules.deletes(entry):
             self.counters(address.tenant).purged += 1
             self._remove(entry)
-            self._drop(address)
             return True
-        return self.rules.marks(entry) and self._policy.mark(address)
+        return entry is not None and self.rules.marks(entry) and self._policy.mark(address)
 
     def bytes_of(self, entry: Entry) -> int:
         """Return what an entry takes, its places in policy and directory included."""
@@ -311,10 +303,7 @@ class ContentCache:
 
     def counters(self, tenant: str) -> TenantCounters:
         """Return a tenant's counts."""
-        found = self._counters.get(tenant)
-        if found is None:
-            found = self._counters[tenant] = TenantCounters()
-        return found
+        return self._counters[tenant]
 
     def all_counters(self) -> list[TenantCounters]:
         """Return every tenant's counts; safe to call from another thread."""
@@ -324,13 +313,6 @@ class ContentCache:
         """Return how many leases a tenant's callers hold, or everybody's."""
         return len(self._leases) if tenant is None else self._leases.count(tenant)
 
-    def _is_refreshed_by(self, entry: Entry, holder: str) -> bool:
-        """Tell whether a caller is the one who refreshes a served entry, perhaps from now on."""
-        lease = self._leases.get(entry.address)
-        if lease is not None:
-            return lease.holder == holder
-        return self._early is not None and self._early.is_due(entry, self.now)
-
     def _use(self, entry: Entry) -> None:
         counters = self.counters(entry.address.tenant)
         self._policy.used(entry.address)
@@ -338,13 +320,6 @@ class ContentCache:
             self._giants.used(entry.address)
         counters.hits += 1
         counters.saved_micros += entry.cost_micros
-
-    def _pass_on(self, entry: Entry, token: str) -> FillOutcome:
-        lease = self._leases.get(entry.address)
-        if lease is not None and lease.token == token:
-            self._leases.fulfil(entry.address, token)
-            self._effects.decided.append((entry.address, entry))
-        return FillOutcome.PASSED_ON
 
     def _exceeds_quota(self, entry: Entry) -> bool:
         return self.sizes.exceeds_quota(entry, self.counters(entry.address.tenant).size_bytes)
@@ -379,16 +354,14 @@ class ContentCache:
             self._expire(victim)
             return
         counters = self.counters(address.tenant)
-        if for_quota:
-            counters.quota_evictions += 1
-        else:
-            counters.evictions += 1
-        self._remove(victim)
+        counters.quota_evictions += for_quota
+        counters.evictions += not for_quota
+        self._forget(victim)
+        self._effects.changed.append((address, victim))
 
     def _expire(self, entry: Entry) -> None:
         self.counters(entry.address.tenant).expirations += 1
         self._remove(entry)
-        self._drop(entry.address)
 
     def _drop(self, address: Address) -> None:
         if self._listener is not None:
@@ -397,6 +370,7 @@ class ContentCache:
     def _remove(self, entry: Entry) -> None:
         self._forget(entry)
         self._effects.changed.append((entry.address, entry))
+        self._drop(entry.address)
 
     def _insert(self, entry: Entry) -> None:
         address, size = entry.address, self.bytes_of(entry)

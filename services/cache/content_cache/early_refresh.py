@@ -13,6 +13,7 @@ from datetime import datetime
 from math import log
 
 from content_cache.entry import Entry
+from content_cache.leases import Lease
 
 BETA = 1.0
 """More than 1 refreshes earlier, less later; 1 is the paper's optimum."""
@@ -32,6 +33,10 @@ class EarlyRefresh:
         """
         self._random = random
         self._beta = beta
+
+    def chooses(self, holder: str, entry: Entry, *, lease: Lease | None, now: datetime) -> bool:
+        """Tell whether a caller is the one who refreshes a served entry, perhaps from now on."""
+        return self.is_due(entry, now) if lease is None else lease.holder == holder
 
     def is_due(self, entry: Entry, now: datetime) -> bool:
         """Tell whether whoever asks for a served entry now is to refresh it."""

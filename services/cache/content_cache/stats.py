@@ -41,6 +41,15 @@ class TenantCounters:
         return self.hits / lookups if lookups else 0.0
 
 
+class TenantTable(dict[str, TenantCounters]):
+    """Every tenant's counts; a tenant's begin when it is first asked for."""
+
+    def __missing__(self, tenant: str) -> TenantCounters:
+        """Begin to count."""
+        found = self[tenant] = TenantCounters()
+        return found
+
+
 def total(counters: Iterable[TenantCounters]) -> TenantCounters:
     """Add up the counts of many tenants."""
     result = TenantCounters()

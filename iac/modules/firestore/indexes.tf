@@ -393,6 +393,41 @@ resource "google_firestore_field" "cache_segment_parts__expire_time" {
 }
 
 # The packed contents, large and never asked for.
+resource "google_firestore_field" "cache_purges__body" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "cache_purges"
+  field      = "body"
+
+  index_config {}
+}
+
+# Query newest_purges.
+resource "google_firestore_field" "cache_purges__change" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "cache_purges"
+  field      = "change"
+
+  index_config {
+    indexes {
+      order       = "DESCENDING"
+      query_scope = "COLLECTION_GROUP"
+    }
+  }
+}
+
+# The packed contents, large and never asked for.
+resource "google_firestore_field" "cache_purge_signals__body" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "cache_purge_signals"
+  field      = "body"
+
+  index_config {}
+}
+
+# The packed contents, large and never asked for.
 resource "google_firestore_field" "optimizer_templates__body" {
   project    = var.project_id
   database   = google_firestore_database.this.name

@@ -122,6 +122,11 @@ class Settings(CommonSettings):
     processor_handler_timeout_s: float = Field(
         30, gt=0, le=3600, description="The longest a handler may take that was registered without a limit."
     )
+    processor_cache_truncated: bool = Field(
+        default=False,
+        description="1 caches texts that were cut at their limit of tokens too; otherwise only those who "
+        "wait for them get them.",
+    )
 
     def problems(self) -> Iterable[Problem]:
         """Yield what is wrong between fields that are each right."""

@@ -119,7 +119,7 @@ async def start_engine(
     metrics.show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)
     versions = ActiveVersions(stores.versions, neighbours.optimizer, all_tenants=neighbours.acts_for_all)
     await versions.load()
-    content = Content(neighbours.cache)
+    content = Content(neighbours.cache, keep_cut=settings.processor_cache_truncated)
     making = Making(
         content=content,
         calls=calls,

@@ -15,7 +15,8 @@ from tests.unit.processor.samples import NOW
 
 def rank(priority: Priority = Priority.NORMAL, *, minute: int = 0) -> Rank:
     """Return the rank of a job that was started in this minute."""
-    return Rank.of(priority, NOW + timedelta(minutes=minute))
+    since = (NOW + timedelta(minutes=minute)).timestamp()
+    return Rank(Priority(priority), since, "acme", f"{int(priority)}-{minute}")
 
 
 async def settle() -> None:
@@ -42,8 +43,8 @@ class Holder:
                 self.holding = False
 
 
-async def test_the_most_urgent_and_then_the_longest_waiting_goes_next() -> None:
-    """Priority decides, then the start of the job, then the order of arrival."""
+async def test_the_most_urgent_goes_next_and_equal_jobs_take_turns() -> None:
+    """Priority decides; jobs of one priority take turns, the earlier first; within one, arrival decides."""
     slots, order = Slots(1), list[str]()
     waiting = {
         "first": rank(),
@@ -58,7 +59,7 @@ async def test_the_most_urgent_and_then_the_longest_waiting_goes_next() -> None:
         await settle()
         each.release.set()
     await asyncio.gather(*(each.task for each in holders))
-    assert order == ["first", "urgent", "normal", "normal too", "later job", "low"]
+    assert order == ["first", "urgent", "later job", "normal", "normal too", "low"]
     assert slots.active == 0
 
 

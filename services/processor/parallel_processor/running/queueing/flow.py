@@ -1,0 +1,160 @@
+"""One party in the queue, and the order among parties: start-time fair queueing.
+
+A flow's start tag is where its next piece of work begins in virtual time; work of a number of tokens moves it
+on by tokens/weight, and the flow with the smallest tag is served next. Virtual time is the start tag of what
+was served last, and a flow that comes, or comes back, begins there: it has no credit for the time it was away
+(Goyal, Vin, Cheng: "Start-time Fair Queueing", SIGCOMM 1996; with many served at a time: Jin, Chase, Kaur:
+"Interposed Proportional Sharing for a Storage Service Utility", SIGMETRICS 2004).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from parallel_processor.running.queueing.rank import Rank
+
+_NEVER = float("inf")
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Flow:
+    """What tenants and jobs have in common.
+
+    Attributes:
+        name: The tenant, or the job.
+        weight: Its share.
+        floor: Virtual time when it came, or came back.
+        finish: Where the work that it was served ends in virtual time.
+        tag: The start tag of its next work, while it has any.
+        waiting: Pieces of work that wait.
+        active: Pieces of work that are being done.
+        stamp: Counts its placements; an entry of an order with an earlier stamp means nothing.
+    """
+
+    name: str
+    weight: float = 1.0
+    floor: float = 0.0
+    finish: float = 0.0
+    tag: float = 0.0
+    waiting: int = 0
+    active: int = 0
+    stamp: int = 0
+
+    def come(self, time: float) -> None:
+        """Begin, or begin again, at a virtual time: what it was served before may still count against it."""
+        self.floor = time
+        self.tag = max(time, self.finish)
+
+    def served(self, tokens: float) -> None:
+        """Charge what its next work will probably take."""
+        self.finish = self.tag
+        self.corrected(tokens)
+
+    def corrected(self, tokens: float) -> None:
+        """Charge so many tokens more, or fewer; what is given back is no credit from before it came."""
+        self.finish += tokens / self.weight
+        self.tag = max(self.floor, self.finish)
+
+
+FlowT = TypeVar("FlowT", bound=Flow)
+
+
+class FairOrder(Generic[FlowT]):
+    """Flows by their tags. Its mutable state: a heap in which earlier placements stay until they come up.
+
+    Attributes:
+        time: Virtual time.
+    """
+
+    __slots__ = ("_heap", "time")
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self._heap: list[tuple[float, float, int, int, FlowT]] = []
+
+    def place(self, flow: FlowT, tie: float) -> None:
+        """Put a flow where its tag says; of equal tags the smaller tie goes first, then the fewer stamps."""
+        heapq.heappush(self._heap, (flow.tag, tie, flow.stamp, id(flow), flow))
+
+    def first(self) -> FlowT | None:
+        """Return the flow whose turn it is."""
+        heap = self._heap
+        while heap:
+            _, _, stamp, _, flow = heap[0]
+            if stamp == flow.stamp and flow.waiting:
+                return flow
+            heapq.heappop(heap)
+        return None
+
+    def in_order(self) -> list[FlowT]:
+        """Return all flows in the order of their turns."""
+        return [each[4] for each in sorted(self._heap) if each[2] == each[4].stamp and each[4].waiting]
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Turn:
+    """One piece of work: what it is charged, and for whom it waits.
+
+    Attributes:
+        since: When it came, in seconds since 1970.
+        bound: The most tokens it may take.
+        tenant: Whose it is.
+        job: The job it is part of.
+        charged: Tokens it was charged when its turn came.
+        is_over: Whether it no longer waits: its turn has come, or it has left.
+    """
+
+    since: float
+    bound: int
+    tenant: TenantFlow
+    job: JobFlow
+    charged: float = 0.0
+    is_over: bool = False
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class JobFlow(Flow):
+    """A job's work in the queue.
+
+    Attributes:
+        rank: Its priority, weight and deadline.
+        turns: What waits, and may have left, in the order in which it came.
+        level: The class in which it stands.
+        ratio: What its work takes of what it may take, as measured.
+        rise_due: When its level is looked at again at the latest.
+    """
+
+    rank: Rank = field(kw_only=True)
+    turns: deque[Turn] = field(default_factory=deque)
+    level: int = 0
+    ratio: float = 1.0
+    rise_due: float = _NEVER
+
+    def first(self) -> Turn:
+        """Return what has waited longest; something must wait."""
+        turns = self.turns
+        while turns[0].is_over:
+            turns.popleft()
+        return turns[0]
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class TenantFlow(Flow):
+    """A tenant's work in the queue: its jobs, an order of them for each class, and when some will rise.
+
+    Attributes:
+        jobs: Its jobs that have work here, or had some lately.
+        levels: The orders, by class.
+        rises: When to look at a job's class again.
+        urgent: Pieces of work of urgent jobs that wait.
+        urgent_in_a_row: Turns of urgent work since the last that was not.
+    """
+
+    jobs: dict[str, JobFlow] = field(default_factory=dict)
+    levels: dict[int, FairOrder[JobFlow]] = field(default_factory=dict)
+    rises: list[tuple[float, int, int, JobFlow]] = field(default_factory=list)
+    urgent: int = 0
+    urgent_in_a_row: int = 0

@@ -1,8 +1,8 @@
 """Who is served how much, and how soon urgent work begins, by the endpoint's own log.
 
 Real processes on two cores: four services, the mock model endpoint and the client; the processor's store is
-SQLite. Each tenant's items ask for a model of the tenant's name, so that the endpoint can tell them apart. Run
-it from the repository's root: `python -m benchmarks.fairness`, or with `--quick`.
+SQLite. Each tenant's items ask for a model of the tenant's name, so that the endpoint can tell them apart.
+Run it from the repository's root: `python -m benchmarks.fairness`, or with `--quick`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> int:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     report = Report(judging=not quick)
     report.machine()
-    _two_tenants(report, seconds=6.0 if quick else 20.0, many=MANY // (10 if quick else 1))
+    _two_tenants(report, seconds=6.0 if quick else 30.0, many=MANY // (10 if quick else 1))
     _ten_tenants(report, seconds=6.0 if quick else 20.0, items=300 if quick else 2_000)
     _urgent_jobs(report, QUEUED // (10 if quick else 1), jobs=10 if quick else URGENT_JOBS)
     return int(report.short)
@@ -72,7 +72,7 @@ def main() -> int:
 def _two_tenants(report: Report, *, seconds: float, many: int) -> None:
     """One has a hundred times the items, the other's are fifty times as large."""
     names = ("many", "few")
-    with _factory(names, latency_ms=100, text_characters=4 * SMALL_TOKENS * TIMES_LARGER) as factory:
+    with _factory(names, latency_ms=200, text_characters=4 * SMALL_TOKENS * TIMES_LARGER) as factory:
         _start(factory, "many", many, tokens=SMALL_TOKENS)
         _start(factory, "few", FEW, tokens=SMALL_TOKENS * TIMES_LARGER)
         served = _served(factory, names, seconds=seconds)

@@ -32,6 +32,7 @@ URGENT_IN_A_ROW = 15
 _FIRST_RATIO = 0.5
 _SMOOTHING = 0.1
 _IDLE_KEPT = 256
+_JOBS_KEPT = 8
 _NEVER = float("inf")
 _DOWNWARDS = tuple(sorted(map(int, Priority), reverse=True))
 
@@ -295,13 +296,17 @@ class FairQueue:
         order = tenant.levels.get(job.level)
         if order is None or job.finish <= order.time:
             tenant.jobs.pop(job.name, None)
+        elif not tenant.waiting and not tenant.active and len(tenant.jobs) > _JOBS_KEPT:
+            tenant.jobs.clear()  # nobody is left to whom one of them could owe anything
+            tenant.levels.clear()
 
     def _sweep(self) -> None:
         """Drop tenants that have nothing here and owe nothing, before there are many of them."""
         if len(self._tenants) < _IDLE_KEPT:
             return
+        is_idle = not self.waiting and not any(each.active for each in self._tenants.values())
         for name, each in list(self._tenants.items()):
-            if not each.waiting and not each.active and each.finish <= self._order.time:
+            if is_idle or (not each.waiting and not each.active and each.finish <= self._order.time):
                 del self._tenants[name]
 
 

@@ -69,21 +69,23 @@ class FairOrder(Generic[FlowT]):
         time: Virtual time.
     """
 
-    __slots__ = ("_heap", "time")
+    __slots__ = ("_heap", "_placed", "time")
 
     def __init__(self) -> None:
         self.time = 0.0
+        self._placed = 0
         self._heap: list[tuple[float, float, int, int, FlowT]] = []
 
     def place(self, flow: FlowT, tie: float) -> None:
-        """Put a flow where its tag says; of equal tags the smaller tie goes first, then the fewer stamps."""
-        heapq.heappush(self._heap, (flow.tag, tie, flow.stamp, id(flow), flow))
+        """Put a flow where its tag says; of equal tags the smaller tie goes first, then who came first."""
+        self._placed += 1
+        heapq.heappush(self._heap, (flow.tag, tie, self._placed, flow.stamp, flow))
 
     def first(self) -> FlowT | None:
         """Return the flow whose turn it is."""
         heap = self._heap
         while heap:
-            _, _, stamp, _, flow = heap[0]
+            _, _, _, stamp, flow = heap[0]
             if stamp == flow.stamp and flow.waiting:
                 return flow
             heapq.heappop(heap)
@@ -91,7 +93,7 @@ class FairOrder(Generic[FlowT]):
 
     def in_order(self) -> list[FlowT]:
         """Return all flows in the order of their turns."""
-        return [each[4] for each in sorted(self._heap) if each[2] == each[4].stamp and each[4].waiting]
+        return [each[4] for each in sorted(self._heap) if each[3] == each[4].stamp and each[4].waiting]
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -189,16 +189,18 @@ class Claims:
             return
         if is_new := looking.has_news:
             await looking.hear()
+        claimed = 0
         for tries in range(SHARDS_AT_ONCE):
             found = await looking.next(self._wants)
             if found is None:
                 if is_new and not tries and self._has_room():
                     await self._claim_missed()
                 return
-            await self._claim(found)
+            claimed += await self._claim(found)
             if looking.has_news:  # it may be more urgent than what comes next
-                break
-        self._wake.set()
+                return
+        if claimed:  # otherwise others are at it, and the next poll is soon enough
+            self._wake.set()
 
     async def _claim_missed(self) -> None:
         for found in await self._looking.over_all():
@@ -207,10 +209,11 @@ class Claims:
                 return
             await self._claim(found)
 
-    async def _claim(self, found: Found) -> None:
+    async def _claim(self, found: Found) -> bool:
+        """Claim a shard and begin with it; returns whether nobody was faster."""
         shard, backlog = found.shard, self._looking.backlog
         if shard.holder in self._runs:
-            return
+            return False
         try:
             with spent_on(shard.job_id):
                 claim = await self._shards.claim(
@@ -218,13 +221,14 @@ class Claims:
                 )
         except ServiceError as error:
             _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
-            return
+            return False
         now = self._clock.now().timestamp()
         if found.source is not None:
             backlog.claimed(found.source, len(shard.states), now)
         backlog.learn(claim.job, now)
         with spent_on(shard.job_id):
             await self._start(claim)
+        return True
 
     async def _start(self, claim: Claim) -> None:
         shard = claim.shard

@@ -310,7 +310,7 @@ STEPS = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(steps=STEPS)
 def test_no_history_loses_or_repeats_a_turn(steps: list[tuple[str, int]]) -> None:
-    """Whatever happens, each piece of work has one turn or leaves, in the order of its job, and counts agree."""
+    """Each piece of work has one turn or leaves, in the order of its job, and the counts agree."""
     queue, now = FairQueue({"t0": 3.0}), START
     waiting: dict[str, list[Turn]] = defaultdict(list)
     active: list[Turn] = []

@@ -25,6 +25,9 @@ from parallel_processor.running.queueing.rank import Rank
 SHARDS_AT_ONCE = 8
 _SHARDS_OF_JOB = 4
 _JOBS_AT_ONCE = 8
+_IDLE_PAGES = 3
+"""The most pages in a row that are read though they tell nothing new."""
+
 _OVERLAP = timedelta(seconds=5)
 """Clocks of processors differ, and what is stirred first may be stored last: so far back is read again."""
 
@@ -62,7 +65,7 @@ class Looking:
         self._lease = lease
         self._has_news = self._is_rung = self._left_over = True
         self._due_by = float("-inf")
-        self._heard_until: datetime | None = None
+        self._heard_at: datetime | None = None
 
     @property
     def has_news(self) -> bool:
@@ -98,19 +101,18 @@ class Looking:
         if self._is_rung:
             self._is_rung = False
             self.backlog.rung(self._now())
+        heard_at, began = self._heard_at, self._clock.now()
         cursor: str | None = None
-        newest = self._heard_until
-        while True:
+        idle_pages = 0
+        while idle_pages < _IDLE_PAGES:
             jobs, cursor = await self._jobs.open_page(limit=_JOBS_AT_ONCE, cursor=cursor)
+            idle_pages = idle_pages + 1 if all(map(self.backlog.knows, jobs)) else 0
             for job in jobs:
                 self.backlog.learn(job, self._now())
-                newest = max(newest or _stirred(job), _stirred(job))
-            if cursor is None or self._is_heard(jobs[-1]):
+            is_heard = heard_at is not None and bool(jobs) and _stirred(jobs[-1]) < heard_at - _OVERLAP
+            if cursor is None or is_heard:
                 break
-        self._heard_until = newest
-
-    def _is_heard(self, job: Job) -> bool:
-        return self._heard_until is not None and _stirred(job) < self._heard_until - _OVERLAP
+        self._heard_at = began
 
     async def next(self, wanted: Callable[[Rank], bool]) -> Found | None:
         """Return the next shard to claim of the jobs that are known; None when none of them has any.

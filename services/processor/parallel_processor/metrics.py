@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from prometheus_client import Counter as Count
 from prometheus_client import Gauge, Histogram
@@ -116,7 +117,11 @@ def observe_turn(priority: Priority, waited_s: float) -> None:
 def show_waiting(read: Callable[[], Mapping[Priority, int]]) -> None:
     """Let the gauges of who waits be read when they are scraped."""
     for each in Priority:
-        QUEUE_BY_PRIORITY.labels(each.name).set_function(lambda priority=each: read().get(priority, 0))
+        QUEUE_BY_PRIORITY.labels(each.name).set_function(partial(_waiting, read, each))
+
+
+def _waiting(read: Callable[[], Mapping[Priority, int]], priority: Priority) -> float:
+    return read().get(priority, 0)
 
 
 def observe_spend(model: str, content_type: str, usage: Usage) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from parallel_processor.jobs.job import Job, JobState
 from parallel_processor.jobs.shard import Shard
@@ -32,16 +31,16 @@ class Source:
     """A job that may have shards to claim.
 
     Attributes:
+        job: The job as it is known.
         rank: Whose it is, and its terms.
-        stir_time: As of when the terms are known.
         ready: Shards that could be claimed when they were seen.
         seen_at: When that was.
         turn: Its place in line; None while it has nothing to claim.
         due: When it may have something to claim again, while it has no place in line.
     """
 
+    job: Job
     rank: Rank
-    stir_time: datetime | None
     ready: list[Shard] = field(default_factory=list)
     seen_at: float = float("-inf")
     turn: Turn | None = None
@@ -76,7 +75,12 @@ class Backlog:
     def knows(self, job: Job) -> bool:
         """Whether a job is known as it is."""
         source = self._sources.get(job.job_id)
-        return source is not None and source.stir_time == job.stir_time
+        return source is not None and source.job.stir_time == job.stir_time
+
+    def job(self, job_id: str) -> Job | None:
+        """Return a job as it is known."""
+        source = self._sources.get(job_id)
+        return source.job if source else None
 
     def learn(self, job: Job, now: float) -> None:
         """Take note of a job, or of how it has changed."""
@@ -87,10 +91,10 @@ class Backlog:
         if source is None:
             if len(self._sources) >= _MOST_JOBS:
                 return
-            source = self._sources[job.job_id] = Source(rank, job.stir_time)
+            source = self._sources[job.job_id] = Source(job, rank)
             self._stand(source, now)
-        elif source.stir_time != job.stir_time or source.rank != rank:
-            source.rank, source.stir_time = rank, job.stir_time
+        elif source.job.stir_time != job.stir_time or source.rank != rank:
+            source.job, source.rank = job, rank
             if source.turn is None:
                 self._stand(source, now)
             else:

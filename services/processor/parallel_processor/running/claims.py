@@ -22,6 +22,7 @@ from parallel_processor.running.bell import Bell
 from parallel_processor.running.hand import Hand
 from parallel_processor.running.journal import Journal, Pace
 from parallel_processor.running.looking import SHARDS_AT_ONCE, Found, Looking
+from parallel_processor.running.queue_news import QueueNews
 from parallel_processor.running.reporting import JOB_PRODUCER, Reporter, job_report, shard_report
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.shard_run import ShardRun
@@ -86,6 +87,7 @@ class Claims:
         self._rng = rng
         self._on_outcomes = on_outcomes
         self._on_committed = on_committed
+        self._queue_news = QueueNews(slots.queue, self._looking.backlog, reporter=reporter, clock=clock)
         self._runs: dict[str, ShardRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -156,6 +158,7 @@ class Claims:
         while True:
             await asyncio.sleep(self._policy.lease.total_seconds() / 4)
             await self.renew_once()
+            self._queue_news.tell({run.job.job_id for run in self._runs.values()})
 
     async def renew_once(self) -> None:
         """Renew the leases that no commit has renewed lately, and look at each job once."""
@@ -294,7 +297,8 @@ class Claims:
             self._wake.set()
 
     def _report(self, run: ShardRun, shard: Shard, outcomes: Sequence[Outcome]) -> None:
-        self._reporter.submit(shard_report(run.job, shard, outcomes, self._clock.now()))
+        standing = self._queue_news.of(run.job)
+        self._reporter.submit(shard_report(run.job, shard, outcomes, self._clock.now(), queue=standing))
 
     async def _renew(self, run: ShardRun) -> None:
         shard, now = run.journal.shard, self._clock.now()

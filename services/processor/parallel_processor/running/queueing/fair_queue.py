@@ -183,6 +183,12 @@ class FairQueue:
         job = flow.jobs.get(job_id) if flow else None
         return job.first().since if job and job.waiting else None
 
+    def rank_of(self, tenant: str, job_id: str) -> Rank | None:
+        """Return a job's rank as it is now; None if it has no work here."""
+        flow = self._tenants.get(tenant)
+        job = flow.jobs.get(job_id) if flow else None
+        return job.rank if job else None
+
     def positions(self) -> dict[tuple[str, str], int]:
         """Return the place, from 1, at which each job that waits has its next turn, about.
 

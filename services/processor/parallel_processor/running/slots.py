@@ -11,8 +11,8 @@ from service_common.clock import Clock, SystemClock
 
 from parallel_processor.jobs.job import Priority
 from parallel_processor.running.queueing.fair_queue import FairQueue
-from parallel_processor.running.queueing.flow import Turn
 from parallel_processor.running.queueing.rank import Rank
+from parallel_processor.running.queueing.tenant_flow import Turn
 
 __all__ = ["Hold", "Rank", "Slots"]
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from parallel_processor.jobs.job import Job, JobState, Priority
@@ -52,7 +53,7 @@ class World:
         """Store a started job with so many shards."""
         self.clock.advance(0.001)
         now = self.clock.now()
-        fields = {"priority": Priority.NORMAL, "state": JobState.QUEUED, **terms}
+        fields: dict[str, Any] = {"priority": Priority.NORMAL, "state": JobState.QUEUED, **terms}
         started = job(
             job_id=job_id, tenant=tenant, start_time=now, stir_time=now, shard_count=shards, **fields
         )

@@ -15,26 +15,19 @@ items wait. Pure: time is handed in, as seconds since 1970.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Mapping
 
 from parallel_processor.jobs.job import Priority
-from parallel_processor.running.queueing.flow import FairOrder, JobFlow, TenantFlow, Turn
+from parallel_processor.running.queueing.flow import FairOrder
 from parallel_processor.running.queueing.rank import Rank
+from parallel_processor.running.queueing.tenant_flow import IDLE_KEPT, URGENT, JobFlow, TenantFlow, Turn
 
 URGENT_LEAD = 200_000.0
 """Tokens, per unit of its weight, by which urgent work may take its tenant beyond its share."""
 
-URGENT_IN_A_ROW = 15
-"""The most turns in a row that a tenant's urgent work gets while other work of it waits."""
-
 _FIRST_RATIO = 0.5
 _SMOOTHING = 0.1
-_IDLE_KEPT = 256
-_JOBS_KEPT = 8
-_NEVER = float("inf")
-_DOWNWARDS = tuple(sorted(map(int, Priority), reverse=True))
 
 
 class FairQueue:
@@ -62,7 +55,8 @@ class FairQueue:
 
     def join(self, rank: Rank, bound: int, *, now: float) -> Turn:
         """Stand in line with work that may take so many tokens at most."""
-        rank = self._changed.get((rank.tenant, rank.job_id), rank)
+        if self._changed:
+            rank = self._changed.get((rank.tenant, rank.job_id), rank)
         job = self._job(rank, now)
         tenant = self._tenants[rank.tenant]
         turn = Turn(now, max(1, bound), tenant, job)
@@ -70,12 +64,10 @@ class FairQueue:
         self.waiting += 1
         tenant.waiting += 1
         job.waiting += 1
-        is_urgent = job.rank.priority is Priority.URGENT
+        is_urgent = job.own_level == URGENT
         tenant.urgent += is_urgent
         if job.waiting == 1:
-            if order := tenant.levels.get(job.level):
-                job.come(order.time)
-            self._stand(tenant, job, now)
+            tenant.enter(job, now)
         if tenant.waiting == 1:
             tenant.come(self._order.time)
             self._place(tenant)
@@ -90,15 +82,15 @@ class FairQueue:
         was_urgent = turn.tenant.urgent
         self._no_longer_waits(turn)
         if turn.job.waiting:
-            self._stand(turn.tenant, turn.job, now)  # what has waited longest may be another
+            turn.tenant.stand(turn.job, now)  # what has waited longest may be another
         if was_urgent and not turn.tenant.urgent:
             self._place(turn.tenant)
-        self._forget(turn)
+        turn.tenant.forget(turn.job)
 
     def next(self, *, now: float) -> Turn | None:
         """Give somebody a turn, and charge it; None when nobody waits."""
         tenant = self._next_tenant()
-        return None if tenant is None else self._begin(self._next_job(tenant, now).first(), now)
+        return None if tenant is None else self._begin(tenant.next_job(now).first(), now)
 
     def tenants(self) -> list[str]:
         """Return whose work waits, in the order of their turns; first those with urgent work."""
@@ -108,7 +100,7 @@ class FairQueue:
     def peek(self, tenant: str, *, now: float) -> Turn | None:
         """Return whose turn it is among a tenant's jobs; None when none of them waits."""
         flow = self._tenants.get(tenant)
-        return self._next_job(flow, now).first() if flow and flow.waiting else None
+        return flow.next_job(now).first() if flow and flow.waiting else None
 
     def begin(self, turn: Turn, *, now: float) -> None:
         """Give a turn that waits, out of its order among tenants."""
@@ -119,7 +111,7 @@ class FairQueue:
 
     def _begin(self, turn: Turn, now: float) -> Turn:
         tenant, job = turn.tenant, turn.job
-        tenant.urgent_in_a_row = tenant.urgent_in_a_row + 1 if job.level == Priority.URGENT else 0
+        tenant.urgent_in_a_row = tenant.urgent_in_a_row + 1 if job.level == URGENT else 0
         self._no_longer_waits(turn)
         turn.charged = turn.bound * job.ratio
         tenant.active += 1
@@ -145,7 +137,7 @@ class FairQueue:
             turn.tenant.corrected(tokens - turn.charged)
             turn.job.corrected(tokens - turn.charged)
             self._replace(turn, now)
-        self._forget(turn)
+        turn.tenant.forget(turn.job)
 
     def change(self, rank: Rank, *, now: float) -> None:
         """Let a job's work stand where its new priority, weight or deadline say, also what comes later."""
@@ -196,8 +188,7 @@ class FairQueue:
         """
         places: list[tuple[int, int, str, str]] = []
         for column, tenant in enumerate(self._order.in_order()):
-            jobs = [job for level in sorted(tenant.levels, reverse=True) for job in _in(tenant, level)]
-            for row, job in enumerate(jobs):
+            for row, job in enumerate(tenant.in_order()):
                 ahead = -1 if job.rank.priority is Priority.URGENT else row
                 places.append((ahead, column, tenant.name, job.name))
         places.sort(key=lambda each: each[:2])
@@ -213,58 +204,25 @@ class FairQueue:
             return urgent
         return tenant
 
-    def _next_job(self, tenant: TenantFlow, now: float) -> JobFlow:
-        """Return the job of a tenant whose turn it is, after letting those rise that are due."""
-        while tenant.rises and tenant.rises[0][0] <= now:
-            job = heapq.heappop(tenant.rises)[-1]
-            job.rise_due = _NEVER
-            if job.waiting:
-                self._stand(tenant, job, now)
-        firsts = (tenant.levels[each].first() for each in _DOWNWARDS if each in tenant.levels)
-        waiting = (each for each in firsts if each is not None)
-        found = next(waiting)
-        if found.level == Priority.URGENT and tenant.urgent_in_a_row >= URGENT_IN_A_ROW:
-            found = next(waiting, found)
-        order = tenant.levels[found.level]
-        order.time = max(order.time, found.tag)
-        return found
-
     def _no_longer_waits(self, turn: Turn) -> None:
         turn.is_over = True
         self.waiting -= 1
         turn.tenant.waiting -= 1
         turn.job.waiting -= 1
-        turn.tenant.urgent -= turn.job.rank.priority is Priority.URGENT
+        turn.tenant.urgent -= turn.job.own_level == URGENT
 
     def _replace(self, turn: Turn, now: float) -> None:
         """Put the flows of a turn where they stand after they were charged."""
         if turn.tenant.waiting:
             self._place(turn.tenant)
         if turn.job.waiting:
-            self._stand(turn.tenant, turn.job, now)
+            turn.tenant.stand(turn.job, now)
 
     def _place(self, tenant: TenantFlow) -> None:
         tenant.stamp += 1
         self._order.place(tenant, 0.0)
         if tenant.urgent:
             self._urgent.place(tenant, 0.0)
-
-    def _stand(self, tenant: TenantFlow, job: JobFlow, now: float) -> None:
-        """Put a job where its tag, its oldest work and its terms say."""
-        since = job.first().since
-        level = job.rank.level(since, now)
-        order = tenant.levels.get(level)
-        if order is None:
-            order = tenant.levels[level] = FairOrder()
-        if level != job.level:  # tags of different classes do not compare: it comes as a newcomer
-            job.level, job.finish = level, order.time
-            job.come(order.time)
-        job.stamp += 1
-        order.place(job, job.rank.since)
-        rise_at = job.rank.next_rise(since, now)
-        if rise_at < job.rise_due:
-            job.rise_due = rise_at
-            heapq.heappush(tenant.rises, (rise_at, id(job), job.stamp, job))
 
     def _job(self, rank: Rank, now: float) -> JobFlow:
         """Return a job's flow, as its rank says it is now."""
@@ -275,8 +233,9 @@ class FairQueue:
             self._tenants[rank.tenant] = tenant
         job = tenant.jobs.get(rank.job_id)
         if job is None:
-            _sweep_jobs(tenant)
-            job = JobFlow(rank.job_id, float(rank.weight), rank=rank, ratio=self._ratio)
+            tenant.sweep()
+            level = int(rank.priority)
+            job = JobFlow(rank.job_id, float(rank.weight), rank=rank, own_level=level, ratio=self._ratio)
             tenant.jobs[rank.job_id] = job
         elif job.rank is not rank and job.rank != rank:
             self._rerank(tenant, job, rank, now=now)
@@ -285,45 +244,20 @@ class FairQueue:
     def _rerank(self, tenant: TenantFlow, job: JobFlow, rank: Rank, *, now: float) -> None:
         was, is_urgent = job.rank.priority is Priority.URGENT, rank.priority is Priority.URGENT
         tenant.urgent += (is_urgent - was) * job.waiting
-        job.rank, job.weight = rank, float(rank.weight)
+        job.rank, job.own_level, job.weight = rank, int(rank.priority), float(rank.weight)
         if job.waiting:
-            self._stand(tenant, job, now)
+            tenant.stand(job, now)
             self._place(tenant)
 
     def _learn(self, job: JobFlow, ratio: float) -> None:
         job.ratio += _SMOOTHING * (ratio - job.ratio)
         self._ratio += _SMOOTHING * (ratio - self._ratio)
 
-    def _forget(self, turn: Turn) -> None:
-        """Drop a job that has nothing here and owes nothing."""
-        tenant, job = turn.tenant, turn.job
-        if job.waiting or job.active:
-            return
-        order = tenant.levels.get(job.level)
-        if order is None or job.finish <= order.time:
-            tenant.jobs.pop(job.name, None)
-        elif not tenant.waiting and not tenant.active and len(tenant.jobs) > _JOBS_KEPT:
-            tenant.jobs.clear()  # nobody is left to whom one of them could owe anything
-            tenant.levels.clear()
-
     def _sweep(self) -> None:
         """Drop tenants that have nothing here and owe nothing, before there are many of them."""
-        if len(self._tenants) < _IDLE_KEPT:
+        if len(self._tenants) < IDLE_KEPT:
             return
         is_idle = not self.waiting and not any(each.active for each in self._tenants.values())
         for name, each in list(self._tenants.items()):
             if is_idle or (not each.waiting and not each.active and each.finish <= self._order.time):
                 del self._tenants[name]
-
-
-def _sweep_jobs(tenant: TenantFlow) -> None:
-    """Drop jobs that have nothing here and owe nothing, before there are many of them."""
-    if len(tenant.jobs) % _IDLE_KEPT != _IDLE_KEPT - 1:
-        return
-    for name, each in list(tenant.jobs.items()):
-        if not each.waiting and not each.active and each.finish <= tenant.levels[each.level].time:
-            del tenant.jobs[name]
-
-
-def _in(tenant: TenantFlow, level: int) -> list[JobFlow]:
-    return [job for job in tenant.levels[level].in_order() if job.level == level]

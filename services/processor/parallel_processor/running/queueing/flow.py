@@ -10,13 +10,8 @@ was served last, and a flow that comes, or comes back, begins there: it has no c
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
-
-from parallel_processor.running.queueing.rank import Rank
-
-_NEVER = float("inf")
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -94,69 +89,3 @@ class FairOrder(Generic[FlowT]):
     def in_order(self) -> list[FlowT]:
         """Return all flows in the order of their turns."""
         return [each[4] for each in sorted(self._heap) if each[3] == each[4].stamp and each[4].waiting]
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class Turn:
-    """One piece of work: what it is charged, and for whom it waits.
-
-    Attributes:
-        since: When it came, in seconds since 1970.
-        bound: The most tokens it may take.
-        tenant: Whose it is.
-        job: The job it is part of.
-        charged: Tokens it was charged when its turn came.
-        is_over: Whether it no longer waits: its turn has come, or it has left.
-    """
-
-    since: float
-    bound: int
-    tenant: TenantFlow
-    job: JobFlow
-    charged: float = 0.0
-    is_over: bool = False
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class JobFlow(Flow):
-    """A job's work in the queue.
-
-    Attributes:
-        rank: Its priority, weight and deadline.
-        turns: What waits, and may have left, in the order in which it came.
-        level: The class in which it stands.
-        ratio: What its work takes of what it may take, as measured.
-        rise_due: When its level is looked at again at the latest.
-    """
-
-    rank: Rank = field(kw_only=True)
-    turns: deque[Turn] = field(default_factory=deque)
-    level: int = 0
-    ratio: float = 1.0
-    rise_due: float = _NEVER
-
-    def first(self) -> Turn:
-        """Return what has waited longest; something must wait."""
-        turns = self.turns
-        while turns[0].is_over:
-            turns.popleft()
-        return turns[0]
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class TenantFlow(Flow):
-    """A tenant's work in the queue: its jobs, an order of them for each class, and when some will rise.
-
-    Attributes:
-        jobs: Its jobs that have work here, or had some lately.
-        levels: The orders, by class.
-        rises: When to look at a job's class again.
-        urgent: Pieces of work of urgent jobs that wait.
-        urgent_in_a_row: Turns of urgent work since the last that was not.
-    """
-
-    jobs: dict[str, JobFlow] = field(default_factory=dict)
-    levels: dict[int, FairOrder[JobFlow]] = field(default_factory=dict)
-    rises: list[tuple[float, int, int, JobFlow]] = field(default_factory=list)
-    urgent: int = 0
-    urgent_in_a_row: int = 0

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from random import Random
 
@@ -15,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.terms import Terms
-from parallel_processor.running.queueing.fair_queue import URGENT_IN_A_ROW, URGENT_LEAD, FairQueue
-from parallel_processor.running.queueing.flow import Turn
+from parallel_processor.running.queueing.fair_queue import URGENT_LEAD, FairQueue
 from parallel_processor.running.queueing.rank import AGING_S, Rank
+from parallel_processor.running.queueing.tenant_flow import URGENT_IN_A_ROW, Turn
 
 from tests.unit.processor.samples import NOW, job
 
@@ -105,7 +106,7 @@ def test_ten_tenants_of_mixed_weights_get_their_weights() -> None:
     lane = Lane(FairQueue(weights), slots=32)
     for number, name in enumerate(weights):
         size = 50 * (1 + number % 4)
-        lane.add(rank(name), 2_000, lambda size=size: lane.rng.randrange(1, 2 * size), bound=4_000)
+        lane.add(rank(name), 2_000, partial(lane.rng.randrange, 1, 2 * size), bound=4_000)
     lane.run(60)
     served = lane.by_tenant()
     assert jain([served[name] / weight for name, weight in weights.items()]) >= 0.98
@@ -139,7 +140,7 @@ def test_shares_stay_near_those_of_a_fluid(flows: list[tuple[float, int]], slots
     weights = {f"t{number}": weight for number, (weight, _) in enumerate(flows)}
     lane = Lane(FairQueue(weights), slots=slots, rng=Random(seed))
     for name, (_, size) in zip(weights, flows, strict=True):
-        lane.add(rank(name), 400, lambda size=size: lane.rng.randint(1, size), bound=size)
+        lane.add(rank(name), 400, partial(lane.rng.randint, 1, size), bound=size)
     lane.run(400 / slots / len(flows) / 4)
     served = lane.by_tenant()
     largest = {name: size / weights[name] for name, (_, size) in zip(weights, flows, strict=True)}

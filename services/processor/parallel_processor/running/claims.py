@@ -30,6 +30,8 @@ from parallel_processor.running.slots import Rank, Slots
 from parallel_processor.running.workshop import Workshop
 
 _log = structlog.get_logger("parallel_processor.running.claims")
+_AGAIN_S = 2.0
+"""After so many seconds at the most a look that failed is repeated, however seldom it is polled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,9 @@ class Claims:
             except ServiceError as error:
                 self._looking.failed()
                 _log.warning("claiming_delayed", reason=error.reason)
-            await self._woken_or_due()
+                await asyncio.sleep(min(self._policy.poll_s, _AGAIN_S))
+            else:
+                await self._woken_or_due()
 
     async def _woken_or_due(self) -> None:
         while not self._wake.is_set():
@@ -179,9 +183,6 @@ class Claims:
     def _hand(self) -> Hand:
         return Hand(self._runs.values(), self._slots, places=self._policy.max_shards)
 
-    def _wants(self, rank: Rank) -> bool:
-        return not self._draining and self._hand().wants(rank)
-
     def _has_room(self) -> bool:
         return not self._draining and self._hand().has_room
 
@@ -194,7 +195,9 @@ class Claims:
             await looking.hear()
         claimed = 0
         for tries in range(SHARDS_AT_ONCE):
-            found = await looking.next(self._wants)
+            found = await looking.next(self._hand().wants)
+            if self._draining:
+                return
             if found is None:
                 if is_new and not tries and self._has_room():
                     await self._claim_missed()

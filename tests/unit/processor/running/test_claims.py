@@ -270,6 +270,14 @@ async def test_a_look_that_failed_is_repeated_with_the_next_poll() -> None:
         await until(lambda: shards.jobs.heard >= 3)
 
 
+async def test_a_look_that_failed_is_repeated_soon_however_seldom_it_is_polled() -> None:
+    """Whoever hears the bell polls seldom or never; what the outage hid is found all the same."""
+    shards = Shards([])
+    shards.jobs.error = unavailable("AWAY", "away")
+    with running(claims_of(shards, bell=Bell(is_heard=True), poll_s=NEVER_S)):
+        await until(lambda: shards.jobs.heard >= 2)
+
+
 async def test_what_others_were_faster_to_claim_is_not_all() -> None:
     """As many as are looked for at once may be some of many: with room there is another look."""
     shards = Shards([shard()] * 8)

@@ -72,6 +72,13 @@ def test_a_full_line_of_one_tenant_keeps_no_other_from_having_something_here() -
     assert not wants(line, [Run(big)] * 3 + [Run(small, unprepared=5)], small)
 
 
+def test_a_tenant_whose_items_here_all_wait_for_others_is_claimed_from() -> None:
+    """A shard of which nothing can be begun yet is nothing to serve, while another fills the line."""
+    line, big, small = Line(), a_job("big"), a_job("small", "other")
+    line.put(big, 1_000)
+    assert wants(line, [Run(big), Run(small)], small)
+
+
 def test_full_places_are_exceeded_only_by_whoever_has_none() -> None:
     """A tenant with nothing here, or an urgent job, has a place beyond the usual number, up to twice that."""
     line, big, small = Line(), a_job("big"), a_job("small", "other")

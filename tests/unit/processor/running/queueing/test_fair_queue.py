@@ -176,6 +176,32 @@ def test_whoever_comes_back_has_no_credit_for_the_time_away() -> None:
     assert gained["guest"] == pytest.approx(gained["steady"], rel=0.05)
 
 
+def test_what_was_charged_too_much_is_no_credit_from_before_it_came_back() -> None:
+    """A charge that is given back after a time away does not let it go ahead for what it never took."""
+    queue = FairQueue()
+    large = queue.join(rank("guest"), 2_000, now=START)
+    for _ in range(100):
+        queue.join(rank("steady"), 20, now=START)
+    assert queue.next(now=START) is large
+    assert order_of(queue, 50) == ["steady's"] * 50
+    for _ in range(100):
+        queue.join(rank("guest"), 20, now=START)
+    queue.over(large, 0, now=START)
+    assert order_of(queue, 20).count("guest's") == pytest.approx(10, abs=2)
+
+
+def test_what_has_risen_shares_and_does_not_catch_up() -> None:
+    """A job that rises into a class that was served for long has a share of it from then on, and not all."""
+    queue = FairQueue()
+    for _ in range(200):
+        queue.join(rank("acme", "low", Priority.LOW), 10, now=START)
+    at = START + 2 * AGING_S + 1
+    for _ in range(400):
+        queue.join(rank("acme", "high", Priority.HIGH), 10, now=at - 1)
+    assert set(order_of(queue, 200, now=START)) == {"high"}
+    assert order_of(queue, 40, now=at).count("low") == pytest.approx(20, abs=2)
+
+
 def test_what_is_running_counts() -> None:
     """With long calls out of one tenant, the next slots are the other's."""
     queue = FairQueue()
@@ -254,6 +280,7 @@ def test_waiting_never_makes_anything_urgent() -> None:
     queue = FairQueue()
     for number in range(100):
         queue.join(rank("acme", f"old-{number}"), 10, now=START - 100 * AGING_S)
+    order_of(queue, 1)
     queue.join(rank("acme", "now", Priority.URGENT), 10, now=START)
     assert order_of(queue, 1) == ["now"]
 

@@ -57,6 +57,20 @@ def test_a_job_is_told_of_when_it_moves_and_not_twice_a_second() -> None:
     assert standings.news("acme", "gone", now=START) is None
 
 
+def test_a_job_whose_items_come_and_go_is_told_of_once_a_second() -> None:
+    """Since when its oldest item waits changes all the time; that is no reason to tell more often."""
+    line, backlog = FairQueue(), FairQueue()
+    standings = Standings(line, backlog)
+    for number in range(3):
+        line.join(rank("job"), 1, now=START + number / 10)
+    assert standings.news("acme", "job", now=START + 0.3) is not None
+    line.next(now=START + 0.4)
+    assert standings.news("acme", "job", now=START + 0.5) is None
+    later = standings.news("acme", "job", now=START + 1.4)
+    assert later is not None
+    assert later.waiting_since.timestamp() == START + 0.1
+
+
 async def test_a_job_of_which_nothing_runs_is_told_of_by_itself() -> None:
     """Those in hand are left to the reports of their shards; the others are told of once, until they move."""
     sent: list[Report] = []

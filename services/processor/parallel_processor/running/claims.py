@@ -192,7 +192,8 @@ class Claims:
         if self._draining:
             return
         if is_new := looking.has_news:
-            await looking.hear()
+            for job in await looking.hear():
+                self.job_changed(job)
         claimed = 0
         for tries in range(SHARDS_AT_ONCE):
             found = await looking.next(self._hand().wants)

@@ -94,8 +94,9 @@ class Looking:
         """Whether a lease that was seen may have ended, or so long has passed that any may have."""
         return self._clock.monotonic() >= self._due_by
 
-    async def hear(self) -> None:
-        """Hear of jobs that were started or changed since the last time."""
+    async def hear(self) -> list[Job]:
+        """Hear of jobs that were started or changed since the last time; returns those that are news."""
+        news: list[Job] = []
         self._has_news = False
         self._due_by = self._clock.monotonic() + self._lease.total_seconds()
         if self._is_rung:
@@ -106,13 +107,16 @@ class Looking:
         idle_pages = 0
         while idle_pages < _IDLE_PAGES:
             jobs, cursor = await self._jobs.open_page(limit=_JOBS_AT_ONCE, cursor=cursor)
-            idle_pages = idle_pages + 1 if all(map(self.backlog.knows, jobs)) else 0
-            for job in jobs:
+            fresh = [job for job in jobs if not self.backlog.knows(job)]
+            idle_pages = 0 if fresh else idle_pages + 1
+            for job in fresh:
                 self.backlog.learn(job, self._now())
+            news += fresh
             is_heard = heard_at is not None and bool(jobs) and _stirred(jobs[-1]) < heard_at - _OVERLAP
             if cursor is None or is_heard:
                 break
         self._heard_at = began
+        return news
 
     async def next(self, wanted: Callable[[Rank], bool]) -> Found | None:
         """Return the next shard to claim of the jobs that are known; None when none of them has any.

@@ -91,6 +91,10 @@ class Slots:
         """Callers that wait."""
         return self.queue.waiting
 
+    def rerank(self, rank: Rank) -> None:
+        """Put what waits where it stands now."""
+        self.queue.change(rank, now=0.0)
+
     def fill(self) -> None:
         """Let a job take all slots and wait for as many more."""
         for _ in range(2 * self.limit):
@@ -147,6 +151,10 @@ class _Running:
     def __init__(self, of: Job) -> None:
         self.job = of
 
+    def job_changed(self, to: Job) -> None:
+        """Take it on."""
+        self.job = to
+
 
 @contextmanager
 def running(claims: Claims) -> Iterator[None]:
@@ -170,6 +178,18 @@ async def test_nothing_left_is_not_looked_for_again() -> None:
         claims.wake()
         await settle()
         assert shards.looks == 2
+
+
+async def test_a_job_that_was_changed_elsewhere_stands_elsewhere_with_the_next_look() -> None:
+    """Its items that wait here and its shards alike; nobody waits for a lease to be renewed."""
+    shards = Shards([])
+    claims = claims_of(shards)
+    fill(claims)
+    shards.jobs.open = [replace(BUSY, priority=Priority.URGENT, stir_time=NOW + timedelta(seconds=1))]
+    with running(claims):
+        await settle()
+    assert claims._runs["other/0"].job.priority is Priority.URGENT
+    assert claims._slots.queue.waiting_by_priority() == {Priority.URGENT: 4}
 
 
 async def test_what_was_left_for_want_of_room_is_claimed_as_soon_as_there_is_some() -> None:

@@ -16,6 +16,9 @@ from parallel_processor.jobs.job import Job, Priority
 from parallel_processor.running.queueing.fair_queue import FairQueue
 from parallel_processor.running.queueing.rank import Rank
 
+_BUFFER = 2
+"""How often what it has with the model a tenant has in line while others are here: a gap costs it."""
+
 _JOBS_AT_ONCE = 8
 """The most jobs of a tenant in hand only so that each has its share; the others take turns."""
 
@@ -108,7 +111,8 @@ class Hand:
         if not self._has_place(rank):
             return False
         tenant = self._load(self._line.queue.loads(rank.tenant), self._preparing[rank.tenant])
-        if tenant.ready < max(1, tenant.active):
+        buffered = tenant.active * (_BUFFER if len(self._shards_of_tenant) > 1 else 1)
+        if tenant.ready < max(1, buffered):
             return True
         free = max(0, self._line.limit - self._line.active)
         if self.has_room and tenant.ready < tenant.active + free:

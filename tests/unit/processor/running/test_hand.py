@@ -64,6 +64,16 @@ def test_a_tenant_alone_has_as_much_in_line_as_with_the_model() -> None:
     assert not wants(Line(), [Run(big, unprepared=20)], big)
 
 
+def test_among_others_a_tenant_has_more_in_line() -> None:
+    """A gap in which it has nothing in line is what others are served more; alone there are no others."""
+    line, big, small = Line(), a_job("big"), a_job("small", "other")
+    line.put(big, 29)
+    both = [Run(big), Run(small)]
+    assert wants(line, both, big)
+    line.put(big, 1)
+    assert not wants(line, both, big)
+
+
 def test_a_full_line_of_one_tenant_keeps_no_other_from_having_something_here() -> None:
     """However much is in line of the first, the second is claimed from until it has its own."""
     line, big, small = Line(), a_job("big"), a_job("small", "other")

@@ -23,6 +23,9 @@ from parallel_processor.running.queueing.flow import FairOrder
 from parallel_processor.running.queueing.rank import Rank
 from parallel_processor.running.queueing.tenant_flow import IDLE_KEPT, URGENT, JobFlow, TenantFlow, Turn
 
+BRIEF_S = 1.0
+"""A tenant that has had nothing in line for no longer than this was not away: its items were on their way."""
+
 URGENT_LEAD = 200_000.0
 """Tokens, per unit of its weight, by which urgent work may take its tenant beyond its share."""
 
@@ -69,7 +72,8 @@ class FairQueue:
         if job.waiting == 1:
             tenant.enter(job, now)
         if tenant.waiting == 1:
-            tenant.come(self._order.time)
+            if now - tenant.left_at > BRIEF_S:
+                tenant.come(self._order.time)
             self._place(tenant)
         elif is_urgent and tenant.urgent == 1:
             self._place(tenant)
@@ -80,7 +84,7 @@ class FairQueue:
         if turn.is_over:
             return
         was_urgent = turn.tenant.urgent
-        self._no_longer_waits(turn)
+        self._no_longer_waits(turn, now)
         if turn.job.waiting:
             turn.tenant.stand(turn.job, now)  # what has waited longest may be another
         if was_urgent and not turn.tenant.urgent:
@@ -112,7 +116,7 @@ class FairQueue:
     def _begin(self, turn: Turn, now: float) -> Turn:
         tenant, job = turn.tenant, turn.job
         tenant.urgent_in_a_row = tenant.urgent_in_a_row + 1 if job.level == URGENT else 0
-        self._no_longer_waits(turn)
+        self._no_longer_waits(turn, now)
         turn.charged = turn.bound * job.ratio
         tenant.active += 1
         job.active += 1
@@ -204,10 +208,11 @@ class FairQueue:
             return urgent
         return tenant
 
-    def _no_longer_waits(self, turn: Turn) -> None:
+    def _no_longer_waits(self, turn: Turn, now: float) -> None:
         turn.is_over = True
         self.waiting -= 1
         turn.tenant.waiting -= 1
+        turn.tenant.left_at = now
         turn.job.waiting -= 1
         turn.tenant.urgent -= turn.job.own_level == URGENT
 

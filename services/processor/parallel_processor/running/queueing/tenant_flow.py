@@ -79,6 +79,7 @@ class TenantFlow(Flow):
         rises: When to look at a job's class again.
         urgent: Pieces of work of urgent jobs that wait.
         urgent_in_a_row: Turns of urgent work since the last that was not.
+        left_at: When something of it last ceased to wait.
     """
 
     jobs: dict[str, JobFlow] = field(default_factory=dict)
@@ -86,6 +87,7 @@ class TenantFlow(Flow):
     rises: list[tuple[float, int, int, JobFlow]] = field(default_factory=list)
     urgent: int = 0
     urgent_in_a_row: int = 0
+    left_at: float = -_NEVER
 
     def next_job(self, now: float) -> JobFlow:
         """Return the job whose turn it is, after letting those rise that are due; something must wait."""

@@ -266,7 +266,7 @@ class Making:
         slots, rank = self._slots, work.rank
         spare = Spare(
             room=lambda: slots.active < slots.limit and not slots.waiting,
-            slot=lambda: slots.hold(rank),
+            slot=lambda: slots.hold(rank, tokens_bound(order.request)),
             afford=afford,
             lost=lost,
         )

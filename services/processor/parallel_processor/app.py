@@ -83,6 +83,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
     )
     metrics.show(metrics.ACTIVE_WORKERS, lambda: engine.slots.active)
     metrics.show(metrics.QUEUE_SIZE, lambda: engine.claims.queued_items)
+    metrics.show_waiting(engine.slots.waiting_by_priority)
     metrics.show(metrics.THROUGHPUT, engine.finished.per_second)
     metrics.show(metrics.MEMORY_MB, lambda: meter.read().memory_bytes / 2**20)
     metrics.show(metrics.CPU_PERCENT, lambda: meter.read().cpu_percent)

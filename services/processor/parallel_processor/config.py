@@ -10,6 +10,8 @@ from pydantic import Field, SecretStr
 from service_common.config import CommonSettings, Problem
 from service_common.rpc.targets import parse_targets
 
+from parallel_processor.running.queueing.tenant_weights import parse_tenant_weights
+
 
 class Settings(CommonSettings):
     """The processor's settings; the environment variable of a field is its name in upper case."""
@@ -60,6 +62,11 @@ class Settings(CommonSettings):
         "Unset: every model costs nothing.",
     )
     processor_max_concurrency: int = Field(64, ge=1, le=4096, description="The most model calls at a time.")
+    processor_tenant_weights: str = Field(
+        "",
+        description="Shares of tenants in the model's tokens while several have a backlog, as in "
+        "acme=3,globex=0.5; that of tenants not named is 1.",
+    )
     processor_max_attempts: int = Field(
         4, ge=1, le=20, description="Failed model calls that speak against an item before it fails."
     )
@@ -136,5 +143,9 @@ class Settings(CommonSettings):
                 parse_targets(getattr(self, name))
             except ValueError as error:
                 yield Problem(name.upper(), str(error))
+        try:
+            parse_tenant_weights(self.processor_tenant_weights)
+        except ValueError as error:
+            yield Problem("PROCESSOR_TENANT_WEIGHTS", str(error))
         if urlsplit(self.processor_model_url).scheme not in ("http", "https"):
             yield Problem("PROCESSOR_MODEL_URL", "must be an http:// or https:// URL")

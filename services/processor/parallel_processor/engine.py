@@ -52,6 +52,7 @@ from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.prompts import Prompts
+from parallel_processor.running.queueing.tenant_weights import parse_tenant_weights
 from parallel_processor.running.reporting import Reporter
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.slots import Slots
@@ -113,7 +114,13 @@ async def start_engine(
     rng: random.Random,
 ) -> Engine:
     """Put together what runs shards, and set it going."""
-    slots = Slots(settings.processor_max_concurrency)
+    weights = parse_tenant_weights(settings.processor_tenant_weights)
+    slots = Slots(
+        settings.processor_max_concurrency,
+        clock=clock,
+        tenant_weights=weights,
+        on_turn=metrics.observe_turn,
+    )
     calls = _model_calls(settings, lifecycle, clock=clock, rng=rng)
     outcomes = Outcomes(neighbours.optimizer, score_wait_s=settings.processor_score_wait_s)
     metrics.show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)
@@ -238,6 +245,7 @@ def _engine(
         reporter=reporter,
         settling=settling,
         bell=bell,
+        tenant_weights=parse_tenant_weights(settings.processor_tenant_weights),
         clock=clock,
         rng=rng,
         on_outcomes=observe,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from prometheus_client import Counter as Count
 from prometheus_client import Gauge, Histogram
@@ -13,6 +14,7 @@ from service_common.storage.metering import Operation
 from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
 
 from parallel_processor.jobs.item import Outcome
+from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.piece import Usage
 
 ACTIVE_WORKERS = Gauge("parallel_active_workers", "Model calls under way.", registry=REGISTRY)
@@ -27,6 +29,19 @@ THROUGHPUT = Gauge(
 MEMORY_MB = Gauge("parallel_memory_usage_mb", "Resident memory of this process, in MiB.", registry=REGISTRY)
 CPU_PERCENT = Gauge(
     "parallel_cpu_usage_percent", "CPU use of this process, in percent of one core.", registry=REGISTRY
+)
+QUEUE_BY_PRIORITY = Gauge(
+    "parallel_queue_waiting",
+    "Items that wait for a model call, by priority.",
+    ["priority"],
+    registry=REGISTRY,
+)
+QUEUE_WAIT = Histogram(
+    "parallel_queue_wait_seconds",
+    "Time items waited in line for a model call, each time they did, by priority.",
+    ["priority"],
+    buckets=LATENCY_BUCKETS_S,
+    registry=REGISTRY,
 )
 TASK_DURATION = Histogram(
     "parallel_task_duration_seconds",
@@ -114,6 +129,24 @@ def observe_outcomes(outcomes: Sequence[Outcome]) -> None:
     durations = {state: TASK_DURATION.labels(state.name) for state, _ in kinds}
     for outcome in outcomes:
         durations[outcome.state].observe(sum(outcome.stages.values()))
+
+
+_QUEUE_WAITS = {each: QUEUE_WAIT.labels(each.name) for each in Priority}
+
+
+def observe_turn(priority: Priority, waited_s: float) -> None:
+    """Note that an item has got a slot."""
+    _QUEUE_WAITS[priority].observe(max(0.0, waited_s))
+
+
+def show_waiting(read: Callable[[], Mapping[Priority, int]]) -> None:
+    """Let the gauges of who waits be read when they are scraped."""
+    for each in Priority:
+        QUEUE_BY_PRIORITY.labels(each.name).set_function(partial(_waiting, read, each))
+
+
+def _waiting(read: Callable[[], Mapping[Priority, int]], priority: Priority) -> float:
+    return read().get(priority, 0)
 
 
 def observe_spend(model: str, content_type: str, usage: Usage) -> None:

@@ -18,6 +18,7 @@ from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, Usage
 from parallel_processor.model.failures import ModelFailure
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.model.requests import ModelRequest
+from parallel_processor.model.tokens import tokens_bound
 from parallel_processor.running.accepting import Acceptance, acceptable
 from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls
 from parallel_processor.running.chain import Chain
@@ -117,21 +118,24 @@ class Making:
         began = self._clock.monotonic()
         acquisition = Acquisition(Acquired.LEASED)
         filled = False
-        async with self._slots.hold(work.rank):
+        async with self._slots.hold(work.rank, tokens_bound(order.request)) as slot:
             effort.spend("wait", self._clock.monotonic() - began)
             announced = work.announce(worst_case)  # on its way while the lease is asked for
             if use_lease:
                 acquisition = await self._content.acquire(work.owner, work.holder, work.epoch, order.key)
             if acquisition.outcome is Acquired.BUSY:
                 work.withdraw()
+                slot.used = 0
                 return Again(busy=True)
             if acquisition.entry is not None:
+                slot.used = 0
                 piece = piece_of(acquisition.entry, order.prompt, order.key)
                 return acceptable(piece, order.contract) or Anew(order, replacing=True)
             try:
                 await announced
                 answer = await self._generate(order, work, effort, backoff, chain)
-                filled = isinstance(answer, Answer)
+                if isinstance(answer, Answer):
+                    filled, slot.used = True, answer.usage.prompt_tokens + answer.usage.output_tokens
             finally:
                 if use_lease and not filled:
                     self._content.release(work.owner, order.key, acquisition.lease_token)
@@ -190,7 +194,7 @@ class Making:
         slots, rank = self._slots, work.rank
         spare = Spare(
             room=lambda: slots.active < slots.limit and not slots.waiting,
-            slot=lambda: slots.hold(rank),
+            slot=lambda: slots.hold(rank, tokens_bound(order.request)),
             afford=afford,
             lost=lost,
         )

@@ -13,6 +13,7 @@ from parallel_processor.jobs.job import Job, JobState
 from parallel_processor.jobs.shard import Shard, claimed
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.journal import Pace
+from parallel_processor.running.slots import Slots
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, unavailable
 
@@ -71,7 +72,7 @@ def claims_over(store: Store, runs: list[Run], clock: ManualClock) -> Claims:
         jobs=cast("Any", store),
         shards=cast("Any", store),
         workshop=cast("Any", None),
-        slots=cast("Any", None),
+        slots=Slots(1),
         reporter=cast("Any", None),
         settling=cast("Any", None),
         bell=cast("Any", None),

@@ -115,27 +115,27 @@ class _JobPriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobPriori
     JOB_PRIORITY_UNSPECIFIED: _JobPriority.ValueType  # 0
     """Taken as NORMAL."""
     JOB_PRIORITY_LOW: _JobPriority.ValueType  # 1
-    """When nothing else waits."""
+    """When nothing else of the tenant waits."""
     JOB_PRIORITY_NORMAL: _JobPriority.ValueType  # 2
     """The usual case."""
     JOB_PRIORITY_HIGH: _JobPriority.ValueType  # 3
-    """Before normal jobs."""
+    """Before the tenant's normal jobs."""
     JOB_PRIORITY_URGENT: _JobPriority.ValueType  # 4
-    """Before everything else; someone is waiting."""
+    """Before everything else, also of other tenants unless the tenant is far beyond its share; someone is waiting."""
 
 class JobPriority(_JobPriority, metaclass=_JobPriorityEnumTypeWrapper):
-    """How urgent a job is."""
+    """How urgent a job is among the jobs of its tenant. What waits rises with time, so nothing starves."""
 
 JOB_PRIORITY_UNSPECIFIED: JobPriority.ValueType  # 0
 """Taken as NORMAL."""
 JOB_PRIORITY_LOW: JobPriority.ValueType  # 1
-"""When nothing else waits."""
+"""When nothing else of the tenant waits."""
 JOB_PRIORITY_NORMAL: JobPriority.ValueType  # 2
 """The usual case."""
 JOB_PRIORITY_HIGH: JobPriority.ValueType  # 3
-"""Before normal jobs."""
+"""Before the tenant's normal jobs."""
 JOB_PRIORITY_URGENT: JobPriority.ValueType  # 4
-"""Before everything else; someone is waiting."""
+"""Before everything else, also of other tenants unless the tenant is far beyond its share; someone is waiting."""
 Global___JobPriority: _TypeAlias = JobPriority  # noqa: Y015
 
 class _CachePolicy:
@@ -877,7 +877,7 @@ class JobTerms(_message.Message):
     cap.
     """
     weight: _builtins.int
-    """Its share of the model calls among jobs of one priority, 1 to 10,000. Default (0): 100."""
+    """Its share of the model's tokens among its tenant's jobs of one priority, 1 to 10,000. Default (0): 100."""
     max_failed_ratio: _builtins.float
     """The share of its items, 0 to 1, that may fail before the rest is given up: 0 stops at the first failure. Unset: 1,
     whatever fails, the rest goes on.

@@ -7,15 +7,18 @@ import secrets
 from datetime import timedelta
 
 from contentfactory.cache.v1 import cache_pb2_grpc
+from prometheus_client.registry import Collector
 from service_common.clock import Clock, SystemClock
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
 from service_common.storage.opening import open_store
+from service_common.storage.store import DocumentStore
 from service_common.telemetry.metrics import REGISTRY
 from service_common.telemetry.store_metrics import count_operations
 
 from content_cache import garbage
 from content_cache.cache import ContentCache
+from content_cache.compression.parts import Compression, put_together
 from content_cache.config import Settings
 from content_cache.early_refresh import EarlyRefresh
 from content_cache.entry import Address, Entry
@@ -25,7 +28,7 @@ from content_cache.loading import Loader
 from content_cache.memory_guard import MemoryGuard
 from content_cache.memory_readings import ProcessMemory, return_free_memory
 from content_cache.memory_watch import MemoryWatch
-from content_cache.metrics import CacheCollector, observer
+from content_cache.metrics import CacheCollector, CompressionCollector, observer
 from content_cache.miss_ratio_curve import MissRatioCurve
 from content_cache.purge_repository import PurgeRepository
 from content_cache.purging import Purging
@@ -66,22 +69,33 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     writes = _write_behind(settings, lifecycle, repository, cache)
     stored = ReadThrough(repository, clock=clock)
 
+    packs = settings.cache_compression != "off"
+
     def changed(address: Address, before: Entry | None) -> None:
         stored.forget(address)
         writes.note(address, before)
+        if packs:
+            compression.packing.note(address)
 
     live = LiveCache(cache, clock=clock, changed=changed)
+    compression = _compression(settings, lifecycle, live, store, clock=clock)
     lifecycle.push("lease_alarm", live.close)
     loader = Loader(repository, cache, clock=clock, purges=purges)
-    purging = Purging(purges, live.operation(observer("purge")), stored)
+    turn = live.operation(observer("purge"))
+    purging = Purging(purges, turn, stored, all_purged=compression.training.purge)
     guard = MemoryGuard(settings.cache_max_bytes)
     collector = CacheCollector(live, writes, loader.counts, stored.counts, guard=guard, curve=curve)
     _show_metrics(collector, lifecycle)
-    server = await _listen(settings, lifecycle, live, purging, stored, clock=clock)
+    _show_metrics(CompressionCollector(compression.counts, compression.dictionaries), lifecycle)
+    server = await _listen(settings, lifecycle, live, purging, stored, compression=compression, clock=clock)
     garbage.keep_collections_short()
     lifecycle.push("garbage", garbage.stop)
+    await compression.training.load(cache, settings.cache_load_timeout_s)
     await loader.run(settings.cache_load_timeout_s)
     live.open()
+    lifecycle.spawn("training", compression.training.run(train=packs))
+    if packs:
+        lifecycle.spawn("packing", compression.packing.run())
     stored.open(loader.left_out, live.operation(observer("read_through")), remove=writes.remove)
     lifecycle.spawn("follow_purges", purging.follow())
     sweep = Slices(live.operation(observer("sweep")), clock)
@@ -107,6 +121,22 @@ def _write_behind(
     return writes
 
 
+def _compression(
+    settings: Settings, lifecycle: Lifecycle, live: LiveCache, store: DocumentStore, *, clock: Clock
+) -> Compression:
+    compression = put_together(
+        live.cache,
+        store,
+        live.operation(observer("compression")),
+        clock=clock,
+        below=random.randrange,
+        threshold=settings.cache_compression_threshold_bytes,
+        level=settings.cache_compression_level,
+    )
+    lifecycle.push("compression", compression.background.close)
+    return compression
+
+
 def _watch(settings: Settings, live: LiveCache, guard: MemoryGuard, *, clock: Clock) -> MemoryWatch:
     return MemoryWatch(
         live.cache,
@@ -119,7 +149,7 @@ def _watch(settings: Settings, live: LiveCache, guard: MemoryGuard, *, clock: Cl
     )
 
 
-def _show_metrics(collector: CacheCollector, lifecycle: Lifecycle) -> None:
+def _show_metrics(collector: Collector, lifecycle: Lifecycle) -> None:
     REGISTRY.register(collector)
     lifecycle.push("cache_metrics", lambda: REGISTRY.unregister(collector))
 
@@ -147,12 +177,14 @@ async def _listen(
     purging: Purging,
     stored: ReadThrough,
     *,
+    compression: Compression,
     clock: Clock,
 ) -> RpcServer:
     servicer = CacheServicer(
         live,
         purging,
         stored,
+        compression=compression,
         default_ttl=timedelta(seconds=settings.cache_default_ttl_s),
         max_message_bytes=settings.max_message_bytes,
         observer=observer,

@@ -107,18 +107,13 @@ class ContentCache:
 
     def get(self, address: Address) -> Entry | None:
         """Look an entry up; counts, and makes it recently used."""
-        counters = self.counters(address.tenant)
         entry = self.peek(address)
         if self._listener is not None:
             self._listener.looked_up(address)
         if entry is None:
-            counters.misses += 1
-            return None
-        self._policy.used(entry.address)
-        if self._giants:
-            self._giants.used(entry.address)
-        counters.hits += 1
-        counters.saved_micros += entry.cost_micros
+            self.counters(address.tenant).misses += 1
+        else:
+            self._use(entry)
         return entry
 
     def peek(self, address: Address) -> Entry | None:
@@ -277,6 +272,16 @@ class ContentCache:
             return True
         return entry is not None and self.rules.marks(entry) and self._policy.mark(address)
 
+    def repack(self, entry: Entry, packed: Entry) -> bool:
+        """Hold an entry in another form if it is still there; tell whether it was. Nobody's place changes."""
+        if self._entries.get(entry.address) is not entry:
+            return False
+        self._entries[entry.address] = packed
+        if self._listener is not None:
+            self._listener.stored(entry.address, self.bytes_of(packed))
+        self._account(packed, 0, packed.size_bytes - entry.size_bytes)
+        return True
+
     def bytes_of(self, entry: Entry) -> int:
         """Return what an entry takes, its places in policy and directory included."""
         return entry.size_bytes + self.sizes.own_bytes
@@ -289,7 +294,7 @@ class ContentCache:
     def shrink(self, limit: int) -> int:
         """Evict up to `limit` entries while the limit is exceeded and return how many."""
         evicted = 0
-        while self.size_bytes > self.max_bytes and evicted < limit:
+        while self._entries and self.size_bytes > self.max_bytes and evicted < limit:
             self._evict(self._policy.victim())
             evicted += 1
         return evicted
@@ -329,13 +334,12 @@ class ContentCache:
 
     def _put(self, entry: Entry) -> None:
         before = self._entries.get(entry.address)
-        if before is not None:
-            self._forget(before)
         if entry.is_expired(self.now):
             if before is not None:
-                self._drop(entry.address)
-                self._effects.changed.append((entry.address, before))
+                self._remove(before)
             return
+        if before is not None:
+            self._forget(before)
         self._make_room(entry)
         self._insert(entry)
         self._effects.changed.append((entry.address, before))
@@ -363,14 +367,11 @@ class ContentCache:
         self.counters(entry.address.tenant).expirations += 1
         self._remove(entry)
 
-    def _drop(self, address: Address) -> None:
-        if self._listener is not None:
-            self._listener.dropped(address)
-
     def _remove(self, entry: Entry) -> None:
         self._forget(entry)
         self._effects.changed.append((entry.address, entry))
-        self._drop(entry.address)
+        if self._listener is not None:
+            self._listener.dropped(entry.address)
 
     def _insert(self, entry: Entry) -> None:
         address, size = entry.address, self.bytes_of(entry)

@@ -82,6 +82,23 @@ class Settings(CommonSettings):
         description="Seconds the start may take to load stored entries; then it serves what came until then.",
     )
 
+    cache_compression: Literal["zstd", "off"] = Field(
+        "zstd",
+        description="zstd: entries are packed in the background, with dictionaries trained per tenant; off: "
+        "they stay as they come, and what is packed already is read.",
+    )
+    cache_compression_threshold_bytes: int = Field(
+        256,
+        ge=64,
+        description="Bytes from which an entry, as it is sent, is packed.",
+    )
+    cache_compression_level: int = Field(
+        6,
+        ge=1,
+        le=19,
+        description="zstd's level; higher ones take more time when packing, none when serving.",
+    )
+
     def problems(self) -> Iterable[Problem]:
         """Yield what is wrong between fields that are each right."""
         yield from super().problems()

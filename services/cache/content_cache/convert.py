@@ -11,6 +11,8 @@ from service_common.errors import ServiceError, invalid_field
 from service_common.rpc.status import to_status
 
 from content_cache.cache import ContentCache
+from content_cache.compression.counts import Packed
+from content_cache.compression.parts import Compression
 from content_cache.entry import Address, Entry
 from content_cache.leases import Lease, era_of_token
 from content_cache.outcomes import FillOutcome, Stale
@@ -214,4 +216,27 @@ def stats_message(cache: ContentCache, tenant: str) -> cache_pb2.GetStatsRespons
         stale_hits=counters.stale_hits,
         purged=counters.purged,
         quota_evictions=counters.quota_evictions,
+    )
+
+
+def compression_message(compression: Compression, tenant: str) -> cache_pb2.CompressionStats:
+    """Return what compression came to for a tenant."""
+    packed = compression.counts.tenants.get(tenant, Packed())
+    return cache_pb2.CompressionStats(
+        packed_entries=packed.entries,
+        bytes_before=packed.bytes_before,
+        bytes_after=packed.bytes_after,
+        dictionaries=[
+            cache_pb2.CompressionStats.Dictionary(
+                id=each.dictionary.id,
+                version=each.dictionary.version,
+                create_time=timestamp(each.dictionary.create_time),
+                size_bytes=each.dictionary.size_bytes,
+                sampled_entries=each.dictionary.samples,
+                packed_entries=each.packed.entries,
+                bytes_before=each.packed.bytes_before,
+                bytes_after=each.packed.bytes_after,
+            )
+            for each in compression.dictionaries.of_tenant(tenant)
+        ],
     )

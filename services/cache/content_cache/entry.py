@@ -31,7 +31,7 @@ class Entry:
 
     Attributes:
         address: Where it is kept.
-        encoded: The whole entry in the form in which it is sent; nothing here looks inside.
+        encoded: The whole entry in the form in which it is sent, or that packed; nothing here looks inside.
         cost_micros: What it cost to generate; what a hit saves.
         create_time: When it was stored.
         expire_time: When it stops being served.
@@ -39,6 +39,7 @@ class Entry:
         era: How many purges of its tenant were known when its making began; a later purge covers it.
         stale_s: How long after its expiry it may be handed out to all but the one who refreshes it.
         generation_s: How long it took to generate; 0 if it is not to be refreshed early.
+        packing: How `encoded` was packed; empty if it is as it is sent.
     """
 
     address: Address
@@ -50,6 +51,7 @@ class Entry:
     era: int = 0
     stale_s: float = 0.0
     generation_s: float = 0.0
+    packing: str = ""
 
     @property
     def size_bytes(self) -> int:

@@ -9,6 +9,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
 
+from content_cache.compression.counts import CompressionCounts
+from content_cache.compression.dictionaries import Dictionaries
 from content_cache.live import LiveCache
 from content_cache.loading import LoadCounts
 from content_cache.memory_guard import MemoryGuard
@@ -139,3 +141,50 @@ class CacheCollector(Collector):
         yield CounterMetricFamily(
             "content_cache_read_through_failures", "Times the store was too slow for it.", self._read.failures
         )
+
+
+class CompressionCollector(Collector):
+    """Shows what compression came to; safe to scrape from another thread."""
+
+    def __init__(self, counts: CompressionCounts, dictionaries: Dictionaries) -> None:
+        self._counts = counts
+        self._dictionaries = dictionaries
+
+    def describe(self) -> Iterable[Metric]:
+        """Return what `collect` will."""
+        return self.collect()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the current values."""
+        before = CounterMetricFamily(
+            "content_cache_compression_input_bytes", "Entries packed, as sent.", labels=["dictionary"]
+        )
+        after = CounterMetricFamily(
+            "content_cache_compression_output_bytes",
+            "Entries packed, as kept.",
+            labels=["dictionary"],
+        )
+        for label, packed in (("none", self._counts.plain), ("trained", self._counts.trained)):
+            before.add_metric([label], packed.bytes_before)
+            after.add_metric([label], packed.bytes_after)
+        yield before
+        yield after
+        yield GaugeMetricFamily(
+            "content_cache_dictionaries", "Dictionaries in memory.", len(self._dictionaries)
+        )
+        yield GaugeMetricFamily(
+            "content_cache_dictionary_bytes", "Memory they take.", self._dictionaries.size_bytes
+        )
+        trainings = CounterMetricFamily(
+            "content_cache_trainings", "Dictionaries trained, by outcome.", labels=["outcome"]
+        )
+        trainings.add_metric(["used"], self._counts.trainings)
+        trainings.add_metric(["rejected"], self._counts.rejected)
+        trainings.add_metric(["failed"], self._counts.failed)
+        yield trainings
+        failures = CounterMetricFamily(
+            "content_cache_unpack_failures", "Hits that were misses: no content came back.", labels=["cause"]
+        )
+        for cause, count in self._counts.unpack_failures.items():
+            failures.add_metric([cause], count)
+        yield failures

@@ -7,7 +7,7 @@ here is removed from the store as well, so that its bytes go too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 
 import structlog
@@ -31,14 +31,23 @@ _log = structlog.get_logger("content_cache.purging")
 class Purging:
     """Carries out the purges of this replica and follows those of the others."""
 
-    def __init__(self, repository: PurgeRepository, turn: Turn, stored: ReadThrough) -> None:
+    def __init__(
+        self,
+        repository: PurgeRepository,
+        turn: Turn,
+        stored: ReadThrough,
+        *,
+        all_purged: Callable[[str, int], Awaitable[None]] | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             repository: Where purges are kept.
             turn: The turns they take.
             stored: What is in the store and not in memory.
+            all_purged: Is told when all of a tenant made before an era is gone, to end what was made of it.
         """
+        self._all_purged = all_purged
         self._stored = stored
         self._repository = repository
         self._turn = turn
@@ -90,6 +99,8 @@ class Purging:
         for part in _slices(left):
             await asyncio.sleep(0)
             changed += sum(self._stored.enforce(address, cache.rules) for address in part)
+        if self._all_purged is not None and any(each.selector.kind is Kind.ALL for each in new):
+            await self._all_purged(tenant, rules.floor)
         return changed
 
     async def _catch_up(self) -> None:

@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from sys import intern
 from typing import NamedTuple
 
 import msgpack
@@ -24,7 +25,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _HEAD = struct.Struct(">QQQ")
 _DIGEST_BYTES = 16
-_FIELDS = 9
+_FIELDS = 10
+_FIELDS_BEFORE_PACKING = 9
 _FIELDS_BEFORE_PURGES = 5
 _MICROS_PER_S = 1_000_000
 
@@ -81,7 +83,8 @@ def encode(address: Address, entry: Entry | None) -> bytes:
     created, expires = micros(entry.create_time), micros(entry.expire_time)
     content = (address.key, entry.encoded, entry.cost_micros, created, expires)
     stale, generation = round(entry.stale_s * _MICROS_PER_S), round(entry.generation_s * _MICROS_PER_S)
-    return bytes(msgpack.packb((*content, entry.tags, entry.era, stale, generation)))
+    fields = (*content, entry.tags, entry.era, stale, generation)
+    return bytes(msgpack.packb((*fields, entry.packing) if entry.packing else fields))
 
 
 def frame(content: bytes, stamp: Stamp, *, covers: int) -> bytes:
@@ -100,7 +103,7 @@ def parse(tenant: str, framed: object) -> Record | None:
         return None
     written, writer, covers = _HEAD.unpack(head)
     fields = msgpack.unpackb(content, use_list=False)
-    if len(fields) not in {_FIELDS, _FIELDS_BEFORE_PURGES}:
+    if len(fields) not in {_FIELDS, _FIELDS_BEFORE_PACKING, _FIELDS_BEFORE_PURGES}:
         return None
     address = Address(tenant, fields[0])
     entry = None if fields[1] is None else _entry(address, *fields[1:])
@@ -117,6 +120,7 @@ def _entry(  # noqa: PLR0917 - the fields of a record, in its order
     era: int = 0,
     stale: int = 0,
     generation: int = 0,
+    packing: str = "",
 ) -> Entry:
     """Return a record's entry; one written before there were purges has its labels in its bytes alone."""
     return Entry(
@@ -129,6 +133,7 @@ def _entry(  # noqa: PLR0917 - the fields of a record, in its order
         era=era,
         stale_s=stale / _MICROS_PER_S,
         generation_s=generation / _MICROS_PER_S,
+        packing=intern(packing),  # few names, many entries
     )
 
 

@@ -20,6 +20,11 @@ from service_common.storage.documents import SAFE_COMMIT_BYTES, Delete, Document
 from service_common.storage.shapes import Collection, Direction, Order, Query, QueryShape, Schema
 from service_common.storage.store import DocumentStore
 
+from content_cache.compression.repository import (
+    DICTIONARIES,
+    NEWEST_DICTIONARIES,
+    TENANT_DICTIONARIES,
+)
 from content_cache.entry import Address, Entry
 from content_cache.purge_repository import NEWEST_PURGES, PURGES, SIGNALS
 from content_cache.record import NEVER, Record, Stamp, encode, frame, micros, moment, parse
@@ -41,8 +46,9 @@ SCHEMA = Schema(
         Collection(PARTS, ttl_field="expire_time"),
         PURGES,
         SIGNALS,
+        DICTIONARIES,
     ),
-    shapes=(NEWEST, NEWEST_PURGES),
+    shapes=(NEWEST, NEWEST_PURGES, NEWEST_DICTIONARIES, TENANT_DICTIONARIES),
 )
 
 PART_BYTES = 896 * 1024

@@ -107,6 +107,11 @@ class PurgeRules:
         known = self._tenants.get(tenant)
         return 0 if known is None else known.rules.era
 
+    def floor(self, tenant: str) -> int:
+        """Return the era before which all of a tenant is purged."""
+        known = self._tenants.get(tenant)
+        return 0 if known is None else known.rules.floor
+
     def learn(self, tenant: str, rules: TenantRules) -> tuple[Rule, ...]:
         """Take note of a tenant's rules and return what is new; older ones than known change nothing."""
         known = self._tenants.get(tenant)

@@ -16,6 +16,7 @@ from service_common.rpc.status import to_status
 
 from content_cache import convert, validation, wire
 from content_cache.cache import ContentCache
+from content_cache.compression.parts import Compression
 from content_cache.entry import Address, Entry
 from content_cache.leases import Lease
 from content_cache.live import LiveCache, Turn
@@ -48,6 +49,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         purging: Purging,
         stored: ReadThrough,
         *,
+        compression: Compression,
         default_ttl: timedelta,
         max_message_bytes: int,
         observer: Observer,
@@ -58,6 +60,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             live: The cache.
             purging: Purges it.
             stored: Brings back what is not in memory.
+            compression: Unpacks what is packed.
             default_ttl: How long an entry is served when its caller does not say.
             max_message_bytes: Largest response.
             observer: Returns what is told the seconds of one kind of operation.
@@ -69,6 +72,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._live = live
         self._purging = purging
         self._tier = stored
+        self._compression = compression
+        self._opening = compression.opening
         self._default_ttl = default_ttl
         self._max_message_bytes = max_message_bytes
         self._get, self._batch_get = turns("get"), turns("batch_get")
@@ -84,7 +89,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         await self._tier.bring(_tenant(), (request.key,))
         with self._get as cache:
             entry = cache.get(Address(_tenant(), request.key))
-        return wire.get_response(None if entry is None else entry.encoded)
+            encoded = None if entry is None else self._opening.sent(cache, entry)
+        return wire.get_response(encoded)
 
     async def BatchGet(self, request: cache_pb2.BatchGetRequest, _context: Context) -> Any:
         """Look many entries up."""
@@ -96,10 +102,11 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 try:
                     validation.check_key(f"requests[{index}].key", each.key)
                     entry = cache.get(Address(tenant, each.key))
-                    if entry is None:
+                    encoded = None if entry is None else self._opening.sent(cache, entry)
+                    if encoded is None:
                         results.missed()
                     else:
-                        results.found(_fitting(entry, results))
+                        results.found(_fitting(encoded, results))
                 except ServiceError as error:
                     results.add(convert.get_error(error))
         return results.serialized()
@@ -155,16 +162,17 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             for field, each in _numbered(request.requests):
                 try:
                     validation.check_key(f"{field}key", each.key)
-                    found = cache.acquire(
+                    found = self._opening.acquire(
+                        cache,
                         Address(tenant, each.key),
                         holder=request.holder,
                         epoch=request.holder_epoch,
                         ttl_s=ttl_s,
                     )
                     if isinstance(found, Entry):
-                        results.hit(_fitting(found, results))
+                        results.hit(_fitting(found.encoded, results))
                     elif isinstance(found, Stale):
-                        _fitting(found.entry, results)
+                        _fitting(found.entry.encoded, results)
                         results.add(convert.stale(found, cache))
                     elif found.holder == request.holder:
                         results.add(convert.leased(found, cache))
@@ -187,7 +195,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         async with aclosing(self._live.decisions(self._await, addresses, claim)) as decisions:
             async for decided in decisions:
                 room = self._room(len(decided))
-                for message in wire.awaited_entries(decided, room=room, inherited=self._inherited):
+                opened = self._opening.decided(decided)
+                for message in wire.awaited_entries(opened, room=room, inherited=self._inherited):
                     yield message
 
     async def BatchFill(
@@ -246,7 +255,9 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     ) -> cache_pb2.GetStatsResponse:
         """Return the tenant's statistics."""
         with self._stats as cache:
-            return convert.stats_message(cache, _tenant())
+            message = convert.stats_message(cache, _tenant())
+            message.compression.CopyFrom(convert.compression_message(self._compression, _tenant()))
+            return message
 
     def _stored(
         self, cache: ContentCache, request: cache_pb2.SetRequest, *, field: str, tenant: str
@@ -297,12 +308,12 @@ def _numbered(requests: Iterable[Any]) -> Iterable[tuple[str, Any]]:
     return ((f"requests[{index}].", each) for index, each in enumerate(requests))
 
 
-def _fitting(entry: Entry, results: wire.BatchResults) -> bytes:
-    if not results.has_room(entry.encoded):
+def _fitting(encoded: bytes, results: wire.BatchResults) -> bytes:
+    if not results.has_room(encoded):
         raise resource_exhausted(
             "RESPONSE_TOO_LARGE", "the entry does not fit into this response any more; ask for fewer at once"
         )
-    return entry.encoded
+    return encoded
 
 
 def _check_lease(

@@ -15,12 +15,14 @@ class Sizes:
     Attributes:
         own_bytes: What each entry takes beside itself: in policy and directory, and where there are quotas.
         limited: Whether there are quotas.
+        reserved_bytes: What is taken beside all entries, compression's dictionaries for one.
     """
 
-    __slots__ = ("_labels", "_quota", "limited", "own_bytes")
+    __slots__ = ("_labels", "_quota", "limited", "own_bytes", "reserved_bytes")
 
     def __init__(self, labels: LabelIndex, quota: Quota | None, *, extra_bytes: int = 0) -> None:
         self.limited = quota is not None
+        self.reserved_bytes = 0
         self.own_bytes = extra_bytes + (QUOTA_BYTES if quota else 0)
         self._labels = labels
         self._quota = quota
@@ -53,4 +55,5 @@ class Sizes:
         return entry.size_bytes + group_bytes(entry.tags) + self.own_bytes
 
     def _most(self, max_bytes: int) -> int:
-        return max_bytes if self._quota is None else min(max_bytes, self._quota.max_bytes)
+        left = max_bytes - self.reserved_bytes
+        return left if self._quota is None else min(left, self._quota.max_bytes)

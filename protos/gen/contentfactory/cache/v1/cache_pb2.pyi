@@ -1467,6 +1467,7 @@ class GetStatsResponse(_message.Message):
     STALE_HITS_FIELD_NUMBER: _builtins.int
     PURGED_FIELD_NUMBER: _builtins.int
     QUOTA_EVICTIONS_FIELD_NUMBER: _builtins.int
+    COMPRESSION_FIELD_NUMBER: _builtins.int
     hits: _builtins.int
     """Lookups that found an entry, by Get, BatchGet and BatchAcquire."""
     misses: _builtins.int
@@ -1497,6 +1498,10 @@ class GetStatsResponse(_message.Message):
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When counting began."""
 
+    @_builtins.property
+    def compression(self) -> Global___CompressionStats:
+        """What compression came to."""
+
     def __init__(
         self,
         *,
@@ -1514,11 +1519,98 @@ class GetStatsResponse(_message.Message):
         stale_hits: _builtins.int = ...,
         purged: _builtins.int = ...,
         quota_evictions: _builtins.int = ...,
+        compression: Global___CompressionStats | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compression", b"compression", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leases", b"active_leases", "capacity_bytes", b"capacity_bytes", "entries", b"entries", "evictions", b"evictions", "expirations", b"expirations", "hit_ratio", b"hit_ratio", "hits", b"hits", "misses", b"misses", "purged", b"purged", "quota_evictions", b"quota_evictions", "saved_micros", b"saved_micros", "size_bytes", b"size_bytes", "stale_hits", b"stale_hits", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leases", b"active_leases", "capacity_bytes", b"capacity_bytes", "compression", b"compression", "entries", b"entries", "evictions", b"evictions", "expirations", b"expirations", "hit_ratio", b"hit_ratio", "hits", b"hits", "misses", b"misses", "purged", b"purged", "quota_evictions", b"quota_evictions", "saved_micros", b"saved_micros", "size_bytes", b"size_bytes", "stale_hits", b"stale_hits", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015
+
+@_typing.final
+class CompressionStats(_message.Message):
+    """What compression of a tenant's entries came to since the start of the server."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Dictionary(_message.Message):
+        """A dictionary trained on the tenant's entries, and used for no other tenant's."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ID_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        CREATE_TIME_FIELD_NUMBER: _builtins.int
+        SIZE_BYTES_FIELD_NUMBER: _builtins.int
+        SAMPLED_ENTRIES_FIELD_NUMBER: _builtins.int
+        PACKED_ENTRIES_FIELD_NUMBER: _builtins.int
+        BYTES_BEFORE_FIELD_NUMBER: _builtins.int
+        BYTES_AFTER_FIELD_NUMBER: _builtins.int
+        id: _builtins.str
+        """Its name: the first 24 hexadecimal digits of the SHA-256 of its content."""
+        version: _builtins.int
+        """Which of the tenant's, counted from 1; entries are packed with the latest."""
+        size_bytes: _builtins.int
+        """Bytes of memory it takes, what is prepared of it included."""
+        sampled_entries: _builtins.int
+        """On how many entries it was trained."""
+        packed_entries: _builtins.int
+        """Entries packed with it since the start of the server."""
+        bytes_before: _builtins.int
+        """Bytes of those entries as they are sent."""
+        bytes_after: _builtins.int
+        """Bytes of those entries as they are kept."""
+        @_builtins.property
+        def create_time(self) -> _timestamp_pb2.Timestamp:
+            """When it was trained."""
+
+        def __init__(
+            self,
+            *,
+            id: _builtins.str = ...,
+            version: _builtins.int = ...,
+            create_time: _timestamp_pb2.Timestamp | None = ...,
+            size_bytes: _builtins.int = ...,
+            sampled_entries: _builtins.int = ...,
+            packed_entries: _builtins.int = ...,
+            bytes_before: _builtins.int = ...,
+            bytes_after: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_after", b"bytes_after", "bytes_before", b"bytes_before", "create_time", b"create_time", "id", b"id", "packed_entries", b"packed_entries", "sampled_entries", b"sampled_entries", "size_bytes", b"size_bytes", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PACKED_ENTRIES_FIELD_NUMBER: _builtins.int
+    BYTES_BEFORE_FIELD_NUMBER: _builtins.int
+    BYTES_AFTER_FIELD_NUMBER: _builtins.int
+    DICTIONARIES_FIELD_NUMBER: _builtins.int
+    packed_entries: _builtins.int
+    """Entries that were packed, also those that have left since."""
+    bytes_before: _builtins.int
+    """Bytes of those entries as they are sent."""
+    bytes_after: _builtins.int
+    """Bytes of those entries as they are kept."""
+    @_builtins.property
+    def dictionaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompressionStats.Dictionary]:
+        """The tenant's dictionaries in memory, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        packed_entries: _builtins.int = ...,
+        bytes_before: _builtins.int = ...,
+        bytes_after: _builtins.int = ...,
+        dictionaries: _abc.Iterable[Global___CompressionStats.Dictionary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_after", b"bytes_after", "bytes_before", b"bytes_before", "dictionaries", b"dictionaries", "packed_entries", b"packed_entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompressionStats: _TypeAlias = CompressionStats  # noqa: Y015

@@ -1,0 +1,1 @@
+"""Real generated content, and how it was recorded."""

@@ -1,0 +1,264 @@
+"""What compression saves on real generated content, and what it costs a Get.
+
+The corpus (benchmarks/corpus) is divided by topic: dictionaries are trained on the entries of some topics and
+measured on those of the others. Bytes are those of entries as the cache holds them, key, labels, facts and
+checksum included. Gets are timed in turns, compressed and not, in one process and over RPC, where both
+servers hold the same entries. Run it from the repository's root: `python -m benchmarks.cache_compression`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from argparse import ArgumentParser
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from statistics import median, quantiles
+from typing import Any
+
+import grpc
+import uvloop
+import zstandard
+from content_cache import convert, wire
+from content_cache.cache import ContentCache
+from content_cache.compression.parts import Compression, put_together
+from content_cache.entry import Entry
+from content_cache.eviction import Lru
+from content_cache.live import LiveCache
+from content_cache.repository import SCHEMA
+from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
+from service_common.clock import SystemClock
+from service_common.storage.memory import MemoryStore
+
+from benchmarks.corpus.reading import read
+from benchmarks.rpc import CACHE_SOURCE, spawn
+from benchmarks.support.report import Report
+
+HELD_OUT = 4
+"""Every so-manieth topic is measured and not trained on."""
+
+LEAST_SAVED = 0.60
+MOST_GET_RATIO = 1.3
+TENANT = "default"
+LEVEL = 6
+ROUNDS = 9
+GETS = 2000
+WARM_GETS = 200
+WAIT_S = 60.0
+
+
+def divided(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return what is trained on and what is measured: entries of different topics."""
+    topics = sorted({each["topic"] for each in rows})
+    held_out = set(topics[::HELD_OUT])
+    trained = [each for each in rows if each["topic"] not in held_out]
+    return trained, [each for each in rows if each["topic"] in held_out]
+
+
+def request(row: dict[str, Any]) -> cache_pb2.SetRequest:
+    """Return the request that stores a row as the processor does."""
+    content = cache_pb2.EntryContent(
+        value=row["value"].encode(),
+        content_type=row["content_type"],
+        tags=row["tags"],
+        metadata=row["metadata"],
+        cost_micros=row["cost_micros"],
+    )
+    return cache_pb2.SetRequest(key=row["key"], content=content)
+
+
+class PackedCache:
+    """A cache in this process with compression, packed and trained when told to."""
+
+    def __init__(self) -> None:
+        self.clock = SystemClock()
+        self.cache = ContentCache(max_bytes=2**30, policy=Lru(), clock=self.clock, new_token=str)
+        live = LiveCache(self.cache, clock=self.clock, changed=lambda *_: None)
+        live.open()
+        self.turn = live.operation(lambda _: None)
+        self.parts: Compression = put_together(
+            self.cache,
+            MemoryStore(SCHEMA, self.clock),
+            self.turn,
+            clock=self.clock,
+            below=Random(1).randrange,
+            threshold=64,
+            level=LEVEL,
+        )
+
+    async def store(self, rows: Sequence[dict[str, Any]], *, packed: bool = True) -> list[Entry]:
+        """Store rows and pack them; returns the entries as they were sent."""
+        entries: list[Entry] = []
+        for row in rows:
+            with self.turn as cache:
+                entry = convert.entry_of(
+                    request(row), "", tenant=TENANT, cache=cache, default_ttl=timedelta(days=7)
+                )
+                cache.set(entry)
+            entries.append(entry)
+            if packed:
+                self.parts.packing.note(entry.address)
+        while len(self.parts.packing):
+            await self.parts.packing.round()
+        return entries
+
+    def kept_bytes(self, entries: Sequence[Entry]) -> int:
+        """Return what entries are kept in now."""
+        held = [self.cache.held(each.address) for each in entries]
+        return sum(len(each.encoded) for each in held if each is not None)
+
+    def get(self, entry: Entry) -> bytes:
+        """Answer a Get as the servicer does."""
+        with self.turn as cache:
+            found = cache.get(entry.address)
+            return wire.get_response(None if found is None else self.parts.opening.sent(cache, found))
+
+
+async def measure_bytes(report: Report, rows: list[dict[str, Any]]) -> None:
+    """Print what the held-out entries take in each way, all together and by type."""
+    trained_on, measured = divided(rows)
+    topics = {each["topic"] for each in trained_on} & {each["topic"] for each in measured}
+    if topics:
+        raise RuntimeError(f"trained and measured on {topics}")
+    without, with_it = PackedCache(), PackedCache()
+    entries = await without.store(measured)
+    await with_it.store(trained_on)
+    started = time.thread_time()
+    await with_it.parts.training.train(TENANT)
+    used = with_it.parts.dictionaries.latest(TENANT)
+    if used is None:
+        raise RuntimeError("no dictionary was trained")
+    await with_it.store(measured)
+    raw = sum(len(each.encoded) for each in entries)
+    plain = zstandard.ZstdCompressor(level=LEVEL)
+    report.remark(f"trained on {len(trained_on)} entries, measured on {len(measured)} of other topics")
+    report.figure("compression_raw", raw, "bytes")
+    report.figure("compression_zstd", sum(len(plain.compress(each.encoded)) for each in entries), "bytes")
+    report.figure("compression_no_dictionary", without.kept_bytes(entries), "bytes")
+    report.figure("compression_dictionary", with_it.kept_bytes(entries), "bytes")
+    report.figure("compression_saved_no_dictionary", 1 - without.kept_bytes(entries) / raw, "of bytes")
+    saved = 1 - with_it.kept_bytes(entries) / raw
+    report.figure("compression_saved", saved, "of bytes", at_least=LEAST_SAVED)
+    report.figure("compression_loop_time", (time.thread_time() - started) * 1e3, "ms, training and packing")
+    report.figure("compression_dictionary_size", len(used.dictionary.content), "bytes")
+    by_type: dict[str, list[Entry]] = defaultdict(list)
+    for row, entry in zip(measured, entries, strict=True):
+        by_type[row["metadata"]["content_type"]].append(entry)
+    for name, some in sorted(by_type.items()):
+        share = 1 - with_it.kept_bytes(some) / sum(len(each.encoded) for each in some)
+        report.figure(f"compression_saved_{name}", share, f"of bytes, {len(some)} entries")
+
+
+async def measure_in_process(report: Report, rows: list[dict[str, Any]]) -> None:
+    """Print what a Get costs in this process, packed beside plain: added microseconds, p50 and p99."""
+    trained_on, measured = divided(rows)
+    plain, packed = PackedCache(), PackedCache()
+    entries = await plain.store(measured, packed=False)
+    await packed.store(trained_on)
+    await packed.parts.training.train(TENANT)
+    await packed.store(measured)
+    for each in entries:
+        if cache_pb2.GetResponse.FromString(plain.get(each)).entry.value != (
+            cache_pb2.GetResponse.FromString(packed.get(each)).entry.value
+        ):
+            raise RuntimeError("a packed entry is not what was stored")
+    times: dict[str, list[float]] = {"plain": [], "packed": []}
+    for number in range(GETS * ROUNDS):
+        entry = entries[number % len(entries)]
+        for name, cache in (("plain", plain), ("packed", packed)):
+            started = time.perf_counter_ns()
+            cache.get(entry)
+            times[name].append((time.perf_counter_ns() - started) / 1e3)
+    for name, each in times.items():
+        report.figure(f"compression_get_p50_{name}", median(each), "us in process")
+        report.figure(f"compression_get_p99_{name}", quantiles(each, n=100)[98], "us in process")
+
+
+async def measure_rpc(report: Report, rows: list[dict[str, Any]]) -> None:
+    """Print the ratios of Get's p50 and p99 over RPC, medians of rounds in turns."""
+    trained_on, measured = divided(rows)
+    processes, calls = [], {}
+    try:
+        for name, mode in (("plain", "off"), ("packed", "zstd")):
+            os.environ["CACHE_COMPRESSION"] = mode
+            process, address = spawn(*CACHE_SOURCE)
+            processes.append(process)
+            channel: Any = grpc.aio.insecure_channel(address)  # the stubs demand (de)serialisers
+            await _fill(cache_pb2_grpc.CacheServiceStub(channel), trained_on, measured, packed=mode != "off")
+            calls[name] = channel.unary_unary("/contentfactory.cache.v1.CacheService/Get")
+        asked = [cache_pb2.GetRequest(key=each["key"]).SerializeToString() for each in measured]
+        ratios = await _ratios(calls, asked)
+    finally:
+        os.environ.pop("CACHE_COMPRESSION", None)
+        for process in processes:
+            process.kill()
+            process.communicate()
+    report.figure("compression_get_p50_ratio", ratios[0], "packed/plain over RPC")
+    report.figure("compression_get_p99_ratio", ratios[1], "packed/plain over RPC", at_most=MOST_GET_RATIO)
+
+
+async def _fill(
+    stub: Any, trained_on: Sequence[dict[str, Any]], measured: Sequence[dict[str, Any]], *, packed: bool
+) -> None:
+    """Store everything, the measured entries once there is a dictionary, and wait until they are packed."""
+
+    async def store(rows: Sequence[dict[str, Any]]) -> None:
+        response = await stub.BatchSet(
+            cache_pb2.BatchSetRequest(requests=[request(each) for each in rows]), wait_for_ready=True
+        )
+        if any(each.HasField("error") for each in response.results):
+            raise RuntimeError("an entry was not stored")
+
+    async def until(wanted: Callable[[cache_pb2.CompressionStats], bool]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not wanted((await stub.GetStats(cache_pb2.GetStatsRequest())).compression):
+                await asyncio.sleep(0.2)
+
+    await store(trained_on)
+    if packed:
+        await until(lambda stats: len(stats.dictionaries) > 0)
+    await store(measured)
+    if packed:
+        await until(lambda stats: stats.dictionaries[0].packed_entries >= len(measured))
+
+
+async def _ratios(
+    calls: dict[str, Callable[[bytes], Awaitable[bytes]]], asked: Sequence[bytes]
+) -> tuple[float, float]:
+    p50s: list[float] = []
+    p99s: list[float] = []
+    for number in range(-1, ROUNDS):
+        times: dict[str, list[float]] = {name: [] for name in calls}
+        # Call by call in turns: what disturbs one disturbs the other.
+        for index in range(WARM_GETS if number < 0 else GETS):
+            for name, call in calls.items():
+                started = time.perf_counter()
+                await call(asked[index % len(asked)])
+                times[name].append(time.perf_counter() - started)
+        if number >= 0:
+            p50s.append(median(times["packed"]) / median(times["plain"]))
+            p99s.append(quantiles(times["packed"], n=100)[98] / quantiles(times["plain"], n=100)[98])
+    return median(p50s), median(p99s)
+
+
+def main() -> int:
+    """Measure bytes and time; 1 if a bar was missed."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", type=Path, default=None, help="another corpus than the recorded one")
+    arguments = parser.parse_args()
+    report = Report()
+    report.machine()
+    rows = read(arguments.corpus)
+    uvloop.run(measure_bytes(report, rows))
+    uvloop.run(measure_in_process(report, rows))
+    uvloop.run(measure_rpc(report, rows))
+    return int(report.short)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -46,6 +46,7 @@ LEAST_SAVED = 0.60
 MOST_GET_RATIO = 1.3
 TENANT = "default"
 LEVEL = 6
+THRESHOLD = 256
 ROUNDS = 9
 GETS = 2000
 WARM_GETS = 200
@@ -87,7 +88,7 @@ class PackedCache:
             self.turn,
             clock=self.clock,
             below=Random(1).randrange,
-            threshold=64,
+            threshold=THRESHOLD,
             level=LEVEL,
         )
 
@@ -174,9 +175,9 @@ async def measure_in_process(report: Report, rows: list[dict[str, Any]]) -> None
             started = time.perf_counter_ns()
             cache.get(entry)
             times[name].append((time.perf_counter_ns() - started) / 1e3)
-    for name, each in times.items():
-        report.figure(f"compression_get_p50_{name}", median(each), "us in process")
-        report.figure(f"compression_get_p99_{name}", quantiles(each, n=100)[98], "us in process")
+    for name, taken in times.items():
+        report.figure(f"compression_get_p50_{name}", median(taken), "us in process")
+        report.figure(f"compression_get_p99_{name}", quantiles(taken, n=100)[98], "us in process")
 
 
 async def measure_rpc(report: Report, rows: list[dict[str, Any]]) -> None:
@@ -216,7 +217,7 @@ async def _fill(
 
     async def until(wanted: Callable[[cache_pb2.CompressionStats], bool]) -> None:
         async with asyncio.timeout(WAIT_S):
-            while not wanted((await stub.GetStats(cache_pb2.GetStatsRequest())).compression):
+            while not wanted((await stub.GetStats(cache_pb2.GetStatsRequest())).compression):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.2)
 
     await store(trained_on)

@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 from content_cache.cache import ContentCache
+from content_cache.compression.counts import CompressionCounts
+from content_cache.compression.dictionaries import Dictionaries
 from content_cache.config import Settings
 from content_cache.eviction import Lru
 from content_cache.live import LiveCache
 from content_cache.loading import LoadCounts
 from content_cache.memory_guard import MemoryGuard
-from content_cache.metrics import OPERATION_SECONDS, CacheCollector
+from content_cache.metrics import OPERATION_SECONDS, CacheCollector, CompressionCollector
 from content_cache.miss_ratio_curve import MissRatioCurve
 from content_cache.read_through import ReadCounts
 from content_cache.repository import SCHEMA, EntryRepository
@@ -60,6 +62,7 @@ def test_metrics() -> None:
     collector = CacheCollector(
         live, writes, LoadCounts(), ReadCounts(), guard=MemoryGuard(1), curve=MissRatioCurve()
     )
-    emitted = [*collector.collect(), *OPERATION_SECONDS.describe()]
+    compression = CompressionCollector(CompressionCounts(), Dictionaries(0))
+    emitted = [*collector.collect(), *compression.collect(), *OPERATION_SECONDS.describe()]
     named = {(each.name + "_total" * (each.type == "counter"), each.type) for each in emitted}
     assert {(row[0], row[1]) for row in table("Metrics")} == named

@@ -125,6 +125,7 @@ class Training:
             self._counts.rejected += 1
             return
         bodies = await self._bodies(addresses)
+        _log.info("training", samples=len(bodies))
         known = self._dictionaries.latest(tenant)
         rival = known.dictionary if known and known.dictionary.era >= era else None
         content = await self._background.run(

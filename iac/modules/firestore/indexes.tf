@@ -479,6 +479,47 @@ resource "google_firestore_field" "cache_purge_signals__body" {
 }
 
 # The packed contents, large and never asked for.
+resource "google_firestore_field" "cache_dictionaries__body" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "cache_dictionaries"
+  field      = "body"
+
+  index_config {}
+}
+
+# Query newest_dictionaries, tenant_dictionaries.
+resource "google_firestore_field" "cache_dictionaries__create_time" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "cache_dictionaries"
+  field      = "create_time"
+
+  index_config {
+    indexes {
+      order       = "DESCENDING"
+      query_scope = "COLLECTION"
+    }
+    indexes {
+      order       = "DESCENDING"
+      query_scope = "COLLECTION_GROUP"
+    }
+  }
+}
+
+# When the document expires (TTL).
+resource "google_firestore_field" "cache_dictionaries__expire_time" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "cache_dictionaries"
+  field      = "expire_time"
+
+  ttl_config {}
+
+  index_config {}
+}
+
+# The packed contents, large and never asked for.
 resource "google_firestore_field" "optimizer_templates__body" {
   project    = var.project_id
   database   = google_firestore_database.this.name

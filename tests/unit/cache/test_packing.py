@@ -75,11 +75,11 @@ async def test_accounts_stay_exact(store: MemoryStore, clock: ManualClock) -> No
 
 async def test_a_dictionary_takes_room_from_entries(store: MemoryStore, clock: ManualClock) -> None:
     """With a dictionary in memory entries and dictionary together stay within the limit."""
-    limit = 10_000_000
+    limit = 14_000_000
     replica = await PackingReplica(store, clock, limit).start()
     await replica.trained()
     assert replica.dictionaries.size_bytes > 200_000
-    for number in range(100, 7000):
+    for number in range(100, 8000):
         put(replica.replica, replica.entry(number, encoded=bytes(2000)))
     assert limit - 10_000 < replica.cache.size_bytes <= limit
     with replica.turn as cache:

@@ -7,10 +7,17 @@ import json
 import sys
 from typing import Any
 
+from content_cache.compression.counts import CompressionCounts
+from content_cache.compression.dictionaries import Dictionaries
+from content_cache.compression.dictionary import prepare
+from content_cache.compression.opening import Opening
+from content_cache.compression.repository import DictionaryRepository
+from content_cache.entry import Entry
 from content_cache.repository import SCHEMA, EntryRepository
 from contentfactory.cache.v1 import cache_pb2
 from service_common.clock import SystemClock
 from service_common.storage.opening import open_store
+from service_common.storage.store import DocumentStore
 
 
 async def entries(store_url: str) -> list[dict[str, Any]]:
@@ -19,17 +26,29 @@ async def entries(store_url: str) -> list[dict[str, Any]]:
     store = await open_store(store_url, schema=SCHEMA, clock=clock)
     found: dict[str, dict[str, Any]] = {}
     try:
+        opening = await _opening(store)
         repository, cursor = EntryRepository(store, clock=clock, writer=1), None
         while True:
             page = await repository.newest(cursor)
-            for record in page.records:
-                if record.entry is not None:
-                    found.setdefault(record.address.key, _fields(record.entry.encoded))
+            for address, entry in opening.decided([(each.address, each.entry) for each in page.records]):
+                if isinstance(entry, Entry):
+                    found.setdefault(address.key, _fields(entry.encoded))
             cursor = page.next_cursor
             if cursor is None:
                 return [found[key] for key in reversed(found)]
     finally:
         await store.close()
+
+
+async def _opening(store: DocumentStore) -> Opening:
+    """Return what unpacks the store's entries."""
+    dictionaries, cursor = Dictionaries(2**30), None
+    while True:
+        page, cursor = await DictionaryRepository(store).newest(cursor)
+        for dictionary, keep_until in page:
+            dictionaries.add(prepare(dictionary, keep_until))
+        if cursor is None:
+            return Opening(dictionaries, CompressionCounts())
 
 
 def _fields(encoded: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from content_cache.leases import Lease
 from content_cache.outcomes import Stale
 from content_cache.repository import SCHEMA
 from service_common.clock import ManualClock
+from service_common.errors import ServiceError
 from service_common.storage.documents import Delete, Key
 from service_common.storage.memory import MemoryStore
 
@@ -83,6 +84,8 @@ async def test_a_dictionary_takes_room_from_entries(store: MemoryStore, clock: M
         put(replica.replica, replica.entry(number, encoded=bytes(2000)))
     assert limit - 10_000 < replica.cache.size_bytes <= limit
     with replica.turn as cache:
+        with pytest.raises(ServiceError, match="takes"):
+            cache.set(replica.entry(1, encoded=bytes(limit - replica.dictionaries.size_bytes)))
         cache.resize(replica.dictionaries.size_bytes // 2)
         while cache.shrink(100):
             pass

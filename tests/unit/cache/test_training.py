@@ -200,3 +200,15 @@ async def test_a_budget_bounds_them(store: Store, clock: ManualClock) -> None:
     await replica.compression.training.train("a")
     assert replica.dictionaries.latest("a") is None
     assert replica.counts.rejected == 1
+
+
+async def test_what_was_purged_packs_nothing(store: Store, clock: ManualClock) -> None:
+    """Once a purge of all is known, and before its dictionaries are gone, nothing is packed with them."""
+    replica = await PackingReplica(store, clock).start()
+    await replica.trained()
+    rules = await replica.replica.purges.add("a", ALL, Mode.DELETE)
+    with replica.turn as cache:
+        cache.rules.learn("a", rules)
+    assert replica.dictionaries.latest("a") is not None
+    await replica.fill(range(200, 203))
+    assert {replica.held(number).packing for number in range(200, 203)} == {"zstd"}

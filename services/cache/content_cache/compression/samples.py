@@ -12,7 +12,7 @@ from typing import Final
 
 from content_cache.entry import Address
 
-FIRST_AT: Final = 64
+FIRST_AT: Final = 48
 """Entries before the first training; each later one waits for four times as many as the one before."""
 
 MOST_SAMPLES: Final = 768

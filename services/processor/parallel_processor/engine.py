@@ -17,11 +17,13 @@ from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
 from service_common.storage import DocumentStore
 
 from parallel_processor import metrics
-from parallel_processor.capacity import Throughput
+from parallel_processor.capacity import StageTimes, Throughput
 from parallel_processor.config import Settings
 from parallel_processor.job_costs import JobCosts
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Job
+from parallel_processor.limiting import guard_of, open_lanes
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.client import ModelClient
 from parallel_processor.model.prices import PriceTable, PriceTableError
 from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
@@ -46,7 +48,6 @@ from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.prompts import Prompts
 from parallel_processor.running.reporting import Reporter
 from parallel_processor.running.settling import Settling
-from parallel_processor.running.slots import Slots
 from parallel_processor.running.versions import ActiveVersions
 from parallel_processor.running.workshop import Workshop
 
@@ -82,15 +83,17 @@ class Stores:
 class Engine:
     """What runs shards, at work."""
 
+    endpoint: str
     workshop: Workshop
     calls: ModelCalls
-    slots: Slots
+    lanes: Lanes
     claims: Claims
     settling: Settling
     bell: Bell
     reporter: Reporter
     results: Results
     finished: Throughput
+    stages: StageTimes
 
 
 async def start_engine(
@@ -105,8 +108,8 @@ async def start_engine(
     rng: random.Random,
 ) -> Engine:
     """Put together what runs shards, and set it going."""
-    slots = Slots(settings.processor_max_concurrency)
-    calls = _model_calls(settings, lifecycle, clock=clock, rng=rng)
+    lanes = open_lanes(settings, clock=clock, rng=rng)
+    calls = _model_calls(settings, lifecycle, lanes=lanes, clock=clock, rng=rng)
     outcomes = Outcomes(neighbours.optimizer, score_wait_s=settings.processor_score_wait_s)
     metrics.show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)
     versions = ActiveVersions(stores.versions, neighbours.optimizer, all_tenants=neighbours.acts_for_all)
@@ -116,7 +119,7 @@ async def start_engine(
         content=content,
         calls=calls,
         outcomes=outcomes,
-        slots=slots,
+        lanes=lanes,
         clock=clock,
         rng=rng,
         max_attempts=settings.processor_max_attempts,
@@ -131,7 +134,7 @@ async def start_engine(
         workshop,
         pace=pace,
         costs=costs,
-        slots=slots,
+        lanes=lanes,
         calls=calls,
         clock=clock,
         rng=rng,
@@ -145,6 +148,7 @@ async def start_engine(
         ("catch_up", engine.settling.catch_up()),
         ("renewals", engine.claims.renew()),
         ("claims", engine.claims.run()),
+        ("guard", guard_of(settings, lanes, clock=clock).run()),
         ("rings", engine.bell.keep_ringing()),
         ("bell", engine.bell.listen(engine.claims.wake)),
     ):
@@ -175,14 +179,14 @@ def _engine(
     *,
     pace: Pacing,
     costs: JobCosts,
-    slots: Slots,
+    lanes: Lanes,
     calls: ModelCalls,
     clock: Clock,
     rng: random.Random,
 ) -> Engine:
     """Put together what claims shards, settles them and tells of them."""
     reporter = Reporter(neighbours.tracker, rng=rng)
-    signal, finished = CommitSignal(), Throughput(clock)
+    signal, finished, stages = CommitSignal(), Throughput(clock), StageTimes()
 
     def changed(job: Job) -> None:
         signal.committed(job.job_id)
@@ -201,6 +205,7 @@ def _engine(
 
     def observe(outcomes: Sequence[Outcome]) -> None:
         finished.count(len(outcomes))
+        stages.add(outcomes)
         metrics.observe_outcomes(outcomes)
 
     claims = Claims(
@@ -208,7 +213,7 @@ def _engine(
         jobs=stores.jobs,
         shards=stores.shards,
         workshop=workshop,
-        slots=slots,
+        slots=lanes,
         reporter=reporter,
         settling=settling,
         bell=bell,
@@ -218,7 +223,19 @@ def _engine(
         on_committed=signal.committed,
     )
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
-    return Engine(workshop, calls, slots, claims, settling, bell, reporter, results, finished)
+    return Engine(
+        settings.processor_model_url,
+        workshop,
+        calls,
+        lanes,
+        claims,
+        settling,
+        bell,
+        reporter,
+        results,
+        finished,
+        stages,
+    )
 
 
 def _worker() -> str:
@@ -235,7 +252,9 @@ def _claim_policy(settings: Settings, pace: Pace) -> ClaimPolicy:
     )
 
 
-def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng: random.Random) -> ModelCalls:
+def _model_calls(
+    settings: Settings, lifecycle: Lifecycle, *, lanes: Lanes, clock: Clock, rng: random.Random
+) -> ModelCalls:
     key = settings.processor_model_api_key
     try:
         client = ModelClient(
@@ -244,6 +263,7 @@ def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng:
             total_s=settings.processor_model_timeout_s,
             connections=settings.processor_max_concurrency,
             clock=clock,
+            on_rates=lambda model, hints: lanes.of(model).heard(hints),
         )
     except ValueError as error:
         raise ConfigError([Problem("PROCESSOR_MODEL_URL", str(error))]) from error
@@ -255,7 +275,7 @@ def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng:
         rng=rng,
         hooks=(metrics.model_breaker_changed(settings.processor_model_url),),
     )
-    return ModelCalls(client, prices=_prices(settings), breaker=breaker)
+    return ModelCalls(client, prices=_prices(settings), breaker=breaker, lanes=lanes)
 
 
 def _prices(settings: Settings) -> PriceTable:

@@ -1,12 +1,12 @@
 """How many calls at a time one endpoint bears for one model, learned from what becomes of them. Pure.
 
-Growth is by steps that double while they hold (slow start), and only while the limit is what binds. Two things
-end it: refusals (429, 503, 529), which lower the limit at once and at most once for calls begun together, as
-TCP does by Jacobson's AIMD; and a round of calls that waited, measured as Netflix's Gradient2 does, which lowers
-it to what the endpoint seems to work at plus a square root of head room. Either leaves a ceiling: the level that
-was too much. The limit stays below it and tries it again when a refusal is cheap, at the latest after
-`PROBE_AT_LATEST_S`. An endpoint that refuses even one call at a time is left alone for a jittered while that
-doubles, and then asked by one call.
+Growth is by steps that double while they hold (slow start), and only while the limit is what binds. Two
+things end it. Refusals (429, 503, 529) lower the limit at once, and at most once for calls begun together, as
+in TCP (Jacobson, "Congestion Avoidance and Control"). A round of calls that waited lowers it to what the
+endpoint seems to work at and a square root of head room, as Netflix's Gradient2 and Envoy do. Either leaves a
+ceiling: the level that was too much. The limit stays below it and tries it again when a refusal is cheap, at
+the latest after `PROBE_AT_LATEST_S`. An endpoint that refuses even one call at a time is left alone for a
+jittered while that doubles, and then asked by one call.
 """
 
 from __future__ import annotations
@@ -121,17 +121,14 @@ class Limiter:
         if self._suspended:
             self._recover(now)
             return
-        if ticket.in_flight > self._proven:
-            self._proven = ticket.in_flight
+        self._proven = max(self._proven, ticket.in_flight)
         if ticket.generation == self._generation:
             self._fit.add(latency_s, output_tokens)
             if ticket.busy > self._base:
                 self._held += 1
                 self._judge(now)
 
-    def refused(
-        self, ticket: Ticket, now: float, *, status: int | None, retry_after_s: float | None
-    ) -> None:
+    def refused(self, ticket: Ticket, now: float, *, status: int | None, retry_after_s: float | None) -> None:
         """Take note of a call that was turned away for lack of capacity."""
         self.in_flight -= 1
         if ticket.generation < self._lowered:
@@ -175,7 +172,8 @@ class Limiter:
         elif self.limit >= self._most:
             self._end_round(self.limit - 1)
             self._ceiling = None
-            self.holding = Holding(Cause.MOST, now)
+            if self.holding.cause is not Cause.MOST:
+                self.holding = Holding(Cause.MOST, now)
         elif self._ceiling is None or self.limit + 1 < self._ceiling or self._probe_is_due(now):
             self._raise(now)
         elif self._held >= 2 * self.limit:

@@ -7,6 +7,7 @@ from the environment, and neither prompts nor keys are logged.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import aiohttp
@@ -17,6 +18,7 @@ from yarl import URL
 
 from parallel_processor.model.classify import classify
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
+from parallel_processor.model.rate_headers import RateHints, rate_hints
 from parallel_processor.model.requests import ModelReply, ModelRequest
 from parallel_processor.model.wire import (
     MaxTokensField,
@@ -34,6 +36,12 @@ _DNS_TTL_S = 60
 # meets the close would have an unknown fate.
 _KEEP_ALIVE_S = 4.0
 
+OnRates = Callable[[str, RateHints], None]
+
+
+def _unheard(_model: str, _hints: RateHints) -> None:
+    return
+
 
 class ModelClient:
     """A pool of connections to one endpoint. Make it inside a running loop; its owner closes it."""
@@ -49,6 +57,7 @@ class ModelClient:
         connections: int = 256,
         max_tokens_field: MaxTokensField = "max_tokens",
         clock: Clock | None = None,
+        on_rates: OnRates = _unheard,
     ) -> None:
         """Prepare the client; connects with the first call.
 
@@ -61,6 +70,7 @@ class ModelClient:
             connections: The most connections, and so calls, at a time; further calls wait.
             max_tokens_field: What the endpoint calls the limit on output tokens.
             clock: Time, for latencies and for dates in headers.
+            on_rates: Is told what every answer's headers say of a model's rates, before what it answered.
 
         Raises:
             ValueError: If base_url is not an http(s) URL without credentials.
@@ -73,6 +83,7 @@ class ModelClient:
         self._max_response_bytes = max_response_bytes
         self._max_tokens_field = max_tokens_field
         self._clock = clock or SystemClock()
+        self._on_rates = on_rates
         self._session = _session(api_key, connections)
 
     async def generate(
@@ -102,7 +113,7 @@ class ModelClient:
         body = _Body(encode_request(request, max_tokens_field=self._max_tokens_field))
         started = self._clock.monotonic()
         answer = await self._answer(
-            "POST", self._completions, headers=headers, body=body, timeout_s=timeout_s
+            "POST", self._completions, headers=headers, body=body, timeout_s=timeout_s, model=request.model
         )
         return decode_reply(answer, request, latency_s=self._clock.monotonic() - started)
 
@@ -127,7 +138,14 @@ class ModelClient:
         await self.close()
 
     async def _answer(
-        self, method: str, url: URL, *, headers: dict[str, str], body: _Body, timeout_s: float | None
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: dict[str, str],
+        body: _Body,
+        timeout_s: float | None,
+        model: str = "",
     ) -> bytes:
         """Exchange one request for the body of a successful answer."""
         total_s = self._total_s if timeout_s is None else timeout_s
@@ -137,6 +155,7 @@ class ModelClient:
             async with self._session.request(
                 method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
+                self._hear(model, response.headers)
                 if response.status == _SUCCESS:
                     return await _read(response, self._max_response_bytes)
                 refusal = await _read_start(response)
@@ -145,6 +164,11 @@ class ModelClient:
             raise _timed_out(body, total_s) from error
         except (aiohttp.ClientError, OSError) as error:
             raise _network_failure(body, error) from error
+
+    def _hear(self, model: str, headers: Mapping[str, str]) -> None:
+        """Tell what an answer's headers say of rates."""
+        if hints := rate_hints(headers, now=self._clock.now()):
+            self._on_rates(model, hints)
 
 
 class _Body(BytesPayload):

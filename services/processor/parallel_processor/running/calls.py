@@ -10,6 +10,7 @@ from service_common.resilience.breaker import CircuitBreaker
 from service_common.telemetry.tracing import current_traceparent, span
 
 from parallel_processor.jobs.piece import Usage
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.failures import Fate, ModelFailure
 from parallel_processor.model.prices import PriceTable
 from parallel_processor.model.requests import ModelReply, ModelRequest
@@ -49,10 +50,19 @@ class ModelCalls:
 
     Attributes:
         breaker: Whether the endpoint is called at all.
+
+    Args:
+        endpoint: The endpoint.
+        prices: What its models cost.
+        breaker: Decides whether it is called.
+        lanes: Hear what becomes of every call, by model.
     """
 
-    def __init__(self, endpoint: ModelPort, *, prices: PriceTable, breaker: CircuitBreaker) -> None:
+    def __init__(
+        self, endpoint: ModelPort, *, prices: PriceTable, breaker: CircuitBreaker, lanes: Lanes
+    ) -> None:
         self._endpoint = endpoint
+        self._lanes = lanes
         self._prices = prices
         self.breaker = breaker
         self._answered: Callable[[], None] = lambda: None
@@ -80,18 +90,23 @@ class ModelCalls:
         ticket = self.breaker.admit()
         if ticket is None:
             raise EndpointSuspendedError(self.breaker.retry_in_s())
+        lane = self._lanes.of(request.model)
+        call = lane.begin()
         try:
             with span("model.generate", attributes={"model": request.model}):
                 reply = await self._endpoint.generate(request, traceparent=current_traceparent())
         except ModelFailure as failure:
+            lane.failed(call, failure)
             if failure.endpoint_fault:
                 self.breaker.failed(ticket)
             else:
                 self.breaker.succeeded(ticket)
             raise
         except BaseException:
+            lane.abandoned(call)
             self.breaker.abandoned(ticket)
             raise
+        lane.answered(call, reply)
         self.breaker.succeeded(ticket)
         self._answered()
         return Answer(reply, self._usage(request, reply.prompt_tokens, reply.output_tokens))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from service_common.clock import Clock
 
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.failures import ModelFailure
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.model.requests import ModelRequest
@@ -23,7 +24,7 @@ from parallel_processor.running.entries import entry_of, piece_of, tags_of
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.ports import Acquired, Acquisition, Fill, OutcomeReport, Owner, Prompt
-from parallel_processor.running.slots import Rank, Slots
+from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import NEVER_MIND, Again, Effort, treat
 
 _MAX_OUTPUT_BYTES = 600_000
@@ -106,7 +107,7 @@ class Making:
         content: Content,
         calls: ModelCalls,
         outcomes: Outcomes,
-        slots: Slots,
+        lanes: Lanes,
         clock: Clock,
         rng: random.Random,
         max_attempts: int,
@@ -115,7 +116,7 @@ class Making:
         self._content = content
         self._calls = calls
         self._outcomes = outcomes
-        self._slots = slots
+        self._lanes = lanes
         self._clock = clock
         self._rng = rng
         self._max_attempts = max_attempts
@@ -159,7 +160,7 @@ class Making:
         began = self._clock.monotonic()
         acquisition = Acquisition(Acquired.LEASED)
         filled = False
-        async with self._slots.hold(work.rank):
+        async with self._lanes.hold(order.request.model, work.rank):
             effort.spend("wait", self._clock.monotonic() - began)
             announced = work.announce(worst_case)  # on its way while the lease is asked for
             if use_lease:

@@ -62,15 +62,24 @@ class Slots:
     """A priority semaphore. Its mutable state: how many slots are taken, and the heap of waiters.
 
     Attributes:
-        limit: The most slots at a time.
         active: Slots taken now.
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self._limit = limit
         self.active = 0
         self._waiters: list[_Waiter] = []
         self._order = count()
+
+    @property
+    def limit(self) -> int:
+        """The most slots at a time. Raising it grants slots at once; lowering it takes none away."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._limit = limit
+        self._grant()
 
     @property
     def waiting(self) -> int:

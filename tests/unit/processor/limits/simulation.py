@@ -7,7 +7,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from parallel_processor.limits.limiter import Limiter, Ticket
 
@@ -116,9 +115,7 @@ class Simulation:
             if self.endpoint.running < self.endpoint.capacity(self.now):
                 self._serve(Call(0, self._number, self.now, ticket, 200, service_s, tokens))
             elif self.endpoint.queues:
-                self.endpoint.waiting.append(
-                    Call(0, self._number, self.now, ticket, 200, service_s, tokens)
-                )
+                self.endpoint.waiting.append(Call(0, self._number, self.now, ticket, 200, service_s, tokens))
             else:
                 ends = self.now + _REFUSAL_S
                 heapq.heappush(

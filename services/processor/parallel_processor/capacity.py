@@ -152,7 +152,7 @@ class Capacity:
         """Return how it stands now."""
         return CapacityReading(
             endpoint=self._endpoint,
-            limit=self._lanes.limit,
+            limit=self._lanes.ceiling,
             active=self._lanes.active,
             lanes=self._lanes.read(),
             stages=self._stages.shares(),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from parallel_processor.limits.cause import Cause, Holding
 from parallel_processor.limits.latency import LatencyFit
 
-FIRST_LIMIT = 4
+FIRST_LIMIT = 8
 PROBE_AT_LATEST_S = 10.0
 """So soon a ceiling is tried again; within 30 s the limit is to be at a new capacity."""
 PROBE_AFTER_ANSWERS = 400
@@ -30,6 +30,8 @@ RETRY_AFTER_CAP_S = 60.0
 
 _ROUND = 0.75
 """How much of a round of calls is judged: those that end first are the short ones, and say too little."""
+_FIRST_ROUND = 0.5
+"""The same until something has held the limit: there is nothing to lose yet by a hasty step."""
 _BACKOFF = 0.9
 """What is left of a limit that held before."""
 _UNMOVED = 0.8
@@ -165,7 +167,8 @@ class Limiter:
         """Raise or lower the limit once enough calls have used it."""
         if self._held < max(2, (self.limit - self._base) // 2):
             return
-        if self._fit.round_calls < _ROUND * self.limit:
+        part = _FIRST_ROUND if self.holding.cause is Cause.STARTING else _ROUND
+        if self._fit.round_calls < part * self.limit:
             return
         if self._fit.is_slow:
             self._slowed(now)

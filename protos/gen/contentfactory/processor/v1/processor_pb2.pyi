@@ -2051,7 +2051,9 @@ class GetCapacityResponse(_message.Message):
     LANES_FIELD_NUMBER: _builtins.int
     BOTTLENECK_FIELD_NUMBER: _builtins.int
     concurrency_limit: _builtins.int
-    """The most model calls at a time, over all models."""
+    """The most model calls at a time, over all models; how many each model's endpoint bears is told by the
+    lanes.
+    """
     active_calls: _builtins.int
     """Model calls now, with those that are being prepared."""
     leased_shards: _builtins.int

@@ -1,8 +1,8 @@
 """How near the processor keeps an endpoint to what it bears, beside exponential backoff at fixed concurrency.
 
-Both run at the same time, each against a mock endpoint of its own with the same script, and are judged by that
-endpoint's log. The oracle knows the capacity and keeps the endpoint exactly full. Run it from the repository's
-root: `python -m benchmarks.capacity`, or with `--only fixed`.
+Both run at the same time, each against a mock endpoint of its own with the same script, and are judged by
+that endpoint's log. The oracle knows the capacity and keeps the endpoint exactly full. Run it from the
+repository's root: `python -m benchmarks.capacity`, or with `--only fixed`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ SERVICE_S = SERVICE_MS / 1_000 * math.exp(SIGMA**2 / 2)
 CEILING = 256
 SETTLING_S = 10.0
 import os
-KEEP=os.environ.get("KEEP")
+
+KEEP = os.environ.get("KEEP")
 OURS, THEIRS = "factory", "backoff"
 
 
@@ -111,8 +112,10 @@ def _run(scenario: Scenario) -> dict[str, CapacityLog]:
             theirs.terminate()
         if KEEP:
             import shutil
-            for who in mocks: shutil.copy(directory / f"{who}.jsonl", f"/tmp/cap-{scenario.name}-{who}.jsonl")
-            open(f"/tmp/cap-{scenario.name}.since","w").write(str(since))
+
+            for who in mocks:
+                shutil.copy(directory / f"{who}.jsonl", f"/tmp/cap-{scenario.name}-{who}.jsonl")
+            open(f"/tmp/cap-{scenario.name}.since", "w").write(str(since))
         return {
             who: CapacityLog.read(
                 directory / f"{who}.jsonl",

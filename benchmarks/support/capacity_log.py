@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
@@ -86,7 +87,7 @@ class CapacityLog:
         return sum(each.status != _OK for each in calm) / max(1, len(calm))
 
     def reached_in_s(self, phase: Phase, part: float = 0.9) -> float:
-        """Return how soon a phase's capacity was used to such a part, over two seconds; its length if never."""
+        """Return how soon two seconds used such a part of a phase's capacity; its length if none did."""
         wanted = part * phase.concurrent / self._service_s * _WINDOW_S
         at = phase.start
         while at + _WINDOW_S <= phase.stop:
@@ -104,7 +105,7 @@ class CapacityLog:
         """Return the longest time in which nothing was asked."""
         times = sorted(each.arrived for each in self._seen if start <= each.arrived < stop)
         marks = [start, *times, stop]
-        return max(later - earlier for earlier, later in zip(marks, marks[1:], strict=False))
+        return max(later - earlier for earlier, later in pairwise(marks))
 
     def slowdown(self, start: float, stop: float) -> float:
         """Return how many times longer answered calls took than they are served."""

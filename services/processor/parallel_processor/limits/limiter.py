@@ -30,6 +30,7 @@ RETRY_AFTER_CAP_S = 60.0
 
 _ROUND = 0.75
 """How much of a round of calls is judged: those that end first are the short ones, and say too little."""
+_BEFORE_ALL = -1
 _FIRST_ROUND = 0.5
 """The same until something has held the limit: there is nothing to lose yet by a hasty step."""
 _BACKOFF = 0.9
@@ -107,7 +108,9 @@ class Limiter:
     def begin(self, busy: int) -> Ticket:
         """Take note of a call that begins; tell its end by exactly one of the four below."""
         self.in_flight += 1
-        return Ticket(self._generation, self.in_flight, busy)
+        # Slots given out before the limit was lowered are too many: what their calls meet is no news.
+        generation = self._generation if busy <= self.limit else _BEFORE_ALL
+        return Ticket(generation, self.in_flight, busy)
 
     def ended(self, _ticket: Ticket) -> None:
         """Take note of a call that says nothing about the endpoint's capacity."""

@@ -167,6 +167,20 @@ def test_calls_begun_together_lower_it_once() -> None:
     assert (limiter.holding.cause, limiter.holding.status) == (Cause.REFUSED, 429)
 
 
+def test_slots_given_out_too_many_are_no_news() -> None:
+    """Calls that begin later, in slots that were taken before the limit was lowered, lower it no further."""
+    limiter = Limiter(most=64, now=0.0, rng=random.Random(1))
+    tickets = [limiter.begin(number) for number in range(1, FIRST_LIMIT + 1)]
+    limiter.refused(tickets[-1], 1.0, status=429, retry_after_s=None)
+    once = limiter.limit
+
+    for _ in range(5):
+        limiter.refused(limiter.begin(FIRST_LIMIT), 1.0, status=429, retry_after_s=None)
+    assert limiter.limit == once
+    limiter.refused(limiter.begin(once), 1.0, status=429, retry_after_s=None)
+    assert limiter.limit < once
+
+
 def test_it_does_not_grow_unless_it_binds() -> None:
     """Calls that leave slots free say nothing about a higher limit."""
     limiter = Limiter(most=64, now=0.0, rng=random.Random(1))

@@ -32,9 +32,6 @@ SERVICE_MS, SIGMA = 400.0, 0.2
 SERVICE_S = SERVICE_MS / 1_000 * math.exp(SIGMA**2 / 2)
 CEILING = 256
 SETTLING_S = 10.0
-import os
-
-KEEP = os.environ.get("KEEP")
 OURS, THEIRS = "factory", "backoff"
 
 
@@ -110,12 +107,6 @@ def _run(scenario: Scenario) -> dict[str, CapacityLog]:
         with subprocess.Popen([*command, mocks[THEIRS].url, str(scenario.seconds)]) as theirs:
             time.sleep(max(0.0, since + scenario.seconds - time.time()))
             theirs.terminate()
-        if KEEP:
-            import shutil
-
-            for who in mocks:
-                shutil.copy(directory / f"{who}.jsonl", f"/tmp/cap-{scenario.name}-{who}.jsonl")
-            open(f"/tmp/cap-{scenario.name}.since", "w").write(str(since))
         return {
             who: CapacityLog.read(
                 directory / f"{who}.jsonl",

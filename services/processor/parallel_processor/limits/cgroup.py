@@ -46,6 +46,7 @@ class Cgroup:
         self._unified = list(_ancestors(root, _group(proc, "")))
         self._memory = list(_ancestors(root / "memory", _group(proc, "memory")))
         self._schedstat = proc / "schedstat"
+        self._machine_pressure = proc.parent / "pressure" / "memory"
 
     def memory(self) -> MemoryUse:
         """Return the memory in use of the group that is nearest to its limit, or of the machine."""
@@ -60,6 +61,18 @@ class Cgroup:
         limits = [each for each in uses if each is not None and each.limit <= machine.total]
         of_machine = MemoryUse(machine.total - machine.available, machine.total, limited=False)
         return max(limits, key=lambda each: each.part, default=of_machine)
+
+    def memory_stall(self) -> float:
+        """Return the part of the last ten seconds in which all of the container waited for memory.
+
+        It is the kernel's pressure stall information, of the group or else of the machine; 0 without it.
+        """
+        for file in (*(each / "memory.pressure" for each in self._unified[:1]), self._machine_pressure):
+            try:
+                return _full_avg10(file.read_text()) / 100
+            except (OSError, ValueError):
+                continue
+        return 0.0
 
     def cpu_wait_s(self) -> float | None:
         """Return for how long, since it began, this process has wanted a CPU and got none.
@@ -106,6 +119,14 @@ def _use(group: Path, current: str, limit: str, droppable: str) -> MemoryUse | N
     except (OSError, ValueError):
         return None  # there is no such file, or it says "max"
     return MemoryUse(max(0, used), most, limited=True) if 0 < most < _UNLIMITED else None
+
+
+def _full_avg10(text: str) -> float:
+    for line in text.splitlines():
+        kind, _, rest = line.partition(" avg10=")
+        if kind == "full":
+            return float(rest.split()[0])
+    raise ValueError("it says nothing of the time in which all waited")
 
 
 def _stat(file: Path, name: str) -> int:

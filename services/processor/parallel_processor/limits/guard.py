@@ -61,6 +61,7 @@ class Guard:
                 cause=cause.value,
                 memory=round(reading.memory, 2),
                 cpu_wait=round(reading.cpu_wait, 2),
+                memory_stall=round(reading.memory_stall, 2),
             )
             self._ceiling = ceiling
         self._press(ceiling, cause)
@@ -71,4 +72,4 @@ class Guard:
         elapsed_s = max(1e-3, now - self._read_at)
         cpu_wait = (waited_s - self._waited_s) / elapsed_s
         self._waited_s, self._read_at = waited_s, now
-        return PressureReading(self._cgroup.memory().part, cpu_wait)
+        return PressureReading(self._cgroup.memory().part, cpu_wait, self._cgroup.memory_stall())

@@ -102,18 +102,16 @@ class Lane:
         """Take note of what the headers of an answer say of rates; before its end is told."""
         self._rates.observe(hints, self._clock.monotonic(), under_way=max(0, self._limiter.in_flight - 1))
 
-    def allowed(self, active: int) -> int:
+    def allowed(self, active: int, now: float) -> int:
         """Return how many slots there are now, when so many are taken."""
-        now = self._clock.monotonic()
         allowed = self._limiter.allowed(now)
         if self._rates.known and (more := self._rates.bears(now)) is not None:
             not_yet_begun = max(0, active - self._limiter.in_flight)
             allowed = min(allowed, active + max(0, more - not_yet_begun))
         return allowed
 
-    def wake_in_s(self) -> float | None:
+    def wake_in_s(self, now: float) -> float | None:
         """Return when more may be allowed though nothing happens; None for never."""
-        now = self._clock.monotonic()
         pause_s = self._limiter.paused_until - now
         if pause_s > 0:
             return pause_s

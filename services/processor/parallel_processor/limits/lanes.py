@@ -151,14 +151,15 @@ class Lanes:
 
     def _set(self, lane: Lane, *, active: int) -> None:
         """Set a lane's slots, and when to do so again though nothing happens."""
-        allowed = lane.allowed(active)
-        limit = min(allowed, self._share(lane, active))
+        now = self._clock.monotonic()  # one time for both: what is not allowed now must wake later
+        allowed = lane.allowed(active, now)
+        limit = min(allowed, self._share(lane, active, now))
         lane.shared = None
         if limit < allowed:
-            lane.shared = self._pressed if len(self._lanes) == 1 else Holding(Cause.SHARED, self._now())
+            lane.shared = self._pressed if len(self._lanes) == 1 else Holding(Cause.SHARED, now)
         if limit != lane.slots.limit:
             lane.slots.limit = limit
-        if limit <= active and lane.model not in self._wakes and (wake_s := lane.wake_in_s()) is not None:
+        if limit <= active and lane.model not in self._wakes and (wake_s := lane.wake_in_s(now)) is not None:
             self._wakes[lane.model] = asyncio.get_running_loop().call_later(
                 max(wake_s, _SHORTEST_WAKE_S), self._wake, lane
             )
@@ -168,7 +169,7 @@ class Lanes:
         if lane.model in self._lanes:
             self.refresh(lane)
 
-    def _share(self, lane: Lane, active: int) -> int:
+    def _share(self, lane: Lane, active: int, now: float) -> int:
         """Return how many slots the ceiling leaves a lane that has so many."""
         if len(self._lanes) == 1:
             return self.ceiling
@@ -176,12 +177,9 @@ class Lanes:
         wants = {each.model: each.slots.active + each.waiting for each in self._lanes.values()}
         if sum(wants.values()) > self.ceiling and active >= fair_share(self.ceiling, list(wants.values())):
             hungry = any(
-                each.waiting and each.slots.active < each.allowed(each.slots.active)
+                each.waiting and each.slots.active < each.allowed(each.slots.active, now)
                 for each in self._lanes.values()
                 if each is not lane and each.slots.active < active
             )
             free = 0 if hungry else free
         return active + max(0, free)
-
-    def _now(self) -> float:
-        return self._clock.monotonic()

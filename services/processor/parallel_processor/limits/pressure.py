@@ -26,10 +26,12 @@ class PressurePolicy:
     Attributes:
         memory_high: The part of memory in use above which the ceiling sinks.
         cpu_wait_high: The part of the time in which this process wants a CPU and gets none.
+        memory_stall_high: The part of the time in which all of the container waits for memory.
     """
 
     memory_high: float = 0.9
     cpu_wait_high: float = 0.8
+    memory_stall_high: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,13 @@ class PressureReading:
     Attributes:
         memory: The part of memory in use, of this container where it is limited.
         cpu_wait: The part of the time in which this process wanted a CPU and got none.
+        memory_stall: The part of the time in which all of the container waited for memory; 0 where the
+            kernel does not say.
     """
 
     memory: float
     cpu_wait: float
+    memory_stall: float = 0.0
 
 
 class Pressure:
@@ -57,7 +62,9 @@ class Pressure:
 
     def read(self, now: PressureReading) -> tuple[int, Cause]:
         """Take in a reading; return how many calls there may be, and what keeps them from being more."""
-        memory_over = now.memory - self._policy.memory_high
+        memory_over = max(
+            now.memory - self._policy.memory_high, now.memory_stall - self._policy.memory_stall_high
+        )
         cpu_over = now.cpu_wait - self._policy.cpu_wait_high
         if max(memory_over, cpu_over) > 0:
             self._part = max(_LEAST, self._part * _CUT)

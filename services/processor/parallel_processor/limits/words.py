@@ -27,7 +27,7 @@ def describe(lane: LaneReading, endpoint: str) -> str:
         endpoint: Where its calls go.
     """
     if lane.cause is Cause.RATE:
-        return f"waits {seconds(lane.pause_s)} for room in the rate limits of {endpoint}"
+        return f"at the rate that {endpoint} allows; room for another call in {seconds(lane.pause_s)}"
     if lane.cause is Cause.REFUSED:
         return _refused(lane, endpoint)
     return _WORDS[lane.cause].format(limit=lane.limit, endpoint=endpoint, ago=f"{seconds(lane.since_s)} ago")

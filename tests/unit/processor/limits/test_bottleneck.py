@@ -56,7 +56,7 @@ FREE = dataclasses.replace(BUSY, lanes=[dataclasses.replace(LANE, limit=64, wait
         ),
         (
             dataclasses.replace(LANE, cause=Cause.RATE, pause_s=12.0),
-            f"waits 12 s for room in the rate limits of {URL}",
+            f"at the rate that {URL} allows; room for another call in 12 s",
         ),
         (dataclasses.replace(LANE, cause=Cause.MEMORY), "held at 14 because this machine is short of memory"),
     ],

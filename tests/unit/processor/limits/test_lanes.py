@@ -126,7 +126,7 @@ async def test_rates_let_in_what_they_bear() -> None:
     holders = [_Holder(lanes, "m") for _ in range(10)]
     await _settle()
     assert lanes.active == 3
-    assert lanes.of("m").wake_in_s() is None  # the three have not taken theirs yet
+    assert lanes.of("m").wake_in_s(0.0) is None  # the three have not taken theirs yet
     for _ in range(3):
         lanes.of("m").begin()
     assert lanes.read()[0].cause is Cause.RATE
@@ -144,6 +144,26 @@ async def test_rates_fill_without_a_call() -> None:
     lanes.of("m").heard(RateHints(Allowance(1200, 0, 60.0), None))
     async with asyncio.timeout(10), lanes.hold("m", RANK):
         pass
+
+
+class _CreepingClock(ManualClock):
+    """A clock that goes on a little with every look at it."""
+
+    def monotonic(self) -> float:
+        """Return a time a little after the last."""
+        self.advance(0.003)
+        return super().monotonic()
+
+
+async def test_no_wake_is_lost_between_two_looks_at_the_clock() -> None:
+    """Room that appears while a lane is being looked at is not missed for ever."""
+    lanes = _lanes(64, _CreepingClock())
+    lane = lanes.of("m")
+    lane.heard(RateHints(Allowance(6000, 0, 60.0), None))
+    async with asyncio.timeout(20):
+        for _ in range(100):
+            async with lanes.hold("m", RANK):
+                lane.answered(lane.begin(), _reply())
 
 
 async def test_a_long_queue_does_not_keep_another_model_out() -> None:

@@ -17,10 +17,14 @@ from service_common.clock import ManualClock
 CALM = PressureReading(memory=0.5, cpu_wait=0.1)
 SHORT_OF_MEMORY = PressureReading(memory=0.95, cpu_wait=0.1)
 SHORT_OF_CPU = PressureReading(memory=0.5, cpu_wait=0.9)
+STALLED = PressureReading(memory=0.5, cpu_wait=0.1, memory_stall=0.4)
 ALMOST_CALM = PressureReading(memory=0.85, cpu_wait=0.1)
 
 
-@pytest.mark.parametrize(("reading", "cause"), [(SHORT_OF_MEMORY, Cause.MEMORY), (SHORT_OF_CPU, Cause.CPU)])
+@pytest.mark.parametrize(
+    ("reading", "cause"),
+    [(SHORT_OF_MEMORY, Cause.MEMORY), (STALLED, Cause.MEMORY), (SHORT_OF_CPU, Cause.CPU)],
+)
 def test_pressure_lowers_the_ceiling_and_calm_gives_it_back(reading: PressureReading, cause: Cause) -> None:
     """Each reading takes a part away, a tenth is left, and after it all comes back."""
     pressure = Pressure(PressurePolicy(), 100)
@@ -109,6 +113,20 @@ def test_waiting_for_a_cpu_is_read(tmp_path: Path) -> None:
     """The second number of schedstat, in seconds; None where the kernel does not say."""
     assert Cgroup(_proc(tmp_path, ""), tmp_path).cpu_wait_s() == 2.5
     assert Cgroup(tmp_path / "nobody", tmp_path).cpu_wait_s() is None
+
+
+def test_stalls_are_read(tmp_path: Path) -> None:
+    """Pressure stall information of the group; without it the machine's; without both there is none."""
+    said = (
+        "some avg10=60.00 avg60=0.00 avg300=0.00 total=1\nfull avg10=25.00 avg60=0.00 avg300=0.00 total=1\n"
+    )
+    root, proc = tmp_path / "cgroup", _proc(tmp_path, "0::/pod\n")
+    _write(root / "pod", memory__current="1\n")
+    assert Cgroup(proc, root).memory_stall() == 0.0
+    _write(tmp_path / "pressure", memory=said.replace("25.00", "5.00"))
+    assert Cgroup(proc, root).memory_stall() == 0.05
+    _write(root / "pod", memory__pressure=said)
+    assert Cgroup(proc, root).memory_stall() == 0.25
 
 
 def test_the_guard_sets_the_ceiling(tmp_path: Path) -> None:

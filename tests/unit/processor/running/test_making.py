@@ -72,9 +72,9 @@ class Bench:
         self.breaker = CircuitBreaker("model", policy, clock=self.clock, rng=rng)
         self.slots = Lanes(1, clock=self.clock, rng=rng)
         # Other lanes hear of failures: these would pause, and only this test's time passes.
-        deaf = Lanes(1, clock=self.clock, rng=rng)
+        self.heard = Lanes(1, clock=self.clock, rng=rng)
         prices = PriceTable({"m": MICRO_A_TOKEN})
-        self.calls = ModelCalls(self.endpoint, prices=prices, breaker=self.breaker, lanes=deaf)
+        self.calls = ModelCalls(self.endpoint, prices=prices, breaker=self.breaker, lanes=self.heard)
         self.content = Content(self.cache)
         self.making = Making(
             content=self.content,
@@ -128,6 +128,7 @@ class Bench:
         await self.content.flushed()
         assert (self.slots.active, self.slots.waiting) == (0, 0)
         assert self.cache.leases == {}
+        assert [each.in_flight for each in self.heard.read()] == [0] * bool(self.endpoint.asked)
         assert sum(self.spent, Usage()) == self.effort.usage
         return made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from factory_cli.commands.cache import cache
 from factory_cli.commands.cancel import cancel
 from factory_cli.commands.doctor import doctor
 from factory_cli.commands.down import down
@@ -43,3 +44,5 @@ for name, command in (
     ("migrate", migrate),
 ):
     app.command(name, epilog=MEANING)(command)
+for name, group in (("cache", cache),):
+    app.add_typer(group, name=name)

@@ -66,9 +66,10 @@ def find(now: CapacityReading) -> tuple[Bottleneck, str]:
 
 
 def _find(now: CapacityReading) -> tuple[Bottleneck, str]:
-    if any(each.name == "model" and each.state is not BreakerState.CLOSED for each in now.breakers):
-        words = "calls to the model endpoint are suspended after repeated failures; items wait"
-        return Bottleneck.ENDPOINT, words
+    closed = BreakerState.CLOSED
+    if away := [each.target for each in now.breakers if each.name == "model" and each.state is not closed]:
+        words = f"calls to {', '.join(away)} are suspended after repeated failures"
+        return Bottleneck.ENDPOINT, f"{words}; items wait or get another model"
     full = [each for each in now.lanes if each.waiting and each.active >= each.limit]
     if full:
         return _of_lane(max(full, key=lambda each: each.waiting), now.endpoint)

@@ -69,6 +69,11 @@ class Lane:
         """Whether nobody uses it or waits for it."""
         return not (self.slots.active or self.waiting or self._limiter.in_flight)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a slot is free and nobody waits for it."""
+        return self.slots.active < self.slots.limit and not self.waiting
+
     def begin(self) -> Ticket:
         """Take note of a call that begins; tell its end by exactly one of the three below."""
         if self._rates.known:

@@ -150,13 +150,7 @@ class Limiter:
             if retry_after_s:
                 self._paused_until = now + min(retry_after_s, RETRY_AFTER_CAP_S)
             return
-        if ticket.in_flight > self._proven:  # a new level was too much: the one below it was not
-            bears = self._base + max(0, ticket.in_flight - 1 - self._proven)
-        else:
-            bears = max(
-                int(self.limit * _REPEATED_BACKOFF),
-                min(ticket.in_flight - 1, int(self.limit * _BACKOFF)),
-            )
+        bears = self._bears(ticket)
         self._proven = min(self._proven, ticket.in_flight - 1)
         self._lower(bears, holding, ceiling=min(self.limit, max(bears, ticket.in_flight - 1) + 1))
 
@@ -165,6 +159,13 @@ class Limiter:
         self.in_flight -= 1
         if ticket.generation >= self._lowered and self.limit > 1:
             self._lower(int(self.limit * _BACKOFF), Holding(Cause.TIMEOUTS, now), ceiling=self.limit)
+
+    def _bears(self, refused: Ticket) -> int:
+        """Return what is borne for all that a refusal says."""
+        below = refused.in_flight - 1
+        if below >= self._proven:  # a new level was too much: the one below it was not
+            return self._base + below - self._proven
+        return max(int(self.limit * _REPEATED_BACKOFF), min(below, int(self.limit * _BACKOFF)))
 
     def _judge(self, now: float) -> None:
         """Raise or lower the limit once enough calls have used it."""

@@ -137,6 +137,12 @@ class ProcessorServiceStub:
                            use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
                            request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
     """
+    StreamGenerate: _grpc.UnaryStreamMultiCallable[_processor_pb2.StreamGenerateRequest, _processor_pb2.StreamGenerateResponse]
+    """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
+    comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
+    unknown fate, at its worst case. A caller who reads slowly gets larger frames.
+    Errors: those of Generate. They may come after text, which is void then.
+    """
     GetCapacity: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetCapacityRequest, _processor_pb2.GetCapacityResponse]
     """Says how much this replica is doing, how much it could do, and what holds it back."""
 
@@ -248,6 +254,12 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
       UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
                            use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
                            request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+    """
+    StreamGenerate: _aio.UnaryStreamMultiCallable[_processor_pb2.StreamGenerateRequest, _processor_pb2.StreamGenerateResponse]  # type: ignore[assignment]
+    """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
+    comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
+    unknown fate, at its worst case. A caller who reads slowly gets larger frames.
+    Errors: those of Generate. They may come after text, which is void then.
     """
     GetCapacity: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetCapacityRequest, _processor_pb2.GetCapacityResponse]  # type: ignore[assignment]
     """Says how much this replica is doing, how much it could do, and what holds it back."""
@@ -429,6 +441,18 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
           UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
                                use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
                                request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamGenerate(
+        self,
+        request: _processor_pb2.StreamGenerateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_processor_pb2.StreamGenerateResponse], _abc.AsyncIterator[_processor_pb2.StreamGenerateResponse]]:
+        """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
+        comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
+        unknown fate, at its worst case. A caller who reads slowly gets larger frames.
+        Errors: those of Generate. They may come after text, which is void then.
         """
 
     @_abc_1.abstractmethod

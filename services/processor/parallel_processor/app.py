@@ -73,6 +73,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
     engine.calls.on_answer(lambda: answered.count(1))
     capacity = Capacity(
         endpoint=engine.endpoint,
+        elsewhere=engine.elsewhere,
         lanes=engine.lanes,
         stages=engine.stages,
         shards=lambda: engine.claims.running,

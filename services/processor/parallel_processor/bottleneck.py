@@ -72,7 +72,8 @@ def _find(now: CapacityReading) -> tuple[Bottleneck, str]:
         return Bottleneck.ENDPOINT, f"{words}; items wait or get another model"
     full = [each for each in now.lanes if each.waiting and each.active >= each.limit]
     if full:
-        return _of_lane(max(full, key=lambda each: each.waiting), now.endpoint)
+        fullest = max(full, key=lambda each: each.waiting)
+        return _of_lane(fullest, now.where(fullest.model))
     if not now.shards and not now.active:
         return Bottleneck.NOTHING_TO_DO, "there is nothing to do"
     if now.resources.cpu_percent >= _BUSY_CPU_PERCENT:

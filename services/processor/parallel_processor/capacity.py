@@ -103,6 +103,7 @@ class CapacityReading:
 
     Attributes:
         endpoint: Where model calls go.
+        elsewhere: Where those of models at other endpoints go, by model.
         limit: The most model calls at a time, over all models.
         active: Slots for model calls that are taken.
         lanes: How the lane to each model stands.
@@ -115,6 +116,7 @@ class CapacityReading:
     """
 
     endpoint: str
+    elsewhere: Mapping[str, str]
     limit: int
     active: int
     lanes: Sequence[LaneReading]
@@ -125,6 +127,10 @@ class CapacityReading:
     resources: Resources
     calls_per_second: float
 
+    def where(self, model: str) -> str:
+        """Return where a model's calls go."""
+        return self.elsewhere.get(model, self.endpoint)
+
 
 class Capacity:
     """Reads how this replica stands."""
@@ -133,6 +139,7 @@ class Capacity:
         self,
         *,
         endpoint: str,
+        elsewhere: Mapping[str, str],
         lanes: Lanes,
         stages: StageTimes,
         shards: Callable[[], int],
@@ -141,6 +148,7 @@ class Capacity:
         calls: Throughput,
     ) -> None:
         self._endpoint = endpoint
+        self._elsewhere = elsewhere
         self._lanes = lanes
         self._stages = stages
         self._shards = shards
@@ -152,6 +160,7 @@ class Capacity:
         """Return how it stands now."""
         return CapacityReading(
             endpoint=self._endpoint,
+            elsewhere=self._elsewhere,
             limit=self._lanes.ceiling,
             active=self._lanes.active,
             lanes=self._lanes.read(),

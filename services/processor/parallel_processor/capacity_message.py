@@ -55,5 +55,5 @@ def capacity(now: CapacityReading) -> pb.GetCapacityResponse:
         calls_per_second=now.calls_per_second,
         explanation=words,
         bottleneck=_BOTTLENECKS[bottleneck],
-        lanes=[_lane(each, now.endpoint) for each in now.lanes],
+        lanes=[_lane(each, now.where(each.model)) for each in now.lanes],
     )

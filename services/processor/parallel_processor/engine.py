@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -88,6 +88,7 @@ class Engine:
     """What runs shards, at work."""
 
     endpoint: str
+    elsewhere: Mapping[str, str]
     workshop: Workshop
     calls: ModelCalls
     lanes: Lanes
@@ -230,6 +231,7 @@ def _engine(
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
     return Engine(
         settings.processor_model_url,
+        _elsewhere(settings),
         workshop,
         calls,
         lanes,
@@ -294,6 +296,10 @@ def _endpoints(settings: Settings) -> dict[str, Endpoint]:
         return load_endpoints(file, os.environ) if file else {}
     except EndpointsError as error:
         raise ConfigError([Problem("PROCESSOR_ENDPOINTS_FILE", str(error))]) from error
+
+
+def _elsewhere(settings: Settings) -> dict[str, str]:
+    return {model: each.url for model, each in _endpoints(settings).items()}
 
 
 def _hedging(settings: Settings, calls: ModelCalls, *, clock: Clock) -> HedgedCalls | None:

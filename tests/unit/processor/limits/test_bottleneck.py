@@ -29,6 +29,7 @@ LANE = LaneReading(
 )
 BUSY = CapacityReading(
     endpoint=URL,
+    elsewhere={"far": "http://far/v1"},
     limit=64,
     active=14,
     lanes=[LANE],
@@ -90,6 +91,11 @@ def test_every_cause_has_words(cause: Cause) -> None:
             dataclasses.replace(BUSY, lanes=[dataclasses.replace(LANE, cause=Cause.CPU)]),
             Bottleneck.CPU,
             "short of CPU",
+        ),
+        (
+            dataclasses.replace(BUSY, lanes=[dataclasses.replace(LANE, model="far")]),
+            Bottleneck.ENDPOINT,
+            "30 items wait for far: held at 14 by 429s from http://far/v1",
         ),
         (dataclasses.replace(FREE, resources=Resources(97.0, 1)), Bottleneck.CPU, "97 % of a core"),
         (dataclasses.replace(FREE, active=0, shards=0), Bottleneck.NOTHING_TO_DO, "nothing to do"),

@@ -103,6 +103,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
         versions=ContentVersions(stores.content_versions),
         interactive=Interactive(engine.workshop, calls=engine.calls, requests=stores.requests, clock=clock),
         capacity=capacity,
+        handlers=engine.workshop.post_processing.names,
     )
 
 

@@ -16,6 +16,8 @@ from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.piece import Usage
+from parallel_processor.limits.cause import Cause
+from parallel_processor.limits.lane import LaneReading
 
 ACTIVE_WORKERS = Gauge("parallel_active_workers", "Model calls under way.", registry=REGISTRY)
 QUEUE_SIZE = Gauge(
@@ -85,6 +87,18 @@ JOB_STORE_OPERATIONS = Histogram(
     "Operations that a finished job cost, as a hosted database bills them, as far as this process did them.",
     ["operation"],
     buckets=(10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000),
+    registry=REGISTRY,
+)
+LIMIT = Gauge(
+    "parallel_concurrency_limit",
+    "Model calls that may be under way to a model; 0 while its lane pauses.",
+    ["model"],
+    registry=REGISTRY,
+)
+LIMIT_CAUSE = Gauge(
+    "parallel_concurrency_limit_cause",
+    "1 for what holds that limit, 0 for everything else.",
+    ["model", "cause"],
     registry=REGISTRY,
 )
 OUTCOMES_DROPPED = Gauge(
@@ -185,6 +199,24 @@ def observe_job_cost(spent: Mapping[Operation, int]) -> None:
 def show(gauge: Gauge, read: Callable[[], float]) -> None:
     """Let a gauge be read when it is scraped."""
     gauge.set_function(read)
+
+
+def show_lane(model: str, read: Callable[[], LaneReading | None]) -> None:
+    """Let the limit of a model's lane, and what holds it, be read when they are scraped."""
+    if _bounded("model", model) != model:
+        return
+
+    def limit() -> float:
+        lane = read()
+        return lane.limit if lane else 0
+
+    def holds(cause: Cause) -> float:
+        lane = read()
+        return lane is not None and lane.cause is cause
+
+    LIMIT.labels(model).set_function(limit)
+    for each in Cause:
+        LIMIT_CAUSE.labels(model, each.value).set_function(partial(holds, each))
 
 
 def model_breaker_changed(target: str) -> Callable[[StateChanged], None]:

@@ -16,6 +16,7 @@ from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.item import Item, Outcome
 from parallel_processor.jobs.job import Job, JobState
 from parallel_processor.jobs.shard import Shard, ShardPhase
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.repository import Claim, JobRepository, ShardRepository
 from parallel_processor.running.backlog import Backlog
 from parallel_processor.running.bell import Bell
@@ -26,7 +27,7 @@ from parallel_processor.running.queue_news import QueueNews
 from parallel_processor.running.reporting import JOB_PRODUCER, Reporter, job_report, shard_report
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.shard_run import ShardRun
-from parallel_processor.running.slots import Rank, Slots
+from parallel_processor.running.slots import Rank
 from parallel_processor.running.workshop import Workshop
 
 _log = structlog.get_logger("parallel_processor.running.claims")
@@ -64,7 +65,7 @@ class Claims:
         jobs: JobRepository,
         shards: ShardRepository,
         workshop: Workshop,
-        slots: Slots,
+        slots: Lanes,
         reporter: Reporter,
         settling: Settling,
         bell: Bell,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import Self, TypeAlias
 
 from service_common.clock import Clock, SystemClock
 
@@ -14,7 +14,10 @@ from parallel_processor.running.queueing.fair_queue import FairQueue
 from parallel_processor.running.queueing.rank import Rank
 from parallel_processor.running.queueing.tenant_flow import Turn
 
-__all__ = ["Hold", "Rank", "Slots"]
+__all__ = ["Hold", "OnTurn", "Rank", "Slots"]
+
+OnTurn: TypeAlias = Callable[[Priority, float], None]
+"""Is told, of each call that gets a slot, its job's priority and how many seconds it waited."""
 
 
 class Hold:
@@ -53,7 +56,7 @@ class Slots:
         *,
         clock: Clock | None = None,
         tenant_weights: Mapping[str, float] | None = None,
-        on_turn: Callable[[Priority, float], None] | None = None,
+        on_turn: OnTurn | None = None,
     ) -> None:
         """Begin with all slots free.
 

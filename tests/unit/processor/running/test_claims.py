@@ -189,7 +189,7 @@ async def test_a_job_that_was_changed_elsewhere_stands_elsewhere_with_the_next_l
     with running(claims):
         await settle()
     assert claims._runs["other/0"].job.priority is Priority.URGENT
-    assert claims._slots.queue.waiting_by_priority() == {Priority.URGENT: 4}
+    assert cast("Any", claims._slots).queue.waiting_by_priority() == {Priority.URGENT: 4}
 
 
 async def test_what_was_left_for_want_of_room_is_claimed_as_soon_as_there_is_some() -> None:

@@ -22,6 +22,7 @@ from parallel_processor.config import Settings
 from parallel_processor.job_costs import JobCosts
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Job
+from parallel_processor.lifetime import Lifetime
 from parallel_processor.model.client import ModelClient
 from parallel_processor.model.prices import PriceTable, PriceTableError
 from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
@@ -38,13 +39,14 @@ from parallel_processor.repository import (
 from parallel_processor.results import CommitSignal, Results
 from parallel_processor.running.bell import Bell
 from parallel_processor.running.calls import ModelCalls
+from parallel_processor.running.caretaking import Caretaker
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
 from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.prompts import Prompts
-from parallel_processor.running.reporting import Reporter
+from parallel_processor.running.reporting import Reporter, job_report
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.slots import Slots
 from parallel_processor.running.versions import ActiveVersions
@@ -86,6 +88,8 @@ class Engine:
     calls: ModelCalls
     slots: Slots
     claims: Claims
+    lifetime: Lifetime
+    caretaker: Caretaker
     settling: Settling
     bell: Bell
     reporter: Reporter
@@ -146,7 +150,8 @@ async def start_engine(
         ("renewals", engine.claims.renew()),
         ("claims", engine.claims.run()),
         ("rings", engine.bell.keep_ringing()),
-        ("bell", engine.bell.listen(engine.claims.wake)),
+        ("bell", engine.bell.listen(engine.claims.rung)),
+        ("caretaker", engine.caretaker.run()),
     ):
         lifecycle.spawn(name, work)
     return engine
@@ -218,7 +223,32 @@ def _engine(
         on_committed=signal.committed,
     )
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
-    return Engine(workshop, calls, slots, claims, settling, bell, reporter, results, finished)
+    lifetime, caretaker = _life(stores, claims, bell=bell, reporter=reporter, clock=clock)
+    return Engine(
+        workshop, calls, slots, claims, lifetime, caretaker, settling, bell, reporter, results, finished
+    )
+
+
+def _life(
+    stores: Stores, claims: Claims, *, bell: Bell, reporter: Reporter, clock: Clock
+) -> tuple[Lifetime, Caretaker]:
+    """Put together what changes jobs that are under way, and what follows from it."""
+
+    def spread(job: Job) -> None:
+        reporter.submit(job_report(job, clock.now()))
+        claims.adopt(job)
+        claims.wake()
+        bell.ring()
+
+    caretaker = Caretaker(
+        jobs=stores.jobs, shards=stores.shards, clock=clock, take=claims.take, on_change=spread
+    )
+
+    def changed(job: Job) -> None:
+        spread(job)
+        caretaker.wake()
+
+    return Lifetime(stores.jobs, clock=clock, on_change=changed), caretaker
 
 
 def _worker() -> str:

@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any
 
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
-from parallel_processor.jobs.job import Job, JobState, Priority
+from parallel_processor.jobs.job import Job, JobState, Priority, StateReason
+from parallel_processor.jobs.life import attention_at
 from parallel_processor.jobs.piece import (
     CachePolicy,
     Piece,
@@ -145,6 +146,10 @@ def job_to_fields(job: Job) -> Fields:
     }
     if terms := _terms_to_fields(job.terms):
         record["terms"] = terms
+    if job.state_reason is not None:
+        record["state_reason"] = _flat(job.state_reason)
+    if (due := attention_at(job)) is not None:  # only those that are due some time are found by it
+        record["attention_at"] = due
     del record["tenant"]
     return record
 
@@ -169,6 +174,9 @@ def job_from_fields(tenant: str, record: Mapping[str, Any]) -> Job:
     known["counts"] = ItemCounts(**known["counts"])
     known["usage"] = Usage(**known["usage"])
     known["terms"] = _terms_from_fields(known.get("terms", {}))
+    if reason := known.get("state_reason"):
+        known["state_reason"] = StateReason(**reason)
+    known.pop("attention_at", None)
     return Job(tenant=tenant, **known)
 
 
@@ -180,7 +188,7 @@ def shard_to_fields(shard: Shard) -> Fields:
         "sources": [{"chunk": each.chunk, "positions": list(each.positions)} for each in shard.sources],
         "intents": {str(index): worst for index, worst in shard.intents.items()},
         "usage": _sparse(shard.usage),
-        "claimable": shard.claimable_at is not None,
+        "claimable": shard.claimable_at is not None and not shard.parked,
         "unreported": shard.unreported,
     }
     del record["tenant"]

@@ -15,7 +15,7 @@ from enum import Enum
 from service_common.errors import aborted
 
 from parallel_processor.jobs.item import ItemCounts, ItemState, Outcome, count_states, total_usage
-from parallel_processor.jobs.job import Priority, ShardTotals
+from parallel_processor.jobs.job import Job, JobState, Priority, ShardTotals
 from parallel_processor.jobs.piece import Usage
 
 LEASE_LOST = "LEASE_LOST"
@@ -59,6 +59,7 @@ class Shard:
         cached: Of the succeeded items, those that needed no model call.
         usage: What its items took so far.
         unreported: Whether its last commit may not have reached the tracker.
+        parked: Whether it waits, unclaimable, for its paused job to be resumed.
     """
 
     job_id: str
@@ -77,6 +78,7 @@ class Shard:
     cached: int = 0
     usage: Usage = field(default_factory=Usage)
     unreported: bool = False
+    parked: bool = False
 
     @property
     def holder(self) -> str:
@@ -85,7 +87,7 @@ class Shard:
 
     def is_claimable(self, now: datetime) -> bool:
         """Whether it may be claimed."""
-        return self.claimable_at is not None and self.claimable_at <= now
+        return not self.parked and self.claimable_at is not None and self.claimable_at <= now
 
     @property
     def counts(self) -> ItemCounts:
@@ -197,6 +199,19 @@ def handed_back(shard: Shard, *, epoch: int, now: datetime) -> Shard:
     if shard.epoch != epoch or shard.claimable_at is None:
         return shard
     return replace(shard, owner="", claimable_at=now)
+
+
+def arranged(shard: Shard, job: Job, now: datetime) -> Shard:
+    """Return an unfinished shard as its job wants it: as urgent, parked while it is paused, else in line.
+
+    One that a worker holds is not parked: the worker finishes its calls and hands it back.
+    """
+    if shard.claimable_at is None:
+        return shard
+    shard = replace(shard, priority=job.priority)
+    if job.state is not JobState.PAUSED:
+        return replace(shard, parked=False, claimable_at=now) if shard.parked else shard
+    return replace(shard, parked=True) if shard.is_claimable(now) else shard
 
 
 def renewed(shard: Shard, *, epoch: int, lease_until: datetime) -> Shard:

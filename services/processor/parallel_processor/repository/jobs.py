@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from service_common.errors import ErrorKind, FieldViolation, ServiceError, aborted, not_found
@@ -94,6 +95,17 @@ class JobRepository:
         page = await self._store.query(Query(schema.JOBS_UNREPORTED, {"unreported": True}, limit=limit))
         return [job_from_fields(each.key.tenant, each.data) for each in page.documents]
 
+    async def due(self, now: datetime) -> AsyncIterator[Job]:
+        """Yield jobs that a processor must look after by now, the longest due first."""
+        cursor: str | None = None
+        while True:
+            page = await self._store.query(Query(schema.JOBS_DUE, upper=now, limit=50, cursor=cursor))
+            for each in page.documents:
+                yield job_from_fields(each.key.tenant, each.data)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
     async def mark_reported(self, job: Job) -> None:
         """Note that the tracker has acknowledged a job's revision; a later revision stays unreported."""
         await self.change(
@@ -110,7 +122,7 @@ class JobRepository:
         shards = {
             shard.number: shard
             for phase in (ShardPhase.BEGUN, ShardPhase.FINISHED)
-            async for shard in self._shards_in(job, phase)
+            async for shard in self.shards_in(job, phase)
         }
         job = await self.get(job.tenant, job.job_id)
         counts, usage = ItemCounts(), Usage()
@@ -119,7 +131,8 @@ class JobRepository:
                 counts, usage = counts + shard.counts, usage + shard.usage
         return job, counts, usage
 
-    async def _shards_in(self, job: Job, phase: ShardPhase) -> AsyncIterator[Shard]:
+    async def shards_in(self, job: Job, phase: ShardPhase) -> AsyncIterator[Shard]:
+        """Yield a job's shards of one phase, in their order."""
         cursor: str | None = None
         while True:
             query = Query(

@@ -20,6 +20,7 @@ JOBS_BY_STATE = QueryShape(
     "jobs_by_state", JOBS, equals=("state",), order=(Order("create_time", Direction.DESCENDING),)
 )
 JOBS_UNREPORTED = QueryShape("jobs_unreported", JOBS, equals=("unreported",), all_tenants=True)
+JOBS_DUE = QueryShape("jobs_due", JOBS, order=(Order("attention_at"),), all_tenants=True)
 SHARDS_CLAIMABLE = QueryShape(
     "shards_claimable",
     SHARDS,
@@ -67,6 +68,7 @@ SCHEMA = Schema(
         JOBS_BY_TIME,
         JOBS_BY_STATE,
         JOBS_UNREPORTED,
+        JOBS_DUE,
         SHARDS_CLAIMABLE,
         SHARDS_BY_PHASE,
         SHARDS_UNREPORTED,

@@ -14,7 +14,8 @@ from service_common.errors import ServiceError
 
 from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.item import Item, Outcome
-from parallel_processor.jobs.job import JobState
+from parallel_processor.jobs.job import Job
+from parallel_processor.jobs.life import ending_of
 from parallel_processor.jobs.shard import Shard, ShardPhase
 from parallel_processor.repository import Claim, JobRepository, ShardRepository
 from parallel_processor.running.bell import Bell
@@ -101,9 +102,24 @@ class Claims:
         """Look for work now: a job was started here, or the bell was rung."""
         self._wake.set()
 
-    async def cancel_job(self, job_id: str) -> None:
-        """Stop a job's shards that run here."""
-        await asyncio.gather(*(run.cancel_job() for run in self._runs_of(job_id)))
+    def rung(self) -> None:
+        """Look for work now, and at what has become of the jobs that run here: somebody rang the bell."""
+        self.wake()
+        if self._runs:
+            self._keep(asyncio.create_task(self._look_at_jobs()))
+
+    def adopt(self, job: Job) -> None:
+        """Let a job's shards that run here follow what it has become; what that takes happens by itself."""
+        for run in self._runs_of(job.job_id):
+            self._keep(asyncio.create_task(run.adopt(job)))
+
+    async def take(self, shard: Shard) -> None:
+        """Claim a shard of a job that is given up, room or not, and run it to its end, without calls."""
+        if not self._draining and shard.holder not in self._runs:
+            with spent_on(shard.job_id):
+                task = await self._claim(shard)
+            if task is not None:
+                await asyncio.wait([task])
 
     async def run(self) -> None:
         """Claim and run shards, for ever."""
@@ -132,16 +148,14 @@ class Claims:
         return self._more and self._room()
 
     async def renew(self) -> None:
-        """Renew the leases of all runs, and learn of jobs that were cancelled elsewhere, for ever."""
+        """Renew the leases of all runs, and learn what has become of their jobs, for ever."""
         while True:
             await asyncio.sleep(self._policy.lease.total_seconds() / 4)
             await self.renew_once()
 
     async def renew_once(self) -> None:
         """Renew the leases that no commit has renewed lately, and look at each job once."""
-        runs = list(self._runs.values())
-        jobs = {(run.job.tenant, run.job.job_id) for run in runs}
-        await asyncio.gather(*map(self._renew, runs), *(self._look_at_job(*each) for each in jobs))
+        await asyncio.gather(self._look_at_jobs(), *map(self._renew, list(self._runs.values())))
 
     async def drain(self, grace_s: float) -> None:
         """Claim nothing more, let calls in flight come back, commit, and hand the shards back."""
@@ -178,15 +192,15 @@ class Claims:
             with spent_on(shard.job_id):
                 await self._claim(shard)
 
-    async def _claim(self, shard: Shard) -> None:
+    async def _claim(self, shard: Shard) -> asyncio.Task[None] | None:
         try:
             claim = await self._shards.claim(
                 shard, owner=self._policy.worker, now=self._clock.now(), lease=self._policy.lease
             )
         except ServiceError as error:
             _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
-            return
-        await self._start(claim)
+            return None
+        return await self._start(claim)
 
     async def _look(self) -> Sequence[Shard]:
         """Look for shards, and note when the next look is due at the latest.
@@ -200,7 +214,7 @@ class Claims:
         self._look_by = looked_at + (until - now).total_seconds()
         return look.shards
 
-    async def _start(self, claim: Claim) -> None:
+    async def _start(self, claim: Claim) -> asyncio.Task[None]:
         shard = claim.shard
         if not self._reporter.is_acknowledged(shard.job_id, JOB_PRODUCER, claim.job.revision):
             self._reporter.submit(job_report(claim.job, self._clock.now()))
@@ -208,12 +222,16 @@ class Claims:
         committed = await self._shards.results(shard) if shard.result_chunks else []
         run = self._new_run(claim, items)
         self._runs[shard.holder] = run
-        task = asyncio.create_task(self._run(shard.holder, run, committed), name=shard.holder)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._keep(asyncio.create_task(self._run(shard.holder, run, committed), name=shard.holder))
         if committed:  # what the worker before reported last may be lost: tell all of it again
             outcomes = [outcome for _, outcome in committed]
             self._report(run, shard, outcomes)
+        return task
+
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _new_run(self, claim: Claim, items: list[Item]) -> ShardRun:
         runs: list[ShardRun] = []
@@ -231,8 +249,8 @@ class Claims:
 
     async def _run(self, holder: str, run: ShardRun, committed: Sequence[tuple[int, Outcome]]) -> None:
         try:
-            if run.job.state is JobState.CANCELLED:
-                await run.cancel_job()
+            if (ending := ending_of(run.job, self._clock.now())) is not None:
+                await run.give_up(ending)
             await run.run(committed)
             if run.journal.shard.phase is ShardPhase.FINISHED:
                 self._settling.finished(run.journal.shard)
@@ -274,6 +292,10 @@ class Claims:
         except ServiceError as error:
             _log.warning("renewal_failed", shard=shard.holder, reason=error.reason)
 
+    async def _look_at_jobs(self) -> None:
+        jobs = {(run.job.tenant, run.job.job_id) for run in self._runs.values()}
+        await asyncio.gather(*(self._look_at_job(*each) for each in jobs))
+
     async def _look_at_job(self, tenant: str, job_id: str) -> None:
         try:
             with spent_on(job_id):
@@ -281,5 +303,4 @@ class Claims:
         except ServiceError as error:
             _log.warning("job_not_read", job_id=job_id, reason=error.reason)
             return
-        if job.state is JobState.CANCELLED:
-            await self.cancel_job(job_id)
+        self.adopt(job)

@@ -15,7 +15,8 @@ from service_common.errors import ServiceError
 from service_common.telemetry.tracing import span
 
 from parallel_processor.jobs.item import Item, ItemState, Outcome
-from parallel_processor.jobs.job import Job
+from parallel_processor.jobs.job import Job, JobState
+from parallel_processor.jobs.life import Ending, ending_of
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
 from parallel_processor.running.dependencies import Dependencies, skipped_because_of
 from parallel_processor.running.entries import is_own_work, piece_of
@@ -27,7 +28,6 @@ from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import Workshop, order_of
 
 _log = structlog.get_logger("parallel_processor.running.shard_run")
-_CANCELLED = PieceError("JOB_CANCELLED", "the job was cancelled")
 
 
 class ShardRun:
@@ -54,6 +54,7 @@ class ShardRun:
         self._leaders: dict[str, list[int]] = {}
         self._prompts: dict[int, Prompt] = {}
         self._stopping = False
+        self._given_up = False
 
     @property
     def unfinished(self) -> int:
@@ -81,16 +82,32 @@ class ShardRun:
             finally:
                 await self._stop_tasks()
 
-    async def cancel_job(self) -> None:
-        """Finish what is left as cancelled; calls in flight are cut off and count as of unknown fate."""
+    async def adopt(self, job: Job) -> None:
+        """Follow what the job has become: work on under its new terms, pause, or give up the rest."""
+        if job.revision < self.job.revision:
+            return
+        self.job = job
+        self._rank = Rank.of(job.priority, job.start_time or job.create_time)
+        if (ending := ending_of(job, self._shop.clock.now())) is not None:
+            await self.give_up(ending)
+        elif job.state is JobState.PAUSED and not self._stopping:
+            await self.drain(None)
+
+    async def give_up(self, ending: Ending) -> None:
+        """Finish what is left, all alike; calls in flight are cut off and count as of unknown fate."""
+        self._given_up = True
         await self._stop_tasks()
         for index, state in enumerate(bytes(self._states)):
             if state < ItemState.SUCCEEDED:
                 self._account_inherited(index)
-                self._finish(index, ItemState.CANCELLED, error=_CANCELLED)
+                self._finish(index, ending.state, error=ending.error)
 
-    async def drain(self, grace_s: float) -> None:
-        """Let calls in flight come back for a while, commit, and stop; the rest is for the next epoch."""
+    async def drain(self, grace_s: float | None) -> None:
+        """Let calls in flight come back, commit, and stop; the rest is for the next epoch.
+
+        Args:
+            grace_s: How long to wait for them; None: as long as they take.
+        """
         self._stopping = True
         for task, indexes in self._tasks.items():
             if not any(self._efforts[index].committed for index in indexes):
@@ -299,7 +316,7 @@ class ShardRun:
             labels=self._items[index].labels,
         )
         self.journal.finish(index, outcome)
-        if piece is None and state is not ItemState.CANCELLED:
+        if piece is None and not self._given_up:
             self._skip_dependants(index)
 
     def _terminal(self, index: int) -> bool:

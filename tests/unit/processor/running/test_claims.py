@@ -257,7 +257,7 @@ async def test_a_claim_that_could_not_be_begun_does_not_put_off_the_others() -> 
     claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)
     make_room(claims)
 
-    async def fail(claim: object) -> None:
+    async def fail(claim: object) -> Any:
         raise unavailable("AWAY", "away")
 
     claims._start = fail  # type: ignore[method-assign]  # what it reads is away

@@ -84,6 +84,21 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/PauseJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/ResumeJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobResponse.FromString,
+                _registered_method=True)
+        self.UpdateJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/UpdateJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.FromString,
+                _registered_method=True)
         self.ListResults = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/ListResults',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ListResultsRequest.SerializeToString,
@@ -208,6 +223,41 @@ class ProcessorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """Pauses a job: calls in flight come back and count, nothing new is begun, by no processor, until ResumeJob. Pausing a
+        paused job succeeds; it is then paused on request, whatever it was paused for.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+        (reason JOB_CANCELLED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Lets a paused job go on, whatever it was paused for; what stopped it may stop it again. Resuming a job that is under
+        way changes nothing and succeeds.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+        (reason JOB_CANCELLED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateJob(self, request, context):
+        """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
+        processors. Raising the cap of a job does not resume it.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListResults(self, request, context):
         """Lists results of finished items, with content, in a stable order. While the job runs, a listing to the end holds
         what was finished when each page was read.
@@ -315,6 +365,21 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobResponse.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobResponse.SerializeToString,
+            ),
+            'UpdateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.SerializeToString,
             ),
             'ListResults': grpc.unary_unary_rpc_method_handler(
                     servicer.ListResults,
@@ -551,6 +616,87 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/CancelJob',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/PauseJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/ResumeJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/UpdateJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -94,6 +94,29 @@ class ProcessorServiceStub:
     Errors:
       NOT_FOUND  the tenant has no such job (reason JOB_NOT_FOUND).
     """
+    PauseJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.PauseJobRequest, _processor_pb2.PauseJobResponse]
+    """Pauses a job: calls in flight come back and count, nothing new is begun, by no processor, until ResumeJob. Pausing a
+    paused job succeeds; it is then paused on request, whatever it was paused for.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                           (reason JOB_CANCELLED).
+    """
+    ResumeJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.ResumeJobRequest, _processor_pb2.ResumeJobResponse]
+    """Lets a paused job go on, whatever it was paused for; what stopped it may stop it again. Resuming a job that is under
+    way changes nothing and succeeds.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                           (reason JOB_CANCELLED).
+    """
+    UpdateJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.UpdateJobRequest, _processor_pb2.UpdateJobResponse]
+    """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
+    processors. Raising the cap of a job does not resume it.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
+    """
     ListResults: _grpc.UnaryUnaryMultiCallable[_processor_pb2.ListResultsRequest, _processor_pb2.ListResultsResponse]
     """Lists results of finished items, with content, in a stable order. While the job runs, a listing to the end holds
     what was finished when each page was read.
@@ -205,6 +228,29 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
     Cancelling a finished job changes nothing and succeeds.
     Errors:
       NOT_FOUND  the tenant has no such job (reason JOB_NOT_FOUND).
+    """
+    PauseJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.PauseJobRequest, _processor_pb2.PauseJobResponse]  # type: ignore[assignment]
+    """Pauses a job: calls in flight come back and count, nothing new is begun, by no processor, until ResumeJob. Pausing a
+    paused job succeeds; it is then paused on request, whatever it was paused for.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                           (reason JOB_CANCELLED).
+    """
+    ResumeJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.ResumeJobRequest, _processor_pb2.ResumeJobResponse]  # type: ignore[assignment]
+    """Lets a paused job go on, whatever it was paused for; what stopped it may stop it again. Resuming a job that is under
+    way changes nothing and succeeds.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                           (reason JOB_CANCELLED).
+    """
+    UpdateJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.UpdateJobRequest, _processor_pb2.UpdateJobResponse]  # type: ignore[assignment]
+    """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
+    processors. Raising the cap of a job does not resume it.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
     """
     ListResults: _aio.UnaryUnaryMultiCallable[_processor_pb2.ListResultsRequest, _processor_pb2.ListResultsResponse]  # type: ignore[assignment]
     """Lists results of finished items, with content, in a stable order. While the job runs, a listing to the end holds
@@ -356,6 +402,47 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
         Cancelling a finished job changes nothing and succeeds.
         Errors:
           NOT_FOUND  the tenant has no such job (reason JOB_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def PauseJob(
+        self,
+        request: _processor_pb2.PauseJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.PauseJobResponse, _abc.Awaitable[_processor_pb2.PauseJobResponse]]:
+        """Pauses a job: calls in flight come back and count, nothing new is begun, by no processor, until ResumeJob. Pausing a
+        paused job succeeds; it is then paused on request, whatever it was paused for.
+        Errors:
+          NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                               (reason JOB_CANCELLED).
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeJob(
+        self,
+        request: _processor_pb2.ResumeJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.ResumeJobResponse, _abc.Awaitable[_processor_pb2.ResumeJobResponse]]:
+        """Lets a paused job go on, whatever it was paused for; what stopped it may stop it again. Resuming a job that is under
+        way changes nothing and succeeds.
+        Errors:
+          NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                               (reason JOB_CANCELLED).
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateJob(
+        self,
+        request: _processor_pb2.UpdateJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.UpdateJobResponse, _abc.Awaitable[_processor_pb2.UpdateJobResponse]]:
+        """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
+        processors. Raising the cap of a job does not resume it.
+        Errors:
+          NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
         """
 
     @_abc_1.abstractmethod

@@ -44,6 +44,8 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     """Finished: no item succeeded."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 7
     """Stopped on request. Finished items keep their results."""
+    JOB_STATE_PAUSED: _JobState.ValueType  # 8
+    """Nothing new is begun until it is resumed; its message says why."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """Where a job is in its life."""
@@ -64,6 +66,8 @@ JOB_STATE_FAILED: JobState.ValueType  # 6
 """Finished: no item succeeded."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 7
 """Stopped on request. Finished items keep their results."""
+JOB_STATE_PAUSED: JobState.ValueType  # 8
+"""Nothing new is begun until it is resumed; its message says why."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 class _ItemState:

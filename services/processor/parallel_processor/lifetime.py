@@ -1,0 +1,103 @@
+"""Jobs under way, as owners and the processor itself change them: paused, resumed, updated, cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from service_common.clock import Clock
+from service_common.errors import ServiceError
+
+from parallel_processor.jobs.job import Job, StateReason
+from parallel_processor.jobs.life import PAUSED_BY_REQUEST, cancelled, paused, resumed, updated
+from parallel_processor.repository import JobRepository
+
+_log = structlog.get_logger("parallel_processor.lifetime")
+
+
+class Lifetime:
+    """Changes jobs. Each change is one transition in the store; what follows from it happens by itself.
+
+    Its mutable state: the jobs that are being paused from within, so that many failed calls pause a job once.
+    """
+
+    def __init__(self, jobs: JobRepository, *, clock: Clock, on_change: Callable[[Job], None]) -> None:
+        """Prepare to change jobs.
+
+        Args:
+            jobs: Where they are.
+            clock: Time.
+            on_change: Called with each job as it has become: tells shards that run here, other processors and
+                the tracker.
+        """
+        self._jobs = jobs
+        self._clock = clock
+        self._on_change = on_change
+        self._pausing: set[str] = set()
+
+    async def pause(self, tenant: str, job_id: str) -> Job:
+        """Pause a job on its owner's request.
+
+        Raises:
+            ServiceError: FAILED_PRECONDITION if it is a draft or over.
+        """
+        now = self._clock.now()
+        return await self._change(tenant, job_id, lambda job: paused(job, PAUSED_BY_REQUEST, now))
+
+    async def pause_because(
+        self, tenant: str, job_id: str, reason: StateReason, *, probe_after: timedelta | None = None
+    ) -> None:
+        """Pause a job because it cannot go on; a job that is over or paused already stays as it is.
+
+        What fails is logged: whoever finds the job unable to go on next says so again.
+        """
+        if job_id in self._pausing:
+            return
+        self._pausing.add(job_id)
+        try:
+            now = self._clock.now()
+            await self._change(tenant, job_id, lambda job: paused(job, reason, now, probe_after=probe_after))
+        except ServiceError as error:
+            _log.info("pause_delayed", job_id=job_id, reason=error.reason)
+        finally:
+            self._pausing.discard(job_id)
+
+    async def resume(self, tenant: str, job_id: str) -> Job:
+        """Let a paused job go on.
+
+        Raises:
+            ServiceError: FAILED_PRECONDITION if it is a draft or over.
+        """
+        now = self._clock.now()
+        return await self._change(tenant, job_id, lambda job: resumed(job, now))
+
+    async def update(
+        self, tenant: str, job_id: str, *, fields: Mapping[str, Any], terms: Mapping[str, Any]
+    ) -> Job:
+        """Change fields of a job, and of its terms.
+
+        Raises:
+            ServiceError: FAILED_PRECONDITION if what is to change matters no more.
+        """
+        now = self._clock.now()
+        return await self._change(tenant, job_id, lambda job: updated(job, fields, terms, now))
+
+    async def cancel(self, tenant: str, job_id: str) -> Job:
+        """Stop a job; a finished one is returned as it is."""
+        now = self._clock.now()
+        return await self._change(tenant, job_id, lambda job: cancelled(job, now))
+
+    async def _change(self, tenant: str, job_id: str, transition: Callable[[Job], Job]) -> Job:
+        """Apply a transition, and let everyone know if it changed something."""
+        before: list[int] = []
+
+        def noted(job: Job) -> Job:
+            before.append(job.revision)
+            return transition(job)
+
+        after = await self._jobs.change(tenant, job_id, noted)
+        if after.revision != before[-1]:
+            self._on_change(after)
+        return after

@@ -45,8 +45,10 @@ from parallel_processor.running.content import Content
 from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
+from parallel_processor.running.oversight import Oversight
 from parallel_processor.running.prompts import Prompts
 from parallel_processor.running.reporting import Reporter, job_report
+from parallel_processor.running.retry_budget import RetryBudgets
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.slots import Slots
 from parallel_processor.running.versions import ActiveVersions
@@ -90,6 +92,7 @@ class Engine:
     claims: Claims
     lifetime: Lifetime
     caretaker: Caretaker
+    oversight: Oversight
     settling: Settling
     bell: Bell
     reporter: Reporter
@@ -116,6 +119,8 @@ async def start_engine(
     versions = ActiveVersions(stores.versions, neighbours.optimizer, all_tenants=neighbours.acts_for_all)
     await versions.load()
     content = Content(neighbours.cache)
+    budgets = RetryBudgets()
+    metrics.show(metrics.RETRY_BUDGET, lambda: budgets.left(clock.monotonic()))
     making = Making(
         content=content,
         calls=calls,
@@ -125,6 +130,8 @@ async def start_engine(
         rng=rng,
         max_attempts=settings.processor_max_attempts,
         on_spend=metrics.observe_spend,
+        on_error=metrics.observe_error,
+        budgets=budgets,
     )
     prompts = Prompts(neighbours.optimizer, versions, rng=rng)
     workshop = _workshop(settings, prompts, making, content=content, clock=clock)
@@ -152,6 +159,7 @@ async def start_engine(
         ("rings", engine.bell.keep_ringing()),
         ("bell", engine.bell.listen(engine.claims.rung)),
         ("caretaker", engine.caretaker.run()),
+        ("oversight", engine.oversight.run()),
     ):
         lifecycle.spawn(name, work)
     return engine
@@ -207,6 +215,7 @@ def _engine(
     def observe(outcomes: Sequence[Outcome]) -> None:
         finished.count(len(outcomes))
         metrics.observe_outcomes(outcomes)
+        oversight.observe(outcomes)
 
     claims = Claims(
         _claim_policy(settings, pace.commits),
@@ -223,15 +232,28 @@ def _engine(
         on_committed=signal.committed,
     )
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
-    lifetime, caretaker = _life(stores, claims, bell=bell, reporter=reporter, clock=clock)
+    lifetime, caretaker, oversight = _life(
+        settings, stores, claims, bell=bell, reporter=reporter, clock=clock
+    )
     return Engine(
-        workshop, calls, slots, claims, lifetime, caretaker, settling, bell, reporter, results, finished
+        workshop=workshop,
+        calls=calls,
+        slots=slots,
+        claims=claims,
+        lifetime=lifetime,
+        caretaker=caretaker,
+        oversight=oversight,
+        settling=settling,
+        bell=bell,
+        reporter=reporter,
+        results=results,
+        finished=finished,
     )
 
 
 def _life(
-    stores: Stores, claims: Claims, *, bell: Bell, reporter: Reporter, clock: Clock
-) -> tuple[Lifetime, Caretaker]:
+    settings: Settings, stores: Stores, claims: Claims, *, bell: Bell, reporter: Reporter, clock: Clock
+) -> tuple[Lifetime, Caretaker, Oversight]:
     """Put together what changes jobs that are under way, and what follows from it."""
 
     def spread(job: Job) -> None:
@@ -248,7 +270,16 @@ def _life(
         spread(job)
         caretaker.wake()
 
-    return Lifetime(stores.jobs, clock=clock, on_change=changed), caretaker
+    lifetime = Lifetime(stores.jobs, clock=clock, on_change=changed)
+    oversight = Oversight(
+        lambda: claims.runs,
+        jobs=stores.jobs,
+        lifetime=lifetime,
+        adopt=claims.adopt,
+        clock=clock,
+        read_every_s=settings.processor_lease_s / 4,
+    )
+    return lifetime, caretaker, oversight
 
 
 def _worker() -> str:

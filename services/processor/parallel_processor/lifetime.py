@@ -10,8 +10,8 @@ import structlog
 from service_common.clock import Clock
 from service_common.errors import ServiceError
 
-from parallel_processor.jobs.job import Job, StateReason
-from parallel_processor.jobs.life import PAUSED_BY_REQUEST, cancelled, paused, resumed, updated
+from parallel_processor.jobs.job import Job, StateReason, judged
+from parallel_processor.jobs.life import PAUSED_BY_REQUEST, cancelled, expired, paused, resumed, updated
 from parallel_processor.repository import JobRepository
 
 _log = structlog.get_logger("parallel_processor.lifetime")
@@ -83,6 +83,16 @@ class Lifetime:
         """
         now = self._clock.now()
         return await self._change(tenant, job_id, lambda job: updated(job, fields, terms, now))
+
+    async def give_up_on(self, tenant: str, job_id: str, *, failed: int) -> None:
+        """Give up a job of which so many items have failed, if its terms do not tolerate that."""
+        now = self._clock.now()
+        await self._change(tenant, job_id, lambda job: judged(job, failed, now))
+
+    async def expire(self, tenant: str, job_id: str) -> None:
+        """Give up a job whose deadline has passed."""
+        now = self._clock.now()
+        await self._change(tenant, job_id, lambda job: expired(job, now))
 
     async def cancel(self, tenant: str, job_id: str) -> Job:
         """Stop a job; a finished one is returned as it is."""

@@ -1,7 +1,7 @@
 """A job's progress, folded from its reports: the same reports give the same progress, in whatever order.
 
-Promised for producers that each keep their own order: sums are exact integers, states go where they may, and an item
-counts once, when it first reaches its end.
+Promised for producers that each keep their own order: sums are exact integers, states go where they may, and
+an item counts once, when it first reaches its end.
 """
 
 from __future__ import annotations

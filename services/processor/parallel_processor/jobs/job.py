@@ -54,6 +54,9 @@ class StateReason:
     message: str
 
 
+DEADLINE_EXCEEDED = StateReason("DEADLINE_EXCEEDED", "the job's deadline has passed")
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as stored.
@@ -120,18 +123,26 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class ShardTotals:
-    """What a finished shard adds to its job."""
+    """What a finished shard adds to its job.
+
+    Attributes:
+        number: Which shard.
+        counts: Its items by state.
+        usage: What they took.
+        late: Whether some of them were given up for the job's deadline.
+    """
 
     number: int
     counts: ItemCounts
     usage: Usage
+    late: bool = False
 
 
 def started(job: Job, *, shard_count: int, now: datetime, traceparent: str | None) -> Job:
     """Return the job with its shards laid out and queued.
 
     Raises:
-        ServiceError: FAILED_PRECONDITION if it was cancelled or is empty.
+        ServiceError: FAILED_PRECONDITION if it was cancelled, is empty, or its deadline has passed.
     """
     if job.state is JobState.CANCELLED:
         raise failed_precondition("JOB_CANCELLED", f"job {job.job_id} was cancelled")
@@ -139,6 +150,8 @@ def started(job: Job, *, shard_count: int, now: datetime, traceparent: str | Non
         return job
     if job.item_count == 0:
         raise failed_precondition("JOB_EMPTY", f"job {job.job_id} has no items; add some with BatchAddItems")
+    if is_late(job, now):
+        raise failed_precondition("DEADLINE_EXCEEDED", f"the deadline of job {job.job_id} has passed")
     return changed(
         job,
         state=JobState.QUEUED,
@@ -157,20 +170,43 @@ def running(job: Job) -> Job:
 def settle(job: Job, shards: Iterable[ShardTotals], now: datetime) -> Job:
     """Return the job with the totals of finished shards added, each once; finished when none is left."""
     settled = bytearray(job.settled)
-    counts, usage = job.counts, job.usage
+    counts, usage, late = job.counts, job.usage, False
     for shard in shards:
         byte, bit = divmod(shard.number, 8)
         if settled[byte] >> bit & 1:
             continue
         settled[byte] |= 1 << bit
-        counts, usage = counts + shard.counts, usage + shard.usage
+        counts, usage, late = counts + shard.counts, usage + shard.usage, late or shard.late
     job = replace(job, settled=bytes(settled), counts=counts, usage=usage)
+    job = given_up_late(job, now) if late else judged(job, counts.failed, now)
     if _settled_count(job) < job.shard_count or job.finish_time is not None:
         return job
     state = _final_state(job)
     return changed(
         job, state=state, state_reason=_kept(job), finish_time=now, probe_at=None, unarranged_since=None
     )
+
+
+def judged(job: Job, failed: int, now: datetime) -> Job:
+    """Return the job given up if more of its items have failed than its terms tolerate; else as it is."""
+    if not job.state.started or is_late(job, now) or job.terms.tolerates(failed, job.item_count):
+        return job
+    words = f"{failed} of its {job.item_count} items failed; the rest was given up"
+    why = StateReason("TOO_MANY_FAILURES", words)
+    return changed(job, state=JobState.FAILED, state_reason=why, probe_at=None, unarranged_since=now)
+
+
+def given_up_late(job: Job, now: datetime) -> Job:
+    """Return the job with the rest of its items given up for its deadline; as it is if that has happened."""
+    if not job.state.started or job.state_reason == DEADLINE_EXCEEDED:
+        return job
+    state = JobState.QUEUED if job.state is JobState.QUEUED else JobState.RUNNING
+    return changed(job, state=state, state_reason=DEADLINE_EXCEEDED, probe_at=None, unarranged_since=now)
+
+
+def is_late(job: Job, now: datetime) -> bool:
+    """Whether a job's deadline has passed."""
+    return job.terms.deadline is not None and job.terms.deadline <= now
 
 
 def is_settled(job: Job, number: int) -> bool:

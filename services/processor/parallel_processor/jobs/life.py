@@ -1,4 +1,4 @@
-"""A job's life between its start and its end: paused, resumed, changed, given up; pure, every rule is here."""
+"""A job's life between its start and its end: paused, resumed, changed, given up; pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from typing import Any
 from service_common.errors import ServiceError, failed_precondition
 
 from parallel_processor.jobs.item import ItemCounts, ItemState
-from parallel_processor.jobs.job import Job, JobState, StateReason, changed
+from parallel_processor.jobs.job import (
+    DEADLINE_EXCEEDED,
+    Job,
+    JobState,
+    StateReason,
+    changed,
+    given_up_late,
+    is_late,
+)
 from parallel_processor.jobs.piece import PieceError
 
 PAUSED_BY_REQUEST = StateReason("PAUSED_BY_REQUEST", "it was paused on request; ResumeJob lets it go on")
 CANCELLED_BY_REQUEST = StateReason("JOB_CANCELLED", "the job was cancelled")
-DEADLINE_EXCEEDED = StateReason("DEADLINE_EXCEEDED", "the job's deadline has passed")
 PROBE_AFTER = timedelta(minutes=5)
 """How long a job rests whose model account is in trouble, before it tries again by itself."""
 
@@ -39,11 +46,6 @@ def ending_of(job: Job, now: datetime) -> Ending | None:
     if job.state_reason == DEADLINE_EXCEEDED or is_late(job, now):
         return Ending(ItemState.FAILED, PieceError(DEADLINE_EXCEEDED.reason, DEADLINE_EXCEEDED.message))
     return None
-
-
-def is_late(job: Job, now: datetime) -> bool:
-    """Whether a job's deadline has passed."""
-    return job.terms.deadline is not None and job.terms.deadline <= now
 
 
 def attention_at(job: Job) -> datetime | None:
@@ -121,11 +123,7 @@ def updated(job: Job, fields: Mapping[str, Any], terms: Mapping[str, Any], now: 
 
 def expired(job: Job, now: datetime) -> Job:
     """Return a job whose deadline has passed with the rest of its items given up; another as it is."""
-    if not (job.state.started and is_late(job, now)) or job.state_reason == DEADLINE_EXCEEDED:
-        return job
-    return changed(
-        job, state=_awake(job), state_reason=DEADLINE_EXCEEDED, probe_at=None, unarranged_since=now
-    )
+    return given_up_late(job, now) if is_late(job, now) else job
 
 
 def cancelled(job: Job, now: datetime) -> Job:

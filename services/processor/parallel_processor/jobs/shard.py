@@ -15,7 +15,7 @@ from enum import Enum
 from service_common.errors import aborted
 
 from parallel_processor.jobs.item import ItemCounts, ItemState, Outcome, count_states, total_usage
-from parallel_processor.jobs.job import Job, JobState, Priority, ShardTotals
+from parallel_processor.jobs.job import DEADLINE_EXCEEDED, Job, JobState, Priority, ShardTotals
 from parallel_processor.jobs.piece import Usage
 
 LEASE_LOST = "LEASE_LOST"
@@ -60,6 +60,7 @@ class Shard:
         usage: What its items took so far.
         unreported: Whether its last commit may not have reached the tracker.
         parked: Whether it waits, unclaimable, for its paused job to be resumed.
+        late: Whether items were given up for the job's deadline.
     """
 
     job_id: str
@@ -79,6 +80,7 @@ class Shard:
     usage: Usage = field(default_factory=Usage)
     unreported: bool = False
     parked: bool = False
+    late: bool = False
 
     @property
     def holder(self) -> str:
@@ -97,7 +99,7 @@ class Shard:
     @property
     def totals(self) -> ShardTotals:
         """What it adds to its job."""
-        return ShardTotals(self.number, self.counts, self.usage)
+        return ShardTotals(self.number, self.counts, self.usage, self.late)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +192,13 @@ def committed(shard: Shard, commit: Commit) -> Shard:
         usage=shard.usage + total_usage(commit.outcomes.values()) + commit.uncertain,
         phase=ShardPhase.FINISHED if finished else ShardPhase.BEGUN,
         claimable_at=None if finished else commit.lease_until,
+        late=shard.late or any(map(_is_late, commit.outcomes.values())),
         unreported=True,
     )
+
+
+def _is_late(outcome: Outcome) -> bool:
+    return outcome.error is not None and outcome.error.reason == DEADLINE_EXCEEDED.reason
 
 
 def handed_back(shard: Shard, *, epoch: int, now: datetime) -> Shard:

@@ -94,6 +94,11 @@ class Claims:
         return len(self._runs)
 
     @property
+    def runs(self) -> Iterable[ShardRun]:
+        """The runs of shards."""
+        return list(self._runs.values())
+
+    @property
     def queued_items(self) -> int:
         """Unfinished items of the shards that run here, beyond those that are with the model."""
         return max(0, sum(run.unfinished for run in self._runs.values()) - self._slots.active)

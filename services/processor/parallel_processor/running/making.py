@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from service_common.clock import Clock
 
+from parallel_processor.jobs.job import StateReason
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
 from parallel_processor.model.failures import ModelFailure
 from parallel_processor.model.prices import PriceUnknownError
@@ -20,11 +21,13 @@ from parallel_processor.model.requests import ModelRequest
 from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls
 from parallel_processor.running.content import Content
 from parallel_processor.running.entries import entry_of, piece_of, tags_of
+from parallel_processor.running.error_class import ErrorClass
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.ports import Acquired, Acquisition, Fill, OutcomeReport, Owner, Prompt
+from parallel_processor.running.retry_budget import RetryBudgets
 from parallel_processor.running.slots import Rank, Slots
-from parallel_processor.running.treatment import NEVER_MIND, Again, Effort, treat
+from parallel_processor.running.treatment import Again, Effort, Treating
 
 _MAX_OUTPUT_BYTES = 600_000
 """The largest output that is kept; it must fit one document."""
@@ -42,6 +45,14 @@ def _no_announcement(_worst_case_micros: int) -> Awaitable[None]:
 
 
 def _nothing_to_withdraw() -> None:
+    return
+
+
+def _nothing_to_count(_error: ErrorClass) -> None:
+    return
+
+
+def _nobody_to_pause(_why: StateReason) -> None:
     return
 
 
@@ -65,6 +76,7 @@ class Work:
         expect: Is told a call's worst-case cost when it begins to stand in line.
         announce: Begins to make a call's worst-case cost durable; the call waits for what it returns.
         withdraw: Takes it back when the call's fate is known and the piece must wait for its next.
+        pause: Is told why the whole job should rest, when no call of it can succeed.
     """
 
     owner: Owner
@@ -78,6 +90,7 @@ class Work:
     expect: Callable[[int], None] = _nothing_to_expect
     announce: Callable[[int], Awaitable[None]] = _no_announcement
     withdraw: Callable[[], None] = _nothing_to_withdraw
+    pause: Callable[[StateReason], None] = _nobody_to_pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +124,8 @@ class Making:
         rng: random.Random,
         max_attempts: int,
         on_spend: Callable[[str, str, Usage], None],
+        on_error: Callable[[ErrorClass], None] = _nothing_to_count,
+        budgets: RetryBudgets | None = None,
     ) -> None:
         self._content = content
         self._calls = calls
@@ -118,8 +133,10 @@ class Making:
         self._slots = slots
         self._clock = clock
         self._rng = rng
-        self._max_attempts = max_attempts
         self._on_spend = on_spend
+        self._treating = Treating(
+            max_attempts=max_attempts, budgets=budgets or RetryBudgets(), clock=clock, on_error=on_error
+        )
 
     async def make(self, order: Order, work: Work, effort: Effort) -> Piece | PieceError:
         """Make a piece, or say why there can be none. Cancelling it gives everything back.
@@ -141,6 +158,8 @@ class Making:
                     effort.spend("wait", self._clock.monotonic() - began)
                     return piece_of(entry, order.prompt, order.key)
             else:
+                if result.pause is not None:
+                    work.pause(result.pause)
                 work.withdraw()
                 await asyncio.sleep(result.delay_s)
             effort.spend("wait", self._clock.monotonic() - began)
@@ -196,9 +215,8 @@ class Making:
         except ModelFailure as failure:
             effort.attempts += 1
             self._spent(order, effort, self._calls.spent_on(order.request, failure))
-            effort.faults += failure.failure_class not in NEVER_MIND
-            return treat(
-                failure, effort, backoff, persistent=work.persistent, max_attempts=self._max_attempts
+            return self._treating.failed(
+                order.request.model, failure, effort, backoff, persistent=work.persistent
             )
         except asyncio.CancelledError:
             effort.attempts += 1
@@ -209,23 +227,23 @@ class Making:
             effort.spend("generate", self._clock.monotonic() - began)
         effort.attempts += 1
         self._spent(order, effort, answer.usage)
-        return self._checked(answer, effort, backoff)
+        self._treating.answered(order.request.model, effort, truncated=answer.reply.truncated)
+        return self._checked(order, answer, effort, backoff)
 
     def _spent(self, order: Order, effort: Effort, usage: Usage) -> None:
         """Count what a call took, whatever it bought."""
         effort.usage += usage
         self._on_spend(order.request.model, order.prompt.content_type, usage)
 
-    def _checked(self, answer: Answer, effort: Effort, backoff: Backoff) -> Answer | PieceError | Again:
+    def _checked(
+        self, order: Order, answer: Answer, effort: Effort, backoff: Backoff
+    ) -> Answer | PieceError | Again:
         """Return an answer that can be used, or what to do about one that cannot."""
         if len(answer.reply.text.encode()) > _MAX_OUTPUT_BYTES:
             return PieceError("OUTPUT_TOO_LARGE", f"the output is larger than {_MAX_OUTPUT_BYTES} bytes")
         if answer.reply.text.strip():
             return answer
-        effort.faults += 1
-        if effort.faults >= self._max_attempts:
-            return PieceError("MODEL_EMPTY", "the model answered without text")
-        return Again(backoff.next_s())
+        return self._treating.empty(order.request.model, effort, backoff)
 
     async def _finish(
         self, order: Order, work: Work, effort: Effort, answer: Answer, lease_token: str

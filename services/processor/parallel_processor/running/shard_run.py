@@ -6,16 +6,16 @@ The run ends when every item is finished, when the shard is taken over, or when 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import structlog
-from service_common.errors import ServiceError
+from service_common.errors import ErrorKind, ServiceError
 from service_common.telemetry.tracing import span
 
 from parallel_processor.jobs.item import Item, ItemState, Outcome
-from parallel_processor.jobs.job import Job, JobState
+from parallel_processor.jobs.job import Job, JobState, StateReason
 from parallel_processor.jobs.life import Ending, ending_of
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
 from parallel_processor.running.dependencies import Dependencies, skipped_because_of
@@ -34,6 +34,11 @@ class ShardRun:
     """Runs one claimed shard.
 
     Its mutable state: the items' states, the tasks that work on them, and who leads which cache key.
+
+    Attributes:
+        job: The job as last seen.
+        is_given_up: Whether what was left has been ended.
+        trouble: Why the job should rest, when no call of it can succeed; whoever acts on it takes it away.
     """
 
     def __init__(
@@ -54,7 +59,8 @@ class ShardRun:
         self._leaders: dict[str, list[int]] = {}
         self._prompts: dict[int, Prompt] = {}
         self._stopping = False
-        self._given_up = False
+        self.is_given_up = False
+        self.trouble: StateReason | None = None
 
     @property
     def unfinished(self) -> int:
@@ -95,7 +101,7 @@ class ShardRun:
 
     async def give_up(self, ending: Ending) -> None:
         """Finish what is left, all alike; calls in flight are cut off and count as of unknown fate."""
-        self._given_up = True
+        self.is_given_up = True
         await self._stop_tasks()
         for index, state in enumerate(bytes(self._states)):
             if state < ItemState.SUCCEEDED:
@@ -253,8 +259,9 @@ class ShardRun:
             policy=policy,
             patience_s=self._shop.urgent_patience_s if urgent else self._shop.patience_s,
             expect=lambda worst_case: self.journal.expect(index, worst_case),
-            announce=lambda worst_case: self.journal.announce(index, worst_case),
+            announce=lambda worst_case: self._announce(index, order.request.model, worst_case),
             withdraw=lambda: self._withdraw(index, effort),
+            pause=self._rest,
         )
         made: Piece | PieceError
         try:
@@ -267,10 +274,24 @@ class ShardRun:
             self._finish(index, ItemState.FAILED, error=made)
         self._lead_on(order.key, made)
 
+    def _announce(self, index: int, model: str, worst_case: int) -> Awaitable[None]:
+        """Announce a call, unless it could not be answered before the job's deadline."""
+        if (deadline := self.job.terms.deadline) is not None:
+            left_s = (deadline - self._shop.clock.now()).total_seconds()
+            if left_s <= self._shop.latencies.fastest(model):
+                words = "the job's deadline is too near for another call"
+                raise ServiceError(ErrorKind.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", words)
+        return self.journal.announce(index, worst_case)
+
     def _withdraw(self, index: int, effort: Effort) -> None:
         """Put what an item's calls took in the place of their announcement, since none is out any more."""
         self.journal.account(index, effort.usage)
         effort.usage = Usage()
+        if self._stopping:
+            raise asyncio.CancelledError  # a drain waits for calls in flight, and for no next one
+
+    def _rest(self, why: StateReason) -> None:
+        self.trouble = why
 
     def _lead_on(self, key: str, made: Piece | PieceError) -> None:
         """Give what an item came to to the equal items that waited for it."""
@@ -290,6 +311,8 @@ class ShardRun:
             self._succeed(follower, piece)
 
     def _succeed(self, index: int, piece: Piece) -> None:
+        if piece.generate_s:
+            self._shop.latencies.observe(piece.model, piece.generate_s)
         self._finish(index, ItemState.SUCCEEDED, piece=piece)
         self._begin(self._dependencies.succeeded(index, piece.content))
 
@@ -316,7 +339,7 @@ class ShardRun:
             labels=self._items[index].labels,
         )
         self.journal.finish(index, outcome)
-        if piece is None and not self._given_up:
+        if piece is None and not self.is_given_up:
             self._skip_dependants(index)
 
     def _terminal(self, index: int) -> bool:

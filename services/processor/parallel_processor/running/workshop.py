@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service_common.clock import Clock
 
@@ -10,6 +10,7 @@ from parallel_processor.cache_key import cache_key
 from parallel_processor.jobs.piece import PieceSpec
 from parallel_processor.model.requests import Message, ModelRequest
 from parallel_processor.running.content import Content
+from parallel_processor.running.latencies import Latencies
 from parallel_processor.running.making import Making, Order
 from parallel_processor.running.ports import Prompt
 from parallel_processor.running.prompts import Prompts
@@ -28,6 +29,7 @@ class Workshop:
         clock: Time.
         patience_s: How long an item waits for what someone else generates.
         urgent_patience_s: The same, for items of urgent jobs.
+        latencies: How fast answers can come.
     """
 
     prompts: Prompts
@@ -38,6 +40,7 @@ class Workshop:
     clock: Clock
     patience_s: float
     urgent_patience_s: float
+    latencies: Latencies = field(default_factory=Latencies)
 
 
 def order_of(

@@ -42,7 +42,7 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_PARTIALLY_SUCCEEDED: _JobState.ValueType  # 5
     """Finished: some items succeeded, some did not."""
     JOB_STATE_FAILED: _JobState.ValueType  # 6
-    """Finished: no item succeeded."""
+    """Finished: no item succeeded; or given up, because more items failed than its terms tolerate."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 7
     """Stopped on request. Finished items keep their results."""
     JOB_STATE_PAUSED: _JobState.ValueType  # 8
@@ -64,7 +64,7 @@ JOB_STATE_SUCCEEDED: JobState.ValueType  # 4
 JOB_STATE_PARTIALLY_SUCCEEDED: JobState.ValueType  # 5
 """Finished: some items succeeded, some did not."""
 JOB_STATE_FAILED: JobState.ValueType  # 6
-"""Finished: no item succeeded."""
+"""Finished: no item succeeded; or given up, because more items failed than its terms tolerate."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 7
 """Stopped on request. Finished items keep their results."""
 JOB_STATE_PAUSED: JobState.ValueType  # 8
@@ -90,7 +90,7 @@ class _ItemStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ItemState.V
     ITEM_STATE_SKIPPED: _ItemState.ValueType  # 5
     """Not worked on, because an item it depends on has no content; the error names it."""
     ITEM_STATE_CANCELLED: _ItemState.ValueType  # 6
-    """Not worked on, or stopped, because the job was cancelled."""
+    """Not worked on, or stopped, because the job was cancelled or given up; the error says which."""
 
 class ItemState(_ItemState, metaclass=_ItemStateEnumTypeWrapper):
     """Where an item is in its life."""
@@ -108,7 +108,7 @@ ITEM_STATE_FAILED: ItemState.ValueType  # 4
 ITEM_STATE_SKIPPED: ItemState.ValueType  # 5
 """Not worked on, because an item it depends on has no content; the error names it."""
 ITEM_STATE_CANCELLED: ItemState.ValueType  # 6
-"""Not worked on, or stopped, because the job was cancelled."""
+"""Not worked on, or stopped, because the job was cancelled or given up; the error says which."""
 Global___ItemState: _TypeAlias = ItemState  # noqa: Y015
 
 class _JobPriority:

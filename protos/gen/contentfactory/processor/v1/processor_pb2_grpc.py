@@ -178,8 +178,9 @@ class ProcessorServiceServicer:
         """Starts a job. Starting a job that has been started changes nothing and succeeds.
         Errors:
         NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
-        FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
-        1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+        FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
+        passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
+        dependencies (reason GROUP_TOO_LARGE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,8 +69,9 @@ class ProcessorServiceStub:
     """Starts a job. Starting a job that has been started changes nothing and succeeds.
     Errors:
       NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
-      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
-                           1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
+                           passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
+                           dependencies (reason GROUP_TOO_LARGE).
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetJobRequest, _processor_pb2.GetJobResponse]
     """Returns a job with its counts. Counts of running jobs may be a second old.
@@ -204,8 +205,9 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
     """Starts a job. Starting a job that has been started changes nothing and succeeds.
     Errors:
       NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
-      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
-                           1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
+                           passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
+                           dependencies (reason GROUP_TOO_LARGE).
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetJobRequest, _processor_pb2.GetJobResponse]  # type: ignore[assignment]
     """Returns a job with its counts. Counts of running jobs may be a second old.
@@ -354,8 +356,9 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Starts a job. Starting a job that has been started changes nothing and succeeds.
         Errors:
           NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
-          FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
-                               1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+          FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
+                               passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
+                               dependencies (reason GROUP_TOO_LARGE).
         """
 
     @_abc_1.abstractmethod

@@ -648,6 +648,21 @@ resource "google_firestore_field" "processor_jobs__create_time" {
   }
 }
 
+# Query jobs_by_finish.
+resource "google_firestore_field" "processor_jobs__finish_time" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_jobs"
+  field      = "finish_time"
+
+  index_config {
+    indexes {
+      order       = "ASCENDING"
+      query_scope = "COLLECTION_GROUP"
+    }
+  }
+}
+
 # Only composite indexes need it.
 resource "google_firestore_field" "processor_jobs__state" {
   project    = var.project_id

@@ -22,6 +22,7 @@ from parallel_processor.config import Settings
 from parallel_processor.job_costs import JobCosts
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Job
+from parallel_processor.jobs.shard import Shard
 from parallel_processor.lifetime import Lifetime
 from parallel_processor.model.client import ModelClient
 from parallel_processor.model.prices import PriceTable, PriceTableError
@@ -47,7 +48,7 @@ from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.oversight import Oversight
 from parallel_processor.running.prompts import Prompts
-from parallel_processor.running.reporting import Reporter, job_report
+from parallel_processor.running.reporting import Reporter, job_report, shard_report
 from parallel_processor.running.retry_budget import RetryBudgets
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.slots import Slots
@@ -201,6 +202,9 @@ def _engine(
         signal.committed(job.job_id)
         if job.state.terminal:
             costs.ended(job.job_id)
+        else:  # it runs again: shards were opened anew
+            claims.wake()
+            bell.ring()
 
     bell = Bell(stores.bell, rng=rng)
     settling = Settling(
@@ -262,15 +266,33 @@ def _life(
         claims.wake()
         bell.ring()
 
+    days = settings.processor_retention_d
     caretaker = Caretaker(
-        jobs=stores.jobs, shards=stores.shards, clock=clock, take=claims.take, on_change=spread
+        jobs=stores.jobs,
+        shards=stores.shards,
+        clock=clock,
+        retention=None if days is None else timedelta(days=days),
+        take=claims.take,
+        on_change=spread,
     )
 
     def changed(job: Job) -> None:
         spread(job)
         caretaker.wake()
 
-    lifetime = Lifetime(stores.jobs, clock=clock, on_change=changed)
+    def opened(job: Job, shards: Sequence[Shard]) -> None:
+        for each in shards:
+            reporter.submit(shard_report(job, each, (), clock.now()))
+        spread(job)
+
+    lifetime = Lifetime(
+        stores.jobs,
+        stores.shards,
+        clock=clock,
+        on_change=changed,
+        on_retry=opened,
+        on_deleted=lambda _: caretaker.wake(),
+    )
     oversight = Oversight(
         lambda: claims.runs,
         jobs=stores.jobs,

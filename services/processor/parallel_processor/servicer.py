@@ -161,6 +161,22 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         job = await self._lifetime.update(_principal().tenant, request.job.job_id, fields=fields, terms=terms)
         return pb.UpdateJobResponse(job=await self._message(job))
 
+    async def RetryFailedItems(
+        self,
+        request: pb.RetryFailedItemsRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.RetryFailedItemsResponse:
+        """Let items without content be worked on again."""
+        validation.check_job_id(request.job_id)
+        job, items = await self._lifetime.retry_failed(_principal().tenant, request.job_id)
+        return pb.RetryFailedItemsResponse(job=await self._message(job), items=items)
+
+    async def DeleteJob(self, request: pb.DeleteJobRequest, context: Any) -> pb.DeleteJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Remove a job."""
+        validation.check_job_id(request.job_id)
+        await self._lifetime.delete(_principal().tenant, request.job_id)
+        return pb.DeleteJobResponse()
+
     async def ListResults(self, request: pb.ListResultsRequest, context: Any) -> pb.ListResultsResponse:  # noqa: ARG002 - the signature is gRPC's
         """List results of finished items."""
         limit = validation.page_size(request.page_size)

@@ -138,9 +138,9 @@ class ProgressFold:
         self.totals = self.totals.replaced(before, after)
         self.rate.add(second, after.finished - before.finished)
 
-    def apply_end(self, update: ItemUpdate) -> None:
-        """Count an item that has just reached its end."""
-        self.items_ended += 1
+    def apply_end(self, update: ItemUpdate, *, again: bool = False) -> None:
+        """Count an item that has just reached its end; one that was run again has been counted as ended."""
+        self.items_ended += not again
         for stage, micros in update.stages:
             name = _bounded(stage, self.stages, MAX_STAGES)
             items, spent = self.stages.get(name, (0, 0))

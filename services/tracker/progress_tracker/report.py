@@ -51,8 +51,17 @@ class ItemState(IntEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the item is over for good."""
+        """Whether the item is over, for good unless it has no content and is run again."""
         return self >= ItemState.SUCCEEDED
+
+    def may_become(self, other: ItemState) -> bool:
+        """Tell whether this state may be followed by the other.
+
+        An item that ended without content may be run again; what is heard of it then is how it ends.
+        """
+        if self.is_terminal:
+            return self is not ItemState.SUCCEEDED and other is ItemState.SUCCEEDED
+        return other is not self
 
 
 class JobPriority(IntEnum):

@@ -90,6 +90,8 @@ class Job:
         probe_at: When a paused job goes on by itself; None when it does not.
         unarranged_since: Since when its shards may not fit it: in line though it is paused, parked though it
             is not, of another urgency, or unfinished though it is over; None when they fit.
+        retries: Rounds in which failed items were set to be worked on again.
+        deleted: Whether it is gone for everybody, and its documents are being removed.
     """
 
     job_id: str
@@ -119,6 +121,8 @@ class Job:
     begun: bool = False
     probe_at: datetime | None = None
     unarranged_since: datetime | None = None
+    retries: int = 0
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

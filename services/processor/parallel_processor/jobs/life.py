@@ -50,6 +50,8 @@ def ending_of(job: Job, now: datetime) -> Ending | None:
 
 def attention_at(job: Job) -> datetime | None:
     """Return when a processor must look after a job though none of its items ends; None for never."""
+    if job.deleted:
+        return job.create_time
     if job.finish_time is not None or not (job.state.started or job.state.terminal):
         return None
     dues = (
@@ -142,6 +144,19 @@ def cancelled(job: Job, now: datetime) -> Job:
         probe_at=None,
         unarranged_since=now,
     )
+
+
+def deleted(job: Job) -> Job:
+    """Return a draft or a finished job gone for everybody.
+
+    Raises:
+        ServiceError: FAILED_PRECONDITION, reason JOB_NOT_FINISHED.
+    """
+    if job.state is not JobState.DRAFT and job.finish_time is None:
+        raise failed_precondition(
+            "JOB_NOT_FINISHED", f"job {job.job_id} is not finished; cancel it, and wait for its end"
+        )
+    return replace(job, deleted=True)
 
 
 def arranged(job: Job, revision: int) -> Job:

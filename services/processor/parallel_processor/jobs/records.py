@@ -188,6 +188,8 @@ def shard_to_fields(shard: Shard) -> Fields:
         "sources": [{"chunk": each.chunk, "positions": list(each.positions)} for each in shard.sources],
         "intents": {str(index): worst for index, worst in shard.intents.items()},
         "usage": _sparse(shard.usage),
+        "reopened": {str(round_): results for round_, results in shard.reopened.items()},
+        "crashes": {str(index): times for index, times in shard.crashes.items()},
         "claimable": shard.claimable_at is not None and not shard.parked,
         "unreported": shard.unreported,
     }
@@ -204,6 +206,8 @@ def shard_from_fields(tenant: str, record: Mapping[str, Any]) -> Shard:
     known["sources"] = tuple(ItemSource(each["chunk"], tuple(each["positions"])) for each in known["sources"])
     known["intents"] = {int(index): worst for index, worst in known["intents"].items()}
     known["usage"] = Usage(**known["usage"])
+    for counted in ("reopened", "crashes"):
+        known[counted] = {int(each): number for each, number in known.get(counted, {}).items()}
     known["result_chunks"] = tuple(known.get("result_chunks", ()))
     claimable_at: datetime | None = known.get("claimable_at")
     return Shard(tenant=tenant, **{**known, "claimable_at": claimable_at})

@@ -61,6 +61,10 @@ class Shard:
         unreported: Whether its last commit may not have reached the tracker.
         parked: Whether it waits, unclaimable, for its paused job to be resumed.
         late: Whether items were given up for the job's deadline.
+        superseded: Results of items that were to be worked on again, and so no longer stand.
+        reopened: How many results there were when it was opened again, by the round of retries.
+        retry: Whether it is to be opened again once it is over.
+        crashes: How often a worker was lost while the item's call was out, by item index.
     """
 
     job_id: str
@@ -81,6 +85,10 @@ class Shard:
     unreported: bool = False
     parked: bool = False
     late: bool = False
+    superseded: int = 0
+    reopened: Mapping[int, int] = field(default_factory=dict)
+    retry: bool = False
+    crashes: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def holder(self) -> str:
@@ -152,8 +160,20 @@ def claimed(shard: Shard, *, owner: str, now: datetime, lease: timedelta) -> Sha
     if not shard.is_claimable(now):
         raise aborted("SHARD_NOT_CLAIMABLE", f"shard {shard.holder} is held by another worker or finished")
     return replace(
-        shard, owner=owner, epoch=shard.epoch + 1, claimable_at=now + lease, phase=ShardPhase.BEGUN
+        shard,
+        owner=owner,
+        epoch=shard.epoch + 1,
+        claimable_at=now + lease,
+        phase=ShardPhase.BEGUN,
+        crashes=_crashes(shard),
     )
+
+
+def _crashes(shard: Shard) -> Mapping[int, int]:
+    """Count the items whose calls were out when the worker was lost; one that went away hands back."""
+    if not shard.owner or not shard.intents:
+        return shard.crashes
+    return {**shard.crashes, **{index: shard.crashes.get(index, 0) + 1 for index in shard.intents}}
 
 
 def postponed(shard: Shard, until: datetime) -> Shard:

@@ -33,6 +33,7 @@ from parallel_processor.jobs.records import (
 )
 from parallel_processor.jobs.shard import ItemSource, Shard, ShardPhase
 from parallel_processor.repository import schema
+from parallel_processor.repository.removing import remove
 
 _READ_AT_ONCE = 20
 
@@ -88,7 +89,7 @@ class JobRepository:
                 raise
             raise _bad_page_token() from error
         jobs = [job_from_fields(each.key.tenant, each.data) for each in page.documents]
-        return jobs, page.next_cursor
+        return [each for each in jobs if not each.deleted], page.next_cursor
 
     async def unreported(self, limit: int) -> list[Job]:
         """Return jobs whose last change of state may not have reached the tracker."""
@@ -105,6 +106,15 @@ class JobRepository:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def finished_before(self, then: datetime, *, limit: int) -> list[Job]:
+        """Return jobs that finished by a time, the longest finished first."""
+        page = await self._store.query(Query(schema.JOBS_BY_FINISH, upper=then, limit=limit))
+        return [job_from_fields(each.key.tenant, each.data) for each in page.documents]
+
+    async def remove(self, job: Job) -> None:
+        """Remove a deleted job's documents; see `remove`."""
+        await remove(self._store, job, self.shards_in)
 
     async def mark_reported(self, job: Job) -> None:
         """Note that the tracker has acknowledged a job's revision; a later revision stays unreported."""
@@ -239,9 +249,10 @@ class JobRepository:
 
 
 def _job(document: Document | None, job_id: str) -> Job:
-    if document is None:
+    job = None if document is None else job_from_fields(document.key.tenant, document.data)
+    if job is None or job.deleted:
         raise _no_such_job(job_id)
-    return job_from_fields(document.key.tenant, document.data)
+    return job
 
 
 def _while_draft(writes: Sequence[Write], documents: Sequence[Document | None]) -> Decision[None]:

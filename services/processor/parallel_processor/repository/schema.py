@@ -21,6 +21,7 @@ JOBS_BY_STATE = QueryShape(
 )
 JOBS_UNREPORTED = QueryShape("jobs_unreported", JOBS, equals=("unreported",), all_tenants=True)
 JOBS_DUE = QueryShape("jobs_due", JOBS, order=(Order("attention_at"),), all_tenants=True)
+JOBS_BY_FINISH = QueryShape("jobs_by_finish", JOBS, order=(Order("finish_time"),), all_tenants=True)
 SHARDS_CLAIMABLE = QueryShape(
     "shards_claimable",
     SHARDS,
@@ -69,6 +70,7 @@ SCHEMA = Schema(
         JOBS_BY_STATE,
         JOBS_UNREPORTED,
         JOBS_DUE,
+        JOBS_BY_FINISH,
         SHARDS_CLAIMABLE,
         SHARDS_BY_PHASE,
         SHARDS_UNREPORTED,

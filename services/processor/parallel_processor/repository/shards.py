@@ -20,9 +20,10 @@ from parallel_processor.jobs.records import (
     shard_from_fields,
     shard_to_fields,
 )
+from parallel_processor.jobs.retrying import retried
 from parallel_processor.jobs.shard import Commit, Shard, ShardPhase
 from parallel_processor.repository import schema
-from parallel_processor.repository.arranging import arrange
+from parallel_processor.repository.arranging import arrange, retry_items
 from parallel_processor.repository.content_versions import result_chunk_to_fields
 
 _READ_AT_ONCE = 20
@@ -201,18 +202,31 @@ class ShardRepository:
 
         def decide(documents: Sequence[Document | None]) -> Decision[Job]:
             before = job_from_fields(job.tenant, _data(documents[0]))
-            finished = [shard_from_fields(job.tenant, _data(each)) for each in documents[1:]]
+            read = [shard_from_fields(job.tenant, _data(each)) for each in documents[1:]]
+            again = [each for each in read if each.retry and each.phase is ShardPhase.FINISHED]
+            opened: list[Shard] = []
+            if again and before.state.started:
+                before, opened = retried(before, again, now, round_=before.retries + 1)
+            over = (ShardPhase.FINISHED, ShardPhase.SETTLED)
+            finished = [each for each in read if each.phase in over and not (opened and each in again)]
             after = settle(before, [each.totals for each in finished], now)
-            writes: list[Write] = [
+            writes: list[Write] = [Set(_key(each), shard_to_fields(each)) for each in opened]
+            writes += [
                 Set(_key(each), shard_to_fields(transitions.settled(each, reported=each.number in reported)))
                 for each in finished
                 if each.phase is ShardPhase.FINISHED
             ]
-            if after != before:
+            if opened or after != before:
                 writes.append(Set(job_key, job_to_fields(after)))
             return Decision(after, writes)
 
         return await self._store.transact(keys, decide)
+
+    async def retry(
+        self, job: Job, shards: Sequence[Shard], *, now: datetime, round_: int
+    ) -> tuple[Job, list[Shard]]:
+        """Let the lost items of some shards be worked on again; see `retry_items`."""
+        return await retry_items(self._store, job, shards, now=now, round_=round_)
 
     async def finished(self, limit: int) -> list[Shard]:
         """Return finished shards whose totals are not part of their jobs yet."""

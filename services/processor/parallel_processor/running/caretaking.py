@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from service_common.clock import Clock
@@ -16,7 +16,7 @@ from service_common.errors import ServiceError
 
 from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.job import Job, JobState
-from parallel_processor.jobs.life import arranged, attention_at, ending_of, expired, resumed
+from parallel_processor.jobs.life import arranged, attention_at, deleted, ending_of, expired, resumed
 from parallel_processor.jobs.shard import Shard, ShardPhase
 from parallel_processor.repository import JobRepository, ShardRepository
 
@@ -24,6 +24,7 @@ _log = structlog.get_logger("parallel_processor.running.caretaking")
 _LOOK_EVERY_S = 5.0
 _SHARDS_AT_ONCE = 100
 _ENDED_AT_ONCE = 8
+_FORGOTTEN_AT_ONCE = 20
 _OPEN = (ShardPhase.WAITING, ShardPhase.BEGUN)
 
 
@@ -36,6 +37,7 @@ class Caretaker:
         jobs: JobRepository,
         shards: ShardRepository,
         clock: Clock,
+        retention: timedelta | None,
         take: Callable[[Shard], Awaitable[None]],
         on_change: Callable[[Job], None],
     ) -> None:
@@ -45,12 +47,14 @@ class Caretaker:
             jobs: Where jobs are.
             shards: Where shards are.
             clock: Time.
+            retention: How long finished jobs are kept; None: for ever.
             take: Claims a shard of a job that is given up, and runs it to its end.
             on_change: Called with each job whose state has changed here.
         """
         self._jobs = jobs
         self._shards = shards
         self._clock = clock
+        self._retention = retention
         self._take = take
         self._on_change = on_change
         self._wake = asyncio.Event()
@@ -73,13 +77,27 @@ class Caretaker:
     async def look(self) -> None:
         """Look after every job that is due; what fails is done in the next look."""
         try:
+            await self._forget()
             async for job in self._jobs.due(self._clock.now()):
                 with spent_on(job.job_id):
                     await self._tend(job)
         except ServiceError as error:
             _log.info("caretaking_delayed", reason=error.reason)
 
+    async def _forget(self) -> None:
+        """Delete jobs that finished longer ago than they are kept, a few at a time."""
+        if self._retention is None:
+            return
+        for job in await self._jobs.finished_before(
+            self._clock.now() - self._retention, limit=_FORGOTTEN_AT_ONCE
+        ):
+            if not job.deleted:
+                await self._jobs.change(job.tenant, job.job_id, deleted)
+
     async def _tend(self, job: Job) -> None:
+        if job.deleted:
+            await self._jobs.remove(job)
+            return
         now = self._clock.now()
         job = await self._changed(job, now)
         due_at = attention_at(job)

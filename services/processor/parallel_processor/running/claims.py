@@ -16,6 +16,7 @@ from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.item import Item, Outcome
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.life import ending_of
+from parallel_processor.jobs.retrying import standing
 from parallel_processor.jobs.shard import Shard, ShardPhase
 from parallel_processor.repository import Claim, JobRepository, ShardRepository
 from parallel_processor.running.bell import Bell
@@ -224,7 +225,7 @@ class Claims:
         if not self._reporter.is_acknowledged(shard.job_id, JOB_PRODUCER, claim.job.revision):
             self._reporter.submit(job_report(claim.job, self._clock.now()))
         items = await self._jobs.read_items(claim.job, shard.sources)
-        committed = await self._shards.results(shard) if shard.result_chunks else []
+        committed = standing(shard, await self._shards.results(shard)) if shard.result_chunks else []
         run = self._new_run(claim, items)
         self._runs[shard.holder] = run
         task = self._keep(asyncio.create_task(self._run(shard.holder, run, committed), name=shard.holder))

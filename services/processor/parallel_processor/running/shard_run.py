@@ -265,7 +265,10 @@ class ShardRun:
         )
         made: Piece | PieceError
         try:
-            made = await self._shop.making.make(order, work, effort)
+            deaths = self.journal.shard.crashes.get(index, 0)
+            made = await self._shop.quarantine.make(
+                deaths, lambda: self._shop.making.make(order, work, effort)
+            )
         except Exception as error:  # noqa: BLE001 - equal items wait for this one and must learn of it
             made = self._problem(error)
         if isinstance(made, Piece):

@@ -14,6 +14,7 @@ from parallel_processor.running.latencies import Latencies
 from parallel_processor.running.making import Making, Order
 from parallel_processor.running.ports import Prompt
 from parallel_processor.running.prompts import Prompts
+from parallel_processor.running.quarantine import Quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Workshop:
         patience_s: How long an item waits for what someone else generates.
         urgent_patience_s: The same, for items of urgent jobs.
         latencies: How fast answers can come.
+        quarantine: Makes items that may be what kills workers.
     """
 
     prompts: Prompts
@@ -41,6 +43,7 @@ class Workshop:
     patience_s: float
     urgent_patience_s: float
     latencies: Latencies = field(default_factory=Latencies)
+    quarantine: Quarantine = field(default_factory=Quarantine)
 
 
 def order_of(

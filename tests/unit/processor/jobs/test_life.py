@@ -44,7 +44,7 @@ from tests.unit.processor.samples import LEASE, NOW, job, shard
 
 QUOTA = StateReason("MODEL_QUOTA_EXHAUSTED", "no money")
 LATER = NOW + timedelta(minutes=10)
-REFUSALS = {"JOB_NOT_STARTED", "JOB_FINISHED", "JOB_CANCELLED", "JOB_EMPTY"}
+REFUSALS = {"DEADLINE_EXCEEDED", "JOB_NOT_STARTED", "JOB_FINISHED", "JOB_CANCELLED", "JOB_EMPTY"}
 
 
 def begun(**changes: object) -> Job:

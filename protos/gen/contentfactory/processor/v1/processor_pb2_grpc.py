@@ -30,7 +30,8 @@ class ProcessorServiceStub:
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -99,6 +100,16 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.FromString,
                 _registered_method=True)
+        self.RetryFailedItems = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/RetryFailedItems',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsResponse.FromString,
+                _registered_method=True)
+        self.DeleteJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/DeleteJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
         self.ListResults = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/ListResults',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ListResultsRequest.SerializeToString,
@@ -136,7 +147,8 @@ class ProcessorServiceServicer:
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -259,6 +271,31 @@ class ProcessorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryFailedItems(self, request, context):
+        """Lets the items of a job that ended without content (FAILED, SKIPPED, or CANCELLED because the job was given up) be
+        worked on again; a finished job runs again. Of a job that runs, items that failed are tried again when the items
+        around them are finished. What such an item ends with takes the place of what it ended with before, in listings and
+        counts; StreamResults sends it too, also to who had the earlier one. Repeating the call retries what has failed since.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), was cancelled (reason JOB_CANCELLED), is being
+        given up (reason JOB_NOT_FINISHED), or its deadline has passed (reason DEADLINE_EXCEEDED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteJob(self, request, context):
+        """Deletes a draft or a finished job: its items, results and content versions. What it put into the cache stays there,
+        and the tracker keeps its history as long as it keeps any.
+        Errors:
+        NOT_FOUND            the tenant has no such job, or it is deleted already (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is under way (reason JOB_NOT_FINISHED): cancel it, and wait for its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListResults(self, request, context):
         """Lists results of finished items, with content, in a stable order. While the job runs, a listing to the end holds
         what was finished when each page was read.
@@ -271,7 +308,7 @@ class ProcessorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamResults(self, request, context):
-        """Streams each result once, as items finish, until the job is finished. A client that was cut off continues with
+        """Streams each result once, as items finish, until the job is finished. An item that is run again has another result. A client that was cut off continues with
         the resume token of the last frame it has.
         Errors:
         NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).
@@ -382,6 +419,16 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.SerializeToString,
             ),
+            'RetryFailedItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryFailedItems,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsResponse.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobResponse.SerializeToString,
+            ),
             'ListResults': grpc.unary_unary_rpc_method_handler(
                     servicer.ListResults,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ListResultsRequest.FromString,
@@ -425,7 +472,8 @@ class ProcessorService:
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -698,6 +746,60 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/UpdateJob',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryFailedItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/RetryFailedItems',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/DeleteJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,7 +31,8 @@ class ProcessorServiceStub:
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -118,6 +119,23 @@ class ProcessorServiceStub:
       NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
       FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
     """
+    RetryFailedItems: _grpc.UnaryUnaryMultiCallable[_processor_pb2.RetryFailedItemsRequest, _processor_pb2.RetryFailedItemsResponse]
+    """Lets the items of a job that ended without content (FAILED, SKIPPED, or CANCELLED because the job was given up) be
+    worked on again; a finished job runs again. Of a job that runs, items that failed are tried again when the items
+    around them are finished. What such an item ends with takes the place of what it ended with before, in listings and
+    counts; StreamResults sends it too, also to who had the earlier one. Repeating the call retries what has failed since.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), was cancelled (reason JOB_CANCELLED), is being
+                           given up (reason JOB_NOT_FINISHED), or its deadline has passed (reason DEADLINE_EXCEEDED).
+    """
+    DeleteJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.DeleteJobRequest, _processor_pb2.DeleteJobResponse]
+    """Deletes a draft or a finished job: its items, results and content versions. What it put into the cache stays there,
+    and the tracker keeps its history as long as it keeps any.
+    Errors:
+      NOT_FOUND            the tenant has no such job, or it is deleted already (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is under way (reason JOB_NOT_FINISHED): cancel it, and wait for its end.
+    """
     ListResults: _grpc.UnaryUnaryMultiCallable[_processor_pb2.ListResultsRequest, _processor_pb2.ListResultsResponse]
     """Lists results of finished items, with content, in a stable order. While the job runs, a listing to the end holds
     what was finished when each page was read.
@@ -126,7 +144,7 @@ class ProcessorServiceStub:
       INVALID_ARGUMENT  the page token is not one of this job's (reason INVALID_PAGE_TOKEN).
     """
     StreamResults: _grpc.UnaryStreamMultiCallable[_processor_pb2.StreamResultsRequest, _processor_pb2.StreamResultsResponse]
-    """Streams each result once, as items finish, until the job is finished. A client that was cut off continues with
+    """Streams each result once, as items finish, until the job is finished. An item that is run again has another result. A client that was cut off continues with
     the resume token of the last frame it has.
     Errors:
       NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).
@@ -170,7 +188,8 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -254,6 +273,23 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
       NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
       FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
     """
+    RetryFailedItems: _aio.UnaryUnaryMultiCallable[_processor_pb2.RetryFailedItemsRequest, _processor_pb2.RetryFailedItemsResponse]  # type: ignore[assignment]
+    """Lets the items of a job that ended without content (FAILED, SKIPPED, or CANCELLED because the job was given up) be
+    worked on again; a finished job runs again. Of a job that runs, items that failed are tried again when the items
+    around them are finished. What such an item ends with takes the place of what it ended with before, in listings and
+    counts; StreamResults sends it too, also to who had the earlier one. Repeating the call retries what has failed since.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), was cancelled (reason JOB_CANCELLED), is being
+                           given up (reason JOB_NOT_FINISHED), or its deadline has passed (reason DEADLINE_EXCEEDED).
+    """
+    DeleteJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.DeleteJobRequest, _processor_pb2.DeleteJobResponse]  # type: ignore[assignment]
+    """Deletes a draft or a finished job: its items, results and content versions. What it put into the cache stays there,
+    and the tracker keeps its history as long as it keeps any.
+    Errors:
+      NOT_FOUND            the tenant has no such job, or it is deleted already (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is under way (reason JOB_NOT_FINISHED): cancel it, and wait for its end.
+    """
     ListResults: _aio.UnaryUnaryMultiCallable[_processor_pb2.ListResultsRequest, _processor_pb2.ListResultsResponse]  # type: ignore[assignment]
     """Lists results of finished items, with content, in a stable order. While the job runs, a listing to the end holds
     what was finished when each page was read.
@@ -262,7 +298,7 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
       INVALID_ARGUMENT  the page token is not one of this job's (reason INVALID_PAGE_TOKEN).
     """
     StreamResults: _aio.UnaryStreamMultiCallable[_processor_pb2.StreamResultsRequest, _processor_pb2.StreamResultsResponse]  # type: ignore[assignment]
-    """Streams each result once, as items finish, until the job is finished. A client that was cut off continues with
+    """Streams each result once, as items finish, until the job is finished. An item that is run again has another result. A client that was cut off continues with
     the resume token of the last frame it has.
     Errors:
       NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).
@@ -305,7 +341,8 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -449,6 +486,35 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def RetryFailedItems(
+        self,
+        request: _processor_pb2.RetryFailedItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.RetryFailedItemsResponse, _abc.Awaitable[_processor_pb2.RetryFailedItemsResponse]]:
+        """Lets the items of a job that ended without content (FAILED, SKIPPED, or CANCELLED because the job was given up) be
+        worked on again; a finished job runs again. Of a job that runs, items that failed are tried again when the items
+        around them are finished. What such an item ends with takes the place of what it ended with before, in listings and
+        counts; StreamResults sends it too, also to who had the earlier one. Repeating the call retries what has failed since.
+        Errors:
+          NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), was cancelled (reason JOB_CANCELLED), is being
+                               given up (reason JOB_NOT_FINISHED), or its deadline has passed (reason DEADLINE_EXCEEDED).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteJob(
+        self,
+        request: _processor_pb2.DeleteJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.DeleteJobResponse, _abc.Awaitable[_processor_pb2.DeleteJobResponse]]:
+        """Deletes a draft or a finished job: its items, results and content versions. What it put into the cache stays there,
+        and the tracker keeps its history as long as it keeps any.
+        Errors:
+          NOT_FOUND            the tenant has no such job, or it is deleted already (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job is under way (reason JOB_NOT_FINISHED): cancel it, and wait for its end.
+        """
+
+    @_abc_1.abstractmethod
     def ListResults(
         self,
         request: _processor_pb2.ListResultsRequest,
@@ -467,7 +533,7 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _processor_pb2.StreamResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_processor_pb2.StreamResultsResponse], _abc.AsyncIterator[_processor_pb2.StreamResultsResponse]]:
-        """Streams each result once, as items finish, until the job is finished. A client that was cut off continues with
+        """Streams each result once, as items finish, until the job is finished. An item that is run again has another result. A client that was cut off continues with
         the resume token of the last frame it has.
         Errors:
           NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).

@@ -162,7 +162,7 @@ def test_a_paused_job_goes_on_and_says_why_it_did_not() -> None:
 
 
 def test_failed_items_that_run_again_make_the_job_run_again() -> None:
-    """The job is complete, then runs, then is complete again; each item counts once among those that ended."""
+    """The job is complete, runs, is complete again; each item counts once among those that ended."""
     log = new_log()
     ends = (item("a"), item("b", ItemState.FAILED))
     over = JobUpdate(state=JobState.PARTIALLY_SUCCEEDED, item_count=2, finish_time=NOW)

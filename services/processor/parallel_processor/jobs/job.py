@@ -183,7 +183,7 @@ def settle(job: Job, shards: Iterable[ShardTotals], now: datetime) -> Job:
         counts, usage, late = counts + shard.counts, usage + shard.usage, late or shard.late
     job = replace(job, settled=bytes(settled), counts=counts, usage=usage)
     job = given_up_late(job, now) if late else judged(job, counts.failed, now)
-    if _settled_count(job) < job.shard_count or job.finish_time is not None:
+    if unsettled_count(job) or job.finish_time is not None:
         return job
     state = _final_state(job)
     return changed(
@@ -219,8 +219,9 @@ def is_settled(job: Job, number: int) -> bool:
     return byte < len(job.settled) and bool(job.settled[byte] >> bit & 1)
 
 
-def _settled_count(job: Job) -> int:
-    return int.from_bytes(job.settled).bit_count()
+def unsettled_count(job: Job) -> int:
+    """Return how many of a started job's shards have totals that are not part of it yet."""
+    return job.shard_count - int.from_bytes(job.settled).bit_count()
 
 
 def _final_state(job: Job) -> JobState:

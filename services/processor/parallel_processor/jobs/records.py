@@ -208,6 +208,7 @@ def shard_from_fields(tenant: str, record: Mapping[str, Any]) -> Shard:
     known["usage"] = Usage(**known["usage"])
     for counted in ("reopened", "crashes"):
         known[counted] = {int(each): number for each, number in known.get(counted, {}).items()}
-    known["result_chunks"] = tuple(known.get("result_chunks", ()))
+    for listed in ("result_chunks", "inherited"):
+        known[listed] = tuple(known.get(listed, ()))
     claimable_at: datetime | None = known.get("claimable_at")
     return Shard(tenant=tenant, **{**known, "claimable_at": claimable_at})

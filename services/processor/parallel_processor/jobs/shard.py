@@ -65,6 +65,7 @@ class Shard:
         reopened: How many results there were when it was opened again, by the round of retries.
         retry: Whether it is to be opened again once it is over.
         crashes: How often a worker was lost while the item's call was out, by item index.
+        inherited: Indexes of items whose announcements are of earlier epochs.
     """
 
     job_id: str
@@ -89,6 +90,7 @@ class Shard:
     reopened: Mapping[int, int] = field(default_factory=dict)
     retry: bool = False
     crashes: Mapping[int, int] = field(default_factory=dict)
+    inherited: tuple[int, ...] = ()
 
     @property
     def holder(self) -> str:
@@ -166,14 +168,16 @@ def claimed(shard: Shard, *, owner: str, now: datetime, lease: timedelta) -> Sha
         claimable_at=now + lease,
         phase=ShardPhase.BEGUN,
         crashes=_crashes(shard),
+        inherited=tuple(shard.intents),
     )
 
 
 def _crashes(shard: Shard) -> Mapping[int, int]:
     """Count the items whose calls were out when the worker was lost; one that went away hands back."""
-    if not shard.owner or not shard.intents:
+    out = shard.intents.keys() - set(shard.inherited)
+    if not shard.owner or not out:
         return shard.crashes
-    return {**shard.crashes, **{index: shard.crashes.get(index, 0) + 1 for index in shard.intents}}
+    return {**shard.crashes, **{index: shard.crashes.get(index, 0) + 1 for index in out}}
 
 
 def postponed(shard: Shard, until: datetime) -> Shard:
@@ -209,6 +213,7 @@ def committed(shard: Shard, commit: Commit) -> Shard:
         commits=commit.number,
         result_chunks=(*shard.result_chunks, *commit.result_chunks),
         intents={**intents, **commit.intents},
+        inherited=tuple(each for each in shard.inherited if each in intents and each not in commit.intents),
         usage=shard.usage + total_usage(commit.outcomes.values()) + commit.uncertain,
         phase=ShardPhase.FINISHED if finished else ShardPhase.BEGUN,
         claimable_at=None if finished else commit.lease_until,

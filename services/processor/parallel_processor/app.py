@@ -94,7 +94,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
             report=engine.reporter.submit,
             on_started=started,
         ),
-        lifetime=engine.lifetime,
+        lifetime=engine.care.lifetime,
         jobs=stores.jobs,
         results=engine.results,
         versions=ContentVersions(stores.content_versions),

@@ -18,12 +18,11 @@ from service_common.storage import DocumentStore
 
 from parallel_processor import metrics
 from parallel_processor.capacity import Throughput
+from parallel_processor.care import Care, care_for_jobs
 from parallel_processor.config import Settings
 from parallel_processor.job_costs import JobCosts
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Job
-from parallel_processor.jobs.shard import Shard
-from parallel_processor.lifetime import Lifetime
 from parallel_processor.model.client import ModelClient
 from parallel_processor.model.prices import PriceTable, PriceTableError
 from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
@@ -40,15 +39,13 @@ from parallel_processor.repository import (
 from parallel_processor.results import CommitSignal, Results
 from parallel_processor.running.bell import Bell
 from parallel_processor.running.calls import ModelCalls
-from parallel_processor.running.caretaking import Caretaker
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
 from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
-from parallel_processor.running.oversight import Oversight
 from parallel_processor.running.prompts import Prompts
-from parallel_processor.running.reporting import Reporter, job_report, shard_report
+from parallel_processor.running.reporting import Reporter
 from parallel_processor.running.retry_budget import RetryBudgets
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.slots import Slots
@@ -91,9 +88,7 @@ class Engine:
     calls: ModelCalls
     slots: Slots
     claims: Claims
-    lifetime: Lifetime
-    caretaker: Caretaker
-    oversight: Oversight
+    care: Care
     settling: Settling
     bell: Bell
     reporter: Reporter
@@ -159,8 +154,8 @@ async def start_engine(
         ("claims", engine.claims.run()),
         ("rings", engine.bell.keep_ringing()),
         ("bell", engine.bell.listen(engine.claims.rung)),
-        ("caretaker", engine.caretaker.run()),
-        ("oversight", engine.oversight.run()),
+        ("caretaker", engine.care.caretaker.run()),
+        ("oversight", engine.care.oversight.run()),
     ):
         lifecycle.spawn(name, work)
     return engine
@@ -219,7 +214,7 @@ def _engine(
     def observe(outcomes: Sequence[Outcome]) -> None:
         finished.count(len(outcomes))
         metrics.observe_outcomes(outcomes)
-        oversight.observe(outcomes)
+        care.oversight.observe(outcomes)
 
     claims = Claims(
         _claim_policy(settings, pace.commits),
@@ -236,72 +231,28 @@ def _engine(
         on_committed=signal.committed,
     )
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
-    lifetime, caretaker, oversight = _life(
-        settings, stores, claims, bell=bell, reporter=reporter, clock=clock
+    care = care_for_jobs(
+        stores.jobs,
+        stores.shards,
+        claims,
+        bell=bell,
+        reporter=reporter,
+        clock=clock,
+        lease_s=settings.processor_lease_s,
+        retention_d=settings.processor_retention_d,
     )
     return Engine(
         workshop=workshop,
         calls=calls,
         slots=slots,
         claims=claims,
-        lifetime=lifetime,
-        caretaker=caretaker,
-        oversight=oversight,
+        care=care,
         settling=settling,
         bell=bell,
         reporter=reporter,
         results=results,
         finished=finished,
     )
-
-
-def _life(
-    settings: Settings, stores: Stores, claims: Claims, *, bell: Bell, reporter: Reporter, clock: Clock
-) -> tuple[Lifetime, Caretaker, Oversight]:
-    """Put together what changes jobs that are under way, and what follows from it."""
-
-    def spread(job: Job) -> None:
-        reporter.submit(job_report(job, clock.now()))
-        claims.adopt(job)
-        claims.wake()
-        bell.ring()
-
-    days = settings.processor_retention_d
-    caretaker = Caretaker(
-        jobs=stores.jobs,
-        shards=stores.shards,
-        clock=clock,
-        retention=None if days is None else timedelta(days=days),
-        take=claims.take,
-        on_change=spread,
-    )
-
-    def changed(job: Job) -> None:
-        spread(job)
-        caretaker.wake()
-
-    def opened(job: Job, shards: Sequence[Shard]) -> None:
-        for each in shards:
-            reporter.submit(shard_report(job, each, (), clock.now()))
-        spread(job)
-
-    lifetime = Lifetime(
-        stores.jobs,
-        stores.shards,
-        clock=clock,
-        on_change=changed,
-        on_retry=opened,
-        on_deleted=lambda _: caretaker.wake(),
-    )
-    oversight = Oversight(
-        lambda: claims.runs,
-        jobs=stores.jobs,
-        lifetime=lifetime,
-        adopt=claims.adopt,
-        clock=clock,
-        read_every_s=settings.processor_lease_s / 4,
-    )
-    return lifetime, caretaker, oversight
 
 
 def _worker() -> str:

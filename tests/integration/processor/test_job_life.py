@@ -98,6 +98,22 @@ def test_a_paused_job_pays_for_what_is_in_flight_and_begins_nothing(client: Clie
     assert not job.HasField("state_reason")
 
 
+def test_a_pause_does_not_wait_for_items_that_back_off(client: Client, factory: Factory) -> None:
+    """Items whose calls are refused again and again hold nothing: their shards are given back."""
+    run = uuid4().hex
+    factory.mock.script({"fault": "rate_limited", "contains": run, "retry_after": "60", "latency_ms": 500})
+    job_id = client.new_job([raw_item(f"i{each}", f"{run} {each}") for each in range(100)])
+    client.start(job_id)
+    until(client, job_id, lambda job: job.state == pb.JOB_STATE_RUNNING)
+    until(client, job_id, lambda job: job.counts.running >= 20)
+    pause(client, job_id)  # with calls in flight, which come back refused
+    ends_at = time.monotonic() + _PATIENCE_S
+    while client.GetCapacity(pb.GetCapacityRequest()).leased_shards:
+        assert time.monotonic() < ends_at
+    client.CancelJob(pb.CancelJobRequest(job_id=job_id))
+    assert client.finish(job_id)
+
+
 def test_a_job_paused_before_it_began_waits_and_is_queued_again(client: Client, factory: Factory) -> None:
     """Pausing and resuming again and again loses no item, whoever is in between."""
     run = uuid4().hex

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from datetime import timedelta
 
+from service_common.errors import ErrorKind, ServiceError
+
+_NOW_OR_NEVER = "the job's deadline is too near for another call"
 _KEPT = 32
 _MAX_MODELS = 100
 
@@ -22,6 +26,15 @@ class Latencies:
             while len(self._latest) > _MAX_MODELS:
                 self._latest.popitem(last=False)
         latest.append(latency_s)
+
+    def check_time_left(self, model: str, left: timedelta) -> None:
+        """Refuse a call that could not be answered in time.
+
+        Raises:
+            ServiceError: DEADLINE_EXCEEDED.
+        """
+        if left.total_seconds() <= self.fastest(model):
+            raise ServiceError(ErrorKind.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", _NOW_OR_NEVER)
 
     def fastest(self, model: str) -> float:
         """Return the shortest of a model's latest latencies in seconds; 0 for one that has not answered."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
-from service_common.errors import ErrorKind, ServiceError
+from service_common.errors import ServiceError
 from service_common.telemetry.tracing import span
 
 from parallel_processor.jobs.item import Item, ItemState, Outcome
@@ -280,10 +280,7 @@ class ShardRun:
     def _announce(self, index: int, model: str, worst_case: int) -> Awaitable[None]:
         """Announce a call, unless it could not be answered before the job's deadline."""
         if (deadline := self.job.terms.deadline) is not None:
-            left_s = (deadline - self._shop.clock.now()).total_seconds()
-            if left_s <= self._shop.latencies.fastest(model):
-                words = "the job's deadline is too near for another call"
-                raise ServiceError(ErrorKind.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", words)
+            self._shop.latencies.check_time_left(model, deadline - self._shop.clock.now())
         return self.journal.announce(index, worst_case)
 
     def _withdraw(self, index: int, effort: Effort) -> None:

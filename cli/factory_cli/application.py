@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from factory_cli.commands.cache import cache
 from factory_cli.commands.cancel import cancel
 from factory_cli.commands.delete import delete
 from factory_cli.commands.doctor import doctor
@@ -53,3 +54,5 @@ for name, command in (
     ("migrate", migrate),
 ):
     app.command(name, epilog=MEANING)(command)
+for name, group in (("cache", cache),):
+    app.add_typer(group, name=name)

@@ -208,7 +208,7 @@ def test_terms_of_a_cancelled_job_are_refused(client: Client) -> None:
 def test_a_waiting_job_made_urgent_goes_first(client: Client, factory: Factory) -> None:
     """Of two jobs the later one is begun before the rest of the first, once it is the more urgent."""
     run = uuid4().hex
-    first = client.new_job(slow_items(factory, run, 480, latency_ms=150))
+    first = client.new_job(slow_items(factory, run, 480, latency_ms=2_000))
     second = client.new_job([raw_item(f"i{each}", f"{run} x{each}") for each in range(8)])
     client.start(first)
     until(client, first, lambda job: job.counts.running > 0)

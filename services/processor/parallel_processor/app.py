@@ -76,7 +76,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
         shards=lambda: engine.claims.running,
         breakers=lambda: [
             *neighbours.breakers(),
-            BreakerReading("model", engine.workshop.default_model, engine.calls.breaker.state),
+            *(BreakerReading("model", model, state) for model, state in engine.calls.breakers.readings()),
         ],
         meter=meter,
         calls=answered,
@@ -100,6 +100,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
         versions=ContentVersions(stores.content_versions),
         interactive=Interactive(engine.workshop, calls=engine.calls, requests=stores.requests, clock=clock),
         capacity=capacity,
+        handlers=engine.workshop.post_processing.names,
     )
 
 

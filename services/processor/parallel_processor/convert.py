@@ -28,7 +28,9 @@ from parallel_processor.jobs.piece import (
     Usage,
 )
 from parallel_processor.jobs.terms import NORMAL_WEIGHT, Terms
+from parallel_processor.output.messages import contract_of_message
 from parallel_processor.results import ListedItem
+from parallel_processor.spool import Text
 from parallel_processor.validation import TERMS_PATHS
 
 _ROLES = {
@@ -138,6 +140,11 @@ def spec(message: pb.PieceSpec) -> PieceSpec:
         max_tokens=message.max_tokens,
         variation=message.variation,
         cache_policy=cache_policy(message.cache_policy),
+        output_contract=contract_of_message(message.output_contract)
+        if message.HasField("output_contract")
+        else None,
+        handlers=tuple(message.handlers),
+        fallback_models=tuple(message.fallback_models),
     )
 
 
@@ -252,6 +259,15 @@ def piece(made: Piece) -> pb.Piece:
         quality=shown.quality,
         generate_duration=duration(shown.generate_s),
     )
+
+
+def generated_frame(frame: Text | Piece) -> pb.StreamGenerateResponse:
+    """Write a frame of a piece that is sent as it is written."""
+    if isinstance(frame, Piece):
+        return pb.StreamGenerateResponse(piece=piece(replace(frame, content="")))
+    if frame.anew:
+        return pb.StreamGenerateResponse(anew=frame.text)
+    return pb.StreamGenerateResponse(text=frame.text)
 
 
 def question(message: pb.ListContentVersionsRequest) -> Question:

@@ -42,6 +42,18 @@ SPEND = Count(
     ["model", "content_type"],
     registry=REGISTRY,
 )
+UNCERTAIN_SPEND = Count(
+    "model_uncertain_spend_micros_total",
+    "The most that calls of this process may have cost whose answers never came, in micros of US dollars.",
+    ["model", "content_type"],
+    registry=REGISTRY,
+)
+HEDGES = Count(
+    "model_hedges_total",
+    "Second calls for interactive pieces that were slow to begin, by whether they brought the answer.",
+    ["won"],
+    registry=REGISTRY,
+)
 TOKENS = Count(
     "model_tokens_total",
     "Tokens of answered model calls, as the endpoint counted.",
@@ -75,6 +87,19 @@ JOB_STORE_OPERATIONS = Histogram(
 OUTCOMES_DROPPED = Gauge(
     "parallel_outcomes_dropped",
     "Outcomes given up because the optimizer was away too long.",
+    registry=REGISTRY,
+)
+HANDLER_DURATION = Histogram(
+    "parallel_handler_seconds",
+    "Time that handlers took, waiting for a thread included, by handler and kind.",
+    ["handler", "kind"],
+    buckets=LATENCY_BUCKETS_S,
+    registry=REGISTRY,
+)
+OUTPUT_REPAIRS = Count(
+    "parallel_output_repairs_total",
+    "Outputs that did not meet their contract as they came, by what became of them.",
+    ["outcome"],
     registry=REGISTRY,
 )
 
@@ -113,12 +138,30 @@ def observe_error(kind: ErrorClass) -> None:
 
 
 def observe_spend(model: str, content_type: str, usage: Usage) -> None:
-    """Count what an answered call took, of an item or an interactive piece."""
+    """Count what a call took, of an item or an interactive piece."""
     if usage.model_calls:
         _PROMPT_TOKENS.inc(usage.prompt_tokens)
         _OUTPUT_TOKENS.inc(usage.output_tokens)
         labels = _bounded("model", model), _bounded("content_type", content_type)
         SPEND.labels(*labels).inc(usage.cost_micros)
+    if usage.uncertain_calls:
+        labels = _bounded("model", model), _bounded("content_type", content_type)
+        UNCERTAIN_SPEND.labels(*labels).inc(usage.uncertain_spend_micros)
+
+
+def observe_hedge(won: bool) -> None:  # noqa: FBT001 - it is a hook
+    """Count a second call."""
+    HEDGES.labels(str(won).lower()).inc()
+
+
+def observe_handler(handler: str, kind: str, seconds: float) -> None:
+    """Note how long a handler took."""
+    HANDLER_DURATION.labels(handler, kind).observe(seconds)
+
+
+def observe_repair(outcome: str) -> None:
+    """Count what became of an output that did not meet its contract as it came."""
+    OUTPUT_REPAIRS.labels(outcome).inc()
 
 
 def observe_job_cost(spent: Mapping[Operation, int]) -> None:
@@ -133,6 +176,11 @@ def show(gauge: Gauge, read: Callable[[], float]) -> None:
 
 
 def model_breaker_changed(target: str) -> Callable[[StateChanged], None]:
-    """Return a hook that shows the model endpoint's breaker beside those of the neighbours."""
+    """Return a hook that shows a model's breaker beside those of the neighbours."""
     BREAKER_STATE.labels("model", target).set(0)
     return lambda change: BREAKER_STATE.labels("model", target).set(change.after.value)
+
+
+def model_breaker_forgotten(target: str) -> None:
+    """Show a model's breaker no longer."""
+    BREAKER_STATE.remove("model", target)

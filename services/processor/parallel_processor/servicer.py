@@ -39,6 +39,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         versions: ContentVersions,
         interactive: Interactive,
         capacity: Capacity,
+        handlers: frozenset[str],
     ) -> None:
         """Use the domain.
 
@@ -50,6 +51,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
             versions: Reads content versions.
             interactive: Generates single pieces.
             capacity: Knows how this replica stands.
+            handlers: The names of the handlers there are.
         """
         self._intake = intake
         self._lifetime = lifetime
@@ -58,6 +60,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         self._versions = versions
         self._interactive = interactive
         self._capacity = capacity
+        self._handlers = handlers
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:  # noqa: ARG002 - the signature is gRPC's
         """Create an empty job."""
@@ -87,7 +90,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         refused: dict[int, ServiceError] = {}
         for number, item in enumerate(request.items):
             try:
-                validation.check_item(f"items[{number}]", item)
+                validation.check_item(f"items[{number}]", item, handlers=self._handlers)
             except ServiceError as error:
                 refused[number] = error
         items = [
@@ -227,7 +230,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:  # noqa: ARG002 - the signature is gRPC's
         """Generate one piece now."""
-        validation.check_generate(request)
+        validation.check_generate(request, handlers=self._handlers)
         who = _principal()
         piece = await self._interactive.generate(
             Owner(who.tenant, who.user),
@@ -237,6 +240,25 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
             max_cost_micros=request.max_cost_micros,
         )
         return pb.GenerateResponse(piece=convert.piece(piece))
+
+    async def StreamGenerate(
+        self,
+        request: pb.StreamGenerateRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
+        """Generate one piece now and send its text as it is written."""
+        validation.check_generate(request, handlers=self._handlers)
+        who = _principal()
+        stream = self._interactive.stream(
+            Owner(who.tenant, who.user),
+            convert.spec(request.spec),
+            request_id=request.request_id,
+            body=request.SerializeToString(deterministic=True),
+            max_cost_micros=request.max_cost_micros,
+        )
+        async with aclosing(stream) as frames:
+            async for frame in frames:
+                yield convert.generated_frame(frame)
 
     async def GetCapacity(self, request: pb.GetCapacityRequest, context: Any) -> pb.GetCapacityResponse:  # noqa: ARG002 - the signature is gRPC's
         """Say how this replica stands."""

@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from service_common.output_contract import contract_of, contract_to_fields
+
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState, Priority, StateReason
 from parallel_processor.jobs.life import attention_at
@@ -78,6 +80,10 @@ def _spec_to_fields(spec: PieceSpec) -> Fields:
         record["raw"] = {"messages": messages, "sampling": _sparse(spec.raw.sampling)}
     if spec.cache_policy is not None:
         record["cache_policy"] = spec.cache_policy.value
+    if spec.fallback_models:
+        record["fallback_models"] = [*spec.fallback_models]
+    if spec.output_contract is not None:
+        record["output_contract"] = contract_to_fields(spec.output_contract)
     return record
 
 
@@ -89,6 +95,12 @@ def spec_from_fields(record: Mapping[str, Any]) -> PieceSpec:
         known["raw"] = RawPrompt(messages, sampling_from_fields(raw["sampling"]))
     if policy := known.get("cache_policy"):
         known["cache_policy"] = CachePolicy(policy)
+    if models := known.get("fallback_models"):
+        known["fallback_models"] = tuple(models)
+    if (contract := known.get("output_contract")) is not None:
+        known["output_contract"] = contract_of(contract)
+    if handlers := known.get("handlers"):
+        known["handlers"] = tuple(handlers)
     return PieceSpec(**known)
 
 

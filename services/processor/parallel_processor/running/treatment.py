@@ -193,6 +193,10 @@ class Treating:
         decision = treat(failure, effort, backoff, persistent=persistent, max_attempts=self._max_attempts)
         return self._within_budget(lane, kind, effort, decision)
 
+    def passed_on(self, failure: ModelFailure) -> None:
+        """Count a failed call whose piece another model is asked for."""
+        self._on_error(ErrorClass[failure.failure_class.name])
+
     def empty(self, lane: str, effort: Effort, backoff: Backoff) -> PieceError | Again:
         """Decide what an answer without text means."""
         self._on_error(ErrorClass.EMPTY)

@@ -207,3 +207,12 @@ class FakeEndpoint:
         return ModelReply(
             line, request.model, truncated=False, prompt_tokens=100, output_tokens=10, latency_s=1.0
         )
+
+    async def stream(
+        self, request: ModelRequest, on_text: Callable[[str], None], *, traceparent: str | None = None
+    ) -> ModelReply:
+        """Answer a call word by word."""
+        reply = await self.generate(request, traceparent=traceparent)
+        for number, word in enumerate(reply.text.split(" ")):
+            on_text(f" {word}" if number else word)
+        return reply

@@ -135,6 +135,11 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.StreamGenerate = channel.unary_stream(
+                '/contentfactory.processor.v1.ProcessorService/StreamGenerate',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.FromString,
+                _registered_method=True)
         self.GetCapacity = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/GetCapacity',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetCapacityRequest.SerializeToString,
@@ -348,12 +353,24 @@ class ProcessorServiceServicer:
         price (reason PRICE_UNKNOWN); the endpoint refused the request (reasons MODEL_REFUSED,
         CONTENT_FILTERED) or the credential of the endpoint (reason MODEL_UNAUTHENTICATED), or
         its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
-        keep (reason OUTPUT_TOO_LARGE).
+        keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
+        fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
+        HANDLER_UNKNOWN).
         DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
         spent.
         UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
         use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
         request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamGenerate(self, request, context):
+        """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
+        comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
+        unknown fate, at its worst case. A caller who reads slowly gets larger frames.
+        Errors: those of Generate. They may come after text, which is void then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -453,6 +470,11 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateResponse.SerializeToString,
+            ),
+            'StreamGenerate': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamGenerate,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.SerializeToString,
             ),
             'GetCapacity': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapacity,
@@ -935,6 +957,33 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/Generate',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamGenerate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/StreamGenerate',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.FromString,
             options,
             channel_credentials,
             insecure,

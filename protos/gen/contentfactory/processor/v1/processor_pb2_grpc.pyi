@@ -172,12 +172,20 @@ class ProcessorServiceStub:
                            price (reason PRICE_UNKNOWN); the endpoint refused the request (reasons MODEL_REFUSED,
                            CONTENT_FILTERED) or the credential of the endpoint (reason MODEL_UNAUTHENTICATED), or
                            its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
-                           keep (reason OUTPUT_TOO_LARGE).
+                           keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
+                           fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
+                           HANDLER_UNKNOWN).
       DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                            spent.
       UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
                            use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
                            request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+    """
+    StreamGenerate: _grpc.UnaryStreamMultiCallable[_processor_pb2.StreamGenerateRequest, _processor_pb2.StreamGenerateResponse]
+    """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
+    comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
+    unknown fate, at its worst case. A caller who reads slowly gets larger frames.
+    Errors: those of Generate. They may come after text, which is void then.
     """
     GetCapacity: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetCapacityRequest, _processor_pb2.GetCapacityResponse]
     """Says how much this replica is doing, how much it could do, and what holds it back."""
@@ -326,12 +334,20 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
                            price (reason PRICE_UNKNOWN); the endpoint refused the request (reasons MODEL_REFUSED,
                            CONTENT_FILTERED) or the credential of the endpoint (reason MODEL_UNAUTHENTICATED), or
                            its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
-                           keep (reason OUTPUT_TOO_LARGE).
+                           keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
+                           fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
+                           HANDLER_UNKNOWN).
       DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                            spent.
       UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
                            use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
                            request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+    """
+    StreamGenerate: _aio.UnaryStreamMultiCallable[_processor_pb2.StreamGenerateRequest, _processor_pb2.StreamGenerateResponse]  # type: ignore[assignment]
+    """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
+    comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
+    unknown fate, at its worst case. A caller who reads slowly gets larger frames.
+    Errors: those of Generate. They may come after text, which is void then.
     """
     GetCapacity: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetCapacityRequest, _processor_pb2.GetCapacityResponse]  # type: ignore[assignment]
     """Says how much this replica is doing, how much it could do, and what holds it back."""
@@ -579,12 +595,26 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
                                price (reason PRICE_UNKNOWN); the endpoint refused the request (reasons MODEL_REFUSED,
                                CONTENT_FILTERED) or the credential of the endpoint (reason MODEL_UNAUTHENTICATED), or
                                its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
-                               keep (reason OUTPUT_TOO_LARGE).
+                               keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
+                               fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
+                               HANDLER_UNKNOWN).
           DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                                spent.
           UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
                                use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
                                request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamGenerate(
+        self,
+        request: _processor_pb2.StreamGenerateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_processor_pb2.StreamGenerateResponse], _abc.AsyncIterator[_processor_pb2.StreamGenerateResponse]]:
+        """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
+        comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
+        unknown fate, at its worst case. A caller who reads slowly gets larger frames.
+        Errors: those of Generate. They may come after text, which is void then.
         """
 
     @_abc_1.abstractmethod

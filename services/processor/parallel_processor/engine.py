@@ -29,6 +29,7 @@ from parallel_processor.neighbours.pools import Neighbours
 from parallel_processor.pacing import Pacing
 from parallel_processor.repository import (
     BellRepository,
+    BudgetRepository,
     ContentVersionRepository,
     JobRepository,
     RequestRepository,
@@ -47,8 +48,10 @@ from parallel_processor.running.prompts import Prompts
 from parallel_processor.running.reporting import Reporter
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.slots import Slots
+from parallel_processor.running.spending import Spending
 from parallel_processor.running.versions import ActiveVersions
 from parallel_processor.running.workshop import Workshop
+from parallel_processor.spending.tenants import BudgetedTenants
 
 _log = structlog.get_logger("parallel_processor.engine")
 _MODEL_BREAKER = BreakerPolicy(window_s=20.0, min_calls=10, open_s=1.0, open_cap_s=15.0, half_open_calls=2)
@@ -64,6 +67,7 @@ class Stores:
     versions: VersionRepository
     content_versions: ContentVersionRepository
     bell: BellRepository
+    budgets: BudgetRepository
 
     @staticmethod
     def over(store: DocumentStore) -> Stores:
@@ -75,6 +79,7 @@ class Stores:
             VersionRepository(store),
             ContentVersionRepository(store),
             BellRepository(store, worker=_worker()),
+            BudgetRepository(store),
         )
 
 
@@ -91,6 +96,7 @@ class Engine:
     reporter: Reporter
     results: Results
     finished: Throughput
+    tenants: BudgetedTenants
 
 
 async def start_engine(
@@ -189,7 +195,7 @@ def _engine(
         if job.state.terminal:
             costs.ended(job.job_id)
 
-    bell = Bell(stores.bell, rng=rng)
+    bell, tenants = Bell(stores.bell, rng=rng), BudgetedTenants(stores.budgets, clock=clock)
     settling = Settling(
         jobs=stores.jobs,
         shards=stores.shards,
@@ -214,11 +220,18 @@ def _engine(
         bell=bell,
         clock=clock,
         rng=rng,
+        spending=_spending(stores, tenants, clock=clock),
         on_outcomes=observe,
         on_committed=signal.committed,
     )
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
-    return Engine(workshop, calls, slots, claims, settling, bell, reporter, results, finished)
+    return Engine(workshop, calls, slots, claims, settling, bell, reporter, results, finished, tenants)
+
+
+def _spending(stores: Stores, tenants: BudgetedTenants, *, clock: Clock) -> Spending:
+    return Spending(
+        stores.budgets, tenants, clock=clock, on_refused=lambda account: metrics.observe_refusal(account.name)
+    )
 
 
 def _worker() -> str:

@@ -41,6 +41,17 @@ SPEND = Count(
     ["model", "content_type"],
     registry=REGISTRY,
 )
+BUDGET_USED = Gauge(
+    "job_budget_used_ratio",
+    "The highest share of its cap that a job which runs here has used, calls that are out at their worst.",
+    registry=REGISTRY,
+)
+BUDGET_REFUSALS = Count(
+    "budget_refusals_total",
+    "Calls that were not made because a budget was used up, by whose it was.",
+    ["budget"],
+    registry=REGISTRY,
+)
 TOKENS = Count(
     "model_tokens_total",
     "Tokens of answered model calls, as the endpoint counted.",
@@ -66,6 +77,8 @@ OUTCOMES_DROPPED = Gauge(
     registry=REGISTRY,
 )
 
+for _budget in ("job", "tenant"):
+    BUDGET_REFUSALS.labels(_budget)
 _PROMPT_TOKENS = TOKENS.labels("prompt")
 _OUTPUT_TOKENS = TOKENS.labels("output")
 _MAX_LABELS = 100
@@ -98,6 +111,11 @@ def observe_spend(model: str, content_type: str, usage: Usage) -> None:
         _OUTPUT_TOKENS.inc(usage.output_tokens)
         labels = _bounded("model", model), _bounded("content_type", content_type)
         SPEND.labels(*labels).inc(usage.cost_micros)
+
+
+def observe_refusal(budget: str) -> None:
+    """Count a call that a budget, the job's or the tenant's, could not bear."""
+    BUDGET_REFUSALS.labels(budget).inc()
 
 
 def observe_job_cost(spent: Mapping[Operation, int]) -> None:

@@ -68,6 +68,7 @@ class Job:
         traceparent: The trace of the call that started it.
         revision: Counts its changes of state; numbers its reports of progress.
         unreported: Whether its last change of state may not have reached the tracker.
+        granted: What its shards that are not settled were given to spend.
     """
 
     job_id: str
@@ -93,15 +94,17 @@ class Job:
     traceparent: str | None = None
     revision: int = 1
     unreported: bool = True
+    granted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTotals:
-    """What a finished shard adds to its job."""
+    """What a finished shard adds to its job; what it was given to spend is no longer set aside."""
 
     number: int
     counts: ItemCounts
     usage: Usage
+    granted: int = 0
 
 
 def started(job: Job, *, shard_count: int, now: datetime, traceparent: str | None) -> Job:
@@ -144,14 +147,14 @@ def cancelled(job: Job, now: datetime) -> Job:
 def settle(job: Job, shards: Iterable[ShardTotals], now: datetime) -> Job:
     """Return the job with the totals of finished shards added, each once; finished when none is left."""
     settled = bytearray(job.settled)
-    counts, usage = job.counts, job.usage
+    counts, usage, granted = job.counts, job.usage, job.granted
     for shard in shards:
         byte, bit = divmod(shard.number, 8)
         if settled[byte] >> bit & 1:
             continue
         settled[byte] |= 1 << bit
-        counts, usage = counts + shard.counts, usage + shard.usage
-    job = replace(job, settled=bytes(settled), counts=counts, usage=usage)
+        counts, usage, granted = counts + shard.counts, usage + shard.usage, granted - shard.granted
+    job = replace(job, settled=bytes(settled), counts=counts, usage=usage, granted=granted)
     if _settled_count(job) < job.shard_count or job.finish_time is not None:
         return job
     return _changed(job, state=_final_state(job), finish_time=now)

@@ -1,6 +1,7 @@
 """The processor's documents: jobs, items, shards, results, requests, template versions and the bell."""
 
 from parallel_processor.repository.bell import BellRepository
+from parallel_processor.repository.budgets import BudgetRepository
 from parallel_processor.repository.content_versions import ContentVersionRepository
 from parallel_processor.repository.jobs import JobRepository
 from parallel_processor.repository.requests import RequestRepository
@@ -11,6 +12,7 @@ from parallel_processor.repository.versions import VersionRepository
 __all__ = [
     "SCHEMA",
     "BellRepository",
+    "BudgetRepository",
     "Claim",
     "ContentVersionRepository",
     "JobRepository",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,9 @@ from parallel_processor.jobs.records import (
 )
 from parallel_processor.jobs.shard import Commit, Shard, ShardPhase
 from parallel_processor.repository import schema
+from parallel_processor.repository.budgets import books_keys, books_writes, read_books
 from parallel_processor.repository.content_versions import result_chunk_to_fields
+from parallel_processor.spending import drawing
 
 _READ_AT_ONCE = 20
 
@@ -122,7 +124,8 @@ class ShardRepository:
     ) -> Shard:
         """Make a commit durable: its results, and the shard that shows them.
 
-        Repeating a commit whose answer was lost changes nothing.
+        Repeating a commit whose answer was lost changes nothing. Of the calls it announces, those are part of
+        the shard then that the budgets can bear.
 
         Args:
             shard: The shard.
@@ -145,10 +148,16 @@ class ShardRepository:
             now = _present(documents[0], shard)
             if transitions.is_applied(now, commit):
                 return Decision(now)
+            moved: list[Write] = []
+            if commit.draw is not None:
+                books = read_books(shard.tenant, documents[1], documents[2])
+                after_books, now = drawing.drawn(books, now, commit)
+                moved = books_writes(books, after_books)
             after = transitions.committed(now, commit)
-            return Decision(after, [*chunks, Set(key, shard_to_fields(after))])
+            return Decision(after, [*chunks, Set(key, shard_to_fields(after)), *moved])
 
-        return await self._store.transact([key], decide)
+        keys = [key] if commit.draw is None else [key, *books_keys(shard.tenant, shard.job_id)]
+        return await self._store.transact(keys, decide)
 
     async def renew(self, shard: Shard, *, lease_until: datetime) -> None:
         """Extend a shard's lease.
@@ -176,19 +185,22 @@ class ShardRepository:
             reported: Numbers of those whose last commit the tracker has acknowledged.
         """
         job_key = schema.job_key(job.tenant, job.job_id)
-        keys = [job_key, *(_key(each) for each in shards)]
+        by_tenant = any(each.tenant_base is not None for each in shards)
+        bearing = [schema.budget_key(job.tenant)] if by_tenant else []
+        keys = [*(_key(each) for each in shards), job_key, *bearing]
 
         def decide(documents: Sequence[Document | None]) -> Decision[Job]:
-            before = job_from_fields(job.tenant, _data(documents[0]))
-            finished = [shard_from_fields(job.tenant, _data(each)) for each in documents[1:]]
+            finished = [shard_from_fields(job.tenant, _data(each)) for each in documents[: len(shards)]]
+            books = read_books(job.tenant, *documents[len(shards) :])
+            before = books.job
             after = settle(before, [each.totals for each in finished], now)
             writes: list[Write] = [
                 Set(_key(each), shard_to_fields(transitions.settled(each, reported=each.number in reported)))
                 for each in finished
                 if each.phase is ShardPhase.FINISHED
             ]
-            if after != before:
-                writes.append(Set(job_key, job_to_fields(after)))
+            closed = drawing.settled(books, finished)
+            writes += books_writes(books, replace(closed, job=after))
             return Decision(after, writes)
 
         return await self._store.transact(keys, decide)

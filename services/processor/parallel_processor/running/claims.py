@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +24,9 @@ from parallel_processor.running.reporting import JOB_PRODUCER, Reporter, job_rep
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.shard_run import ShardRun
 from parallel_processor.running.slots import Slots
+from parallel_processor.running.spending import Spending
 from parallel_processor.running.workshop import Workshop
+from parallel_processor.spending.purse import ShardPurse
 
 _log = structlog.get_logger("parallel_processor.running.claims")
 _CLAIM_AT_ONCE = 8
@@ -65,6 +68,7 @@ class Claims:
         bell: Bell,
         clock: Clock,
         rng: random.Random,
+        spending: Spending,
         on_outcomes: Callable[[Sequence[Outcome]], None],
         on_committed: Callable[[str], None],
     ) -> None:
@@ -78,6 +82,7 @@ class Claims:
         self._bell = bell
         self._clock = clock
         self._rng = rng
+        self._spending = spending
         self._on_outcomes = on_outcomes
         self._on_committed = on_committed
         self._runs: dict[str, ShardRun] = {}
@@ -96,6 +101,14 @@ class Claims:
     def queued_items(self) -> int:
         """Unfinished items of the shards that run here, beyond those that are with the model."""
         return max(0, sum(run.unfinished for run in self._runs.values()) - self._slots.active)
+
+    @property
+    def budget_used_ratio(self) -> float:
+        """The highest share of its cap that a job which runs here has used, 0 to 1."""
+        used: Counter[str] = Counter()
+        for run in self._runs.values():
+            used[run.job.job_id] += run.journal.shard.spent + run.journal.shard.reserved
+        return self._spending.used_ratio(used)
 
     def wake(self) -> None:
         """Look for work now: a job was started here, or the bell was rung."""
@@ -206,7 +219,7 @@ class Claims:
             self._reporter.submit(job_report(claim.job, self._clock.now()))
         items = await self._jobs.read_items(claim.job, shard.sources)
         committed = await self._shards.results(shard) if shard.result_chunks else []
-        run = self._new_run(claim, items)
+        run = self._new_run(claim, items, await self._spending.purse(claim.job))
         self._runs[shard.holder] = run
         task = asyncio.create_task(self._run(shard.holder, run, committed), name=shard.holder)
         self._tasks.add(task)
@@ -215,7 +228,7 @@ class Claims:
             outcomes = [outcome for _, outcome in committed]
             self._report(run, shard, outcomes)
 
-    def _new_run(self, claim: Claim, items: list[Item]) -> ShardRun:
+    def _new_run(self, claim: Claim, items: list[Item], purse: ShardPurse) -> ShardRun:
         runs: list[ShardRun] = []
         journal = Journal(
             claim.shard,
@@ -224,6 +237,7 @@ class Claims:
             rng=self._rng,
             lease=self._policy.lease,
             pace=self._policy.pace,
+            purse=purse,
             on_commit=lambda shard, outcomes: self._committed(runs[0], shard, outcomes),
         )
         runs.append(ShardRun(claim.job, items, journal, self._workshop, epoch=claim.shard.epoch))
@@ -281,5 +295,6 @@ class Claims:
         except ServiceError as error:
             _log.warning("job_not_read", job_id=job_id, reason=error.reason)
             return
+        await self._spending.looked_at(job, [run.journal.purse for run in self._runs_of(job_id)])
         if job.state is JobState.CANCELLED:
             await self.cancel_job(job_id)

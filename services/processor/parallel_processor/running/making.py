@@ -19,6 +19,7 @@ from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.model.requests import ModelRequest
 from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls
 from parallel_processor.running.content import Content
+from parallel_processor.running.covering import refusal_of
 from parallel_processor.running.entries import entry_of, piece_of, tags_of
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
@@ -170,8 +171,8 @@ class Making:
             if acquisition.entry is not None:
                 return piece_of(acquisition.entry, order.prompt, order.key)
             try:
-                await announced
-                answer = await self._generate(order, work, effort, backoff)
+                refused = await refusal_of(announced)
+                answer = refused or await self._generate(order, work, effort, backoff)
                 filled = isinstance(answer, Answer)
             finally:
                 if use_lease and not filled:

@@ -18,6 +18,12 @@ from parallel_processor.running.ports import (
     Owner,
     Prompt,
 )
+from parallel_processor.running.spending import Spending
+from parallel_processor.spending.account import Account, Standing
+from parallel_processor.spending.purse import ShardPurse
+from parallel_processor.spending.tenant_budget import TenantBudget
+from parallel_processor.spending.tenants import BudgetedTenants
+from service_common.clock import Clock, ManualClock
 from service_common.errors import ErrorKind, ServiceError, unavailable
 
 AWAY = unavailable("AWAY", "away")
@@ -207,3 +213,36 @@ class FakeEndpoint:
         return ModelReply(
             line, request.model, truncated=False, prompt_tokens=100, output_tokens=10, latency_s=1.0
         )
+
+
+@dataclass
+class FakeStock:
+    """Budgets that stand as they are told.
+
+    Attributes:
+        standing: How.
+        taken: How often they were asked.
+    """
+
+    standing: Standing = Standing((), ())
+    taken: int = 0
+
+    async def get(self, tenant: str) -> TenantBudget | None:
+        """No tenant has a budget."""
+        return None
+
+    async def take_stock(self, tenant: str, job_id: str) -> Standing:
+        """Return the standing."""
+        self.taken += 1
+        return self.standing
+
+
+def purse(clock: Clock | None = None) -> ShardPurse:
+    """Return a purse that no budget holds."""
+    return ShardPurse(FakeStock(), clock=clock or ManualClock(), held=False)
+
+
+def spending(clock: Clock | None = None) -> Spending:
+    """Return what pays for shards that no budget holds."""
+    clock, stock, refused = clock or ManualClock(), FakeStock(), list[Account]()
+    return Spending(stock, BudgetedTenants(stock, clock=clock), clock=clock, on_refused=refused.append)

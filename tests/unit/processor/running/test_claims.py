@@ -16,7 +16,7 @@ from parallel_processor.running.journal import Pace
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, aborted, unavailable
 
-from tests.unit.processor.running.fakes import settle, until
+from tests.unit.processor.running.fakes import settle, spending, until
 from tests.unit.processor.samples import shard
 
 NEVER_S = 3_600.0
@@ -87,6 +87,7 @@ def claims_of(
         bell=cast("Any", bell or Bell()),
         clock=clock or ManualClock(),
         rng=random.Random(1),
+        spending=spending(),
         on_outcomes=lambda _: None,
         on_committed=lambda _: None,
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from parallel_processor.jobs.item import ItemState
 from parallel_processor.jobs.job import Job, JobState, settle
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.jobs.shard import Commit, Shard, claimed, committed
@@ -57,7 +58,7 @@ class Caps(RuleBasedStateMachine):
 
     def _free(self, number: int, index: int) -> bool:
         now = self.shards[number]
-        return index not in now.intents and now.states[index] < 3 and now.claimable_at is not None
+        return index not in now.intents and now.states[index] < ItemState.SUCCEEDED and now.claimable_at is not None
 
     @rule(number=number, index=index, worst=st.integers(0, 60), wish=st.integers(0, 300), asks=st.booleans())
     def call(self, number: int, index: int, worst: int, wish: int, asks: bool) -> None:  # noqa: FBT001 - drawn by name
@@ -102,6 +103,19 @@ class Caps(RuleBasedStateMachine):
             self.lost |= {(number, index) for index in now.intents}
             later = max(now.claimable_at, LATER)
             self.shards[number] = claimed(now, owner="x", now=later, lease=LEASE)
+
+    @rule(number=number)
+    def finish(self, number: int) -> None:
+        """What is left of a shard ends without a call; calls that are out come back at their worst."""
+        now = self.shards[number]
+        if now.claimable_at is None:
+            return
+        self.billed += sum(worst for index, worst in now.intents.items() if (number, index) not in self.lost)
+        uncertain = Usage(uncertain_spend_micros=now.reserved)
+        left = [index for index in range(ITEMS) if now.states[index] < ItemState.SUCCEEDED]
+        ends = {index: outcome(str(index), ItemState.FAILED) for index in left}
+        self.lost -= {each for each in self.lost if each[0] == number}
+        self.shards[number] = committed(now, commit(now, outcomes=ends, uncertain=uncertain))
 
     @rule()
     def squeeze(self) -> None:

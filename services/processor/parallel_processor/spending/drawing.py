@@ -42,10 +42,10 @@ def drawn(books: Books, shard: Shard, commit: Commit) -> tuple[Books, Shard]:
 
 
 def squeezed(books: Books, shards: Iterable[Shard]) -> tuple[Books, list[Shard]]:
-    """Take from shards of one job what they do not use."""
+    """Take from shards of one job what they do not use; what is settled is set aside no more."""
     after: list[Shard] = []
     for shard in shards:
-        less = trimmed(shard)
+        less = shard if is_settled(books.job, shard.number) else trimmed(shard)
         books = _moved(books, shard, less)
         after.append(less)
     return books, after

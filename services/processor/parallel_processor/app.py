@@ -27,6 +27,7 @@ from parallel_processor.neighbours.pools import Neighbours, open_neighbours
 from parallel_processor.pacing import pacing
 from parallel_processor.repository import SCHEMA
 from parallel_processor.servicer import ProcessorServicer
+from parallel_processor.tenant_budgets import TenantBudgets
 
 _log = structlog.get_logger("parallel_processor.app")
 _SWEEP_EVERY_S = 60.0
@@ -83,6 +84,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
     )
     metrics.show(metrics.ACTIVE_WORKERS, lambda: engine.slots.active)
     metrics.show(metrics.QUEUE_SIZE, lambda: engine.claims.queued_items)
+    metrics.show(metrics.BUDGET_USED, lambda: engine.claims.budget_used_ratio)
     metrics.show(metrics.THROUGHPUT, engine.finished.per_second)
     metrics.show(metrics.MEMORY_MB, lambda: meter.read().memory_bytes / 2**20)
     metrics.show(metrics.CPU_PERCENT, lambda: meter.read().cpu_percent)
@@ -98,7 +100,10 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
         jobs=stores.jobs,
         results=engine.results,
         versions=ContentVersions(stores.content_versions),
-        interactive=Interactive(engine.workshop, calls=engine.calls, requests=stores.requests, clock=clock),
+        interactive=Interactive(
+            engine.workshop, calls=engine.calls, requests=stores.requests, purse=engine.purse, clock=clock
+        ),
+        budgets=TenantBudgets(stores.budgets, clock=clock),
         capacity=capacity,
     )
 
@@ -108,6 +113,7 @@ async def _drain(engine: Engine, grace_s: float) -> None:
     await engine.claims.drain(grace_s)
     try:
         async with asyncio.timeout(2.0):
+            await engine.purse.look(closing=True)
             await engine.bell.flushed()
             await engine.workshop.content.flushed()
             await engine.reporter.flushed()

@@ -29,6 +29,7 @@ from parallel_processor.jobs.piece import (
 )
 from parallel_processor.jobs.terms import NORMAL_WEIGHT, Terms
 from parallel_processor.results import ListedItem
+from parallel_processor.tenant_budgets import BudgetReading
 
 _ROLES = {
     pb.ChatMessage.ROLE_SYSTEM: "system",
@@ -134,7 +135,7 @@ def _raw(message: pb.RawPrompt) -> RawPrompt:
     )
 
 
-def job_message(job: Job, counts: ItemCounts, usage: Usage) -> pb.Job:
+def job_message(job: Job, counts: ItemCounts, usage: Usage, *, reserved: int = 0) -> pb.Job:
     """Write a job with the totals given."""
     begun = counts.finished + counts.running
     pending = job.item_count - begun
@@ -170,6 +171,7 @@ def job_message(job: Job, counts: ItemCounts, usage: Usage) -> pb.Job:
         start_time=timestamp(job.start_time),
         finish_time=timestamp(job.finish_time),
         terms=_terms_message(job.terms),
+        reserved_micros=reserved,
     )
 
 
@@ -249,6 +251,17 @@ def content_version(version: ContentVersion, *, with_content: bool) -> pb.Conten
         job_id=version.job_id,
         piece=piece(shown),
         create_time=timestamp(version.create_time),
+    )
+
+
+def tenant_budget(reading: BudgetReading) -> pb.TenantBudget:
+    """Write where a tenant's budget stands."""
+    return pb.TenantBudget(
+        max_cost_micros=reading.cap,
+        spent_micros=reading.spent,
+        uncertain_spend_micros=reading.uncertain,
+        reserved_micros=reading.reserved,
+        since=timestamp(reading.since),
     )
 
 

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import uuid4
 
 import structlog
 from service_common.clock import Clock
@@ -51,6 +52,7 @@ from parallel_processor.running.slots import Slots
 from parallel_processor.running.spending import Spending
 from parallel_processor.running.versions import ActiveVersions
 from parallel_processor.running.workshop import Workshop
+from parallel_processor.spending.interactive_purse import InteractivePurse
 from parallel_processor.spending.tenants import BudgetedTenants
 
 _log = structlog.get_logger("parallel_processor.engine")
@@ -96,7 +98,7 @@ class Engine:
     reporter: Reporter
     results: Results
     finished: Throughput
-    tenants: BudgetedTenants
+    purse: InteractivePurse
 
 
 async def start_engine(
@@ -151,6 +153,7 @@ async def start_engine(
         ("catch_up", engine.settling.catch_up()),
         ("renewals", engine.claims.renew()),
         ("claims", engine.claims.run()),
+        ("budgets", engine.purse.keep()),
         ("rings", engine.bell.keep_ringing()),
         ("bell", engine.bell.listen(engine.claims.wake)),
     ):
@@ -224,8 +227,15 @@ def _engine(
         on_outcomes=observe,
         on_committed=signal.committed,
     )
+    purse = InteractivePurse(
+        stores.budgets,
+        tenants,
+        holder=f"{_worker()}/{uuid4().hex}",
+        clock=clock,
+        on_refused=lambda account: metrics.observe_refusal(account.name),
+    )
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
-    return Engine(workshop, calls, slots, claims, settling, bell, reporter, results, finished, tenants)
+    return Engine(workshop, calls, slots, claims, settling, bell, reporter, results, finished, purse)
 
 
 def _spending(stores: Stores, tenants: BudgetedTenants, *, clock: Clock) -> Spending:

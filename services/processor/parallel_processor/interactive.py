@@ -25,6 +25,7 @@ from parallel_processor.running.ports import Owner
 from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import Workshop, order_of
+from parallel_processor.spending.interactive_purse import InteractivePurse
 
 _IN_PROGRESS = timedelta(minutes=3)
 """How long a request that was begun is left to whoever began it."""
@@ -42,9 +43,16 @@ class Interactive:
     """Generates single pieces."""
 
     def __init__(
-        self, workshop: Workshop, *, calls: ModelCalls, requests: RequestRepository, clock: Clock
+        self,
+        workshop: Workshop,
+        *,
+        calls: ModelCalls,
+        requests: RequestRepository,
+        purse: InteractivePurse,
+        clock: Clock,
     ) -> None:
         self._shop = workshop
+        self._purse = purse
         self._calls = calls
         self._requests = requests
         self._clock = clock
@@ -98,11 +106,12 @@ class Interactive:
             if entry := entries.get(order.key):
                 return piece_of(entry, order.prompt, order.key)
         self._check_cost(order, max_cost_micros)
-        effort = Effort()
+        effort, tab = Effort(), await self._purse.open(owner.tenant)
 
-        async def within_budget(_worst_case_micros: int) -> None:
+        async def within_budget(worst_case_micros: int) -> None:
             """Check before every call, since earlier ones may have cost something and brought nothing."""
             self._check_cost(order, max_cost_micros, spent=effort.usage)
+            await tab.announce(worst_case_micros, effort.usage)
 
         work = Work(
             owner=owner,
@@ -115,7 +124,10 @@ class Interactive:
             persistent=False,
             announce=within_budget,
         )
-        made = await self._shop.making.make(order, work, effort)
+        try:
+            made = await self._shop.making.make(order, work, effort)
+        finally:
+            tab.settle(effort.usage)
         if isinstance(made, PieceError):
             kind = _KINDS.get(made.reason, ErrorKind.FAILED_PRECONDITION)
             raise ServiceError(kind, made.reason, made.message)

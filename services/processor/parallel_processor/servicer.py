@@ -23,6 +23,7 @@ from parallel_processor.jobs.piece import CachePolicy, Usage
 from parallel_processor.repository import JobRepository
 from parallel_processor.results import Results
 from parallel_processor.running.ports import Owner
+from parallel_processor.tenant_budgets import TenantBudgets
 
 
 class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
@@ -36,6 +37,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         results: Results,
         versions: ContentVersions,
         interactive: Interactive,
+        budgets: TenantBudgets,
         capacity: Capacity,
     ) -> None:
         """Use the domain.
@@ -46,6 +48,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
             results: Reads items and results.
             versions: Reads content versions.
             interactive: Generates single pieces.
+            budgets: Reads and sets tenants' budgets.
             capacity: Knows how this replica stands.
         """
         self._intake = intake
@@ -53,6 +56,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         self._results = results
         self._versions = versions
         self._interactive = interactive
+        self._budgets = budgets
         self._capacity = capacity
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:  # noqa: ARG002 - the signature is gRPC's
@@ -199,6 +203,29 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         )
         return pb.GenerateResponse(piece=convert.piece(piece))
 
+    async def GetTenantBudget(
+        self,
+        request: pb.GetTenantBudgetRequest,  # noqa: ARG002 - the signature is gRPC's
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.GetTenantBudgetResponse:
+        """Return the tenant's budget."""
+        reading = await self._budgets.read(_principal().tenant)
+        return pb.GetTenantBudgetResponse(budget=convert.tenant_budget(reading))
+
+    async def SetTenantBudget(
+        self,
+        request: pb.SetTenantBudgetRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.SetTenantBudgetResponse:
+        """Set the tenant's budget."""
+        validation.check_set_tenant_budget(request)
+        reading = await self._budgets.set(
+            _principal().tenant,
+            request.max_cost_micros if request.HasField("max_cost_micros") else None,
+            start_over=request.start_over,
+        )
+        return pb.SetTenantBudgetResponse(budget=convert.tenant_budget(reading))
+
     async def GetCapacity(self, request: pb.GetCapacityRequest, context: Any) -> pb.GetCapacityResponse:  # noqa: ARG002 - the signature is gRPC's
         """Say how this replica stands."""
         return convert.capacity(self._capacity.read())
@@ -208,10 +235,10 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         return await self._jobs.get(_principal().tenant, job_id)
 
     async def _message(self, job: Job) -> pb.Job:
-        counts, usage = ItemCounts(), Usage()
+        counts, usage, reserved = ItemCounts(), Usage(), 0
         if job.shard_count and job.finish_time is None:
-            job, counts, usage = await self._jobs.live(job)
-        return convert.job_message(job, job.counts + counts, job.usage + usage)
+            job, counts, usage, reserved = await self._jobs.live(job)
+        return convert.job_message(job, job.counts + counts, job.usage + usage, reserved=reserved)
 
 
 def _principal() -> Principal:

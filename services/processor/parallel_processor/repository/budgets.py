@@ -89,6 +89,16 @@ class BudgetRepository:
         budget = await self.get(tenant)
         return await self._standing_of_tenant(budget) if budget is not None else None
 
+    async def spent_in_open_shards(self, tenant: str) -> tuple[int, int]:
+        """Return what a tenant's budget bears of shards that are not settled: spent, and uncertain."""
+        spent = uncertain = 0
+        async for each in self._open(schema.SHARDS_OF_TENANT, tenant):
+            if each.tenant_base is not None:
+                borne = each.spent - each.tenant_base
+                unsure = min(borne, each.usage.uncertain_spend_micros)
+                spent, uncertain = spent + borne - unsure, uncertain + unsure
+        return spent, uncertain
+
     async def _standing_of_tenant(self, budget: TenantBudget) -> Standing:
         shards = [each async for each in self._open(schema.SHARDS_OF_TENANT, budget.tenant)]
         return standing_of_tenant(budget, shards)

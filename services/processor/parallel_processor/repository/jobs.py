@@ -102,8 +102,8 @@ class JobRepository:
             lambda now: replace(now, unreported=False) if now.revision == job.revision else now,
         )
 
-    async def live(self, job: Job) -> tuple[Job, ItemCounts, Usage]:
-        """Return a job as it is now, and what its begun shards add to its own totals.
+    async def live(self, job: Job) -> tuple[Job, ItemCounts, Usage, int]:
+        """Return a job as it is now, what its begun shards add to its own totals, and what calls may cost.
 
         The shards are read before the job, so that one that is settled meanwhile counts exactly once.
         """
@@ -113,11 +113,12 @@ class JobRepository:
             async for shard in self._shards_in(job, phase)
         }
         job = await self.get(job.tenant, job.job_id)
-        counts, usage = ItemCounts(), Usage()
+        counts, usage, reserved = ItemCounts(), Usage(), 0
         for number, shard in shards.items():
             if not is_settled(job, number):
                 counts, usage = counts + shard.counts, usage + shard.usage
-        return job, counts, usage
+                reserved += shard.reserved
+        return job, counts, usage, reserved
 
     async def _shards_in(self, job: Job, phase: ShardPhase) -> AsyncIterator[Shard]:
         cursor: str | None = None

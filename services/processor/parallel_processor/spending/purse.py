@@ -42,6 +42,7 @@ class ShardPurse:
         *,
         clock: Clock,
         held: bool,
+        retry_s: float = _RETRY_S,
         on_exhausted: Callable[[Account], bool] = lambda _: False,
         on_refused: Callable[[Account], None] = lambda _: None,
     ) -> None:
@@ -51,6 +52,7 @@ class ShardPurse:
             stock: Where budgets stand.
             clock: Time.
             held: Whether the shard's job has a cap, or its tenant a budget.
+            retry_s: How long to ask for nothing when there was nothing to be had.
             on_exhausted: Is told which budget is used up; whether the job pauses until there is more. If it
                 does not, its items fail.
             on_refused: Is told of each call that a budget refuses for good.
@@ -58,6 +60,7 @@ class ShardPurse:
         self.held = held
         self._stock = stock
         self._clock = clock
+        self._retry_s = retry_s
         self._on_exhausted = on_exhausted
         self._on_refused = on_refused
         self._must_ask = False
@@ -124,22 +127,21 @@ class ShardPurse:
                 waiting[index] = worst
         self._retried = any(each is None for each in verdicts.values())
         self._must_ask = self._retried
-        return verdicts | (self._wait(waiting) if waiting and not self._retried else _later_all(waiting))
+        return verdicts | (self._wait(waiting) if waiting and not self._retried else self._later_all(waiting))
 
     def _wait(self, refused: Mapping[int, int]) -> dict[int, Verdict]:
         self._retried = False
-        self._ask_from = self._clock.monotonic() + _RETRY_S
-        return _later_all(refused)
+        self._ask_from = self._clock.monotonic() + self._retry_s
+        return self._later_all(refused)
+
+    def _later_all(self, refused: Mapping[int, int]) -> dict[int, Verdict]:
+        return {index: _later(self._retry_s) for index in refused}
 
 
 def _later(delay_s: float) -> BudgetRefusedError:
     return BudgetRefusedError(
         "the budget is set aside for calls that are out", exhausted=False, retry_in_s=delay_s
     )
-
-
-def _later_all(refused: Mapping[int, int]) -> dict[int, Verdict]:
-    return {index: _later(_RETRY_S) for index in refused}
 
 
 def _exhausted(account: Account, worst: int) -> BudgetRefusedError:

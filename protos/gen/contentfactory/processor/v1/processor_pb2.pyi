@@ -640,6 +640,7 @@ class Job(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
+    RESERVED_MICROS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The id, given by the service."""
     display_name: _builtins.str
@@ -654,6 +655,10 @@ class Job(_message.Message):
     """The model of items that name none; empty: the template's, else the processor's."""
     cache_policy: Global___CachePolicy.ValueType
     """How items use the cache that do not say."""
+    reserved_micros: _builtins.int
+    """The most that the calls may still cost that are out now, in micros of US dollars. With what it has spent, uncertain
+    spend included, it never exceeds the job's cap.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels for people and filters."""
@@ -699,10 +704,11 @@ class Job(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         terms: Global___JobTerms | None = ...,
+        reserved_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "finish_time", b"finish_time", "start_time", b"start_time", "terms", b"terms", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "counts", b"counts", "create_time", b"create_time", "display_name", b"display_name", "finish_time", b"finish_time", "job_id", b"job_id", "labels", b"labels", "model", b"model", "priority", b"priority", "start_time", b"start_time", "state", b"state", "terms", b"terms", "usage", b"usage", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "counts", b"counts", "create_time", b"create_time", "display_name", b"display_name", "finish_time", b"finish_time", "job_id", b"job_id", "labels", b"labels", "model", b"model", "priority", b"priority", "reserved_micros", b"reserved_micros", "start_time", b"start_time", "state", b"state", "terms", b"terms", "usage", b"usage", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1813,6 +1819,143 @@ class GenerateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
+
+@_typing.final
+class TenantBudget(_message.Message):
+    """What all jobs and interactive pieces of a tenant may cost, and cost so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    SPENT_MICROS_FIELD_NUMBER: _builtins.int
+    UNCERTAIN_SPEND_MICROS_FIELD_NUMBER: _builtins.int
+    RESERVED_MICROS_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    max_cost_micros: _builtins.int
+    """The most they may cost together, in micros of US dollars; calls of unknown fate count at their worst. Unset: no
+    limit.
+    """
+    spent_micros: _builtins.int
+    """What answered calls have cost since the budget was set."""
+    uncertain_spend_micros: _builtins.int
+    """The most that calls of unknown fate may have cost. Not part of spent_micros."""
+    reserved_micros: _builtins.int
+    """What is set aside for calls that are out and for the next ones; what they do not cost is free again."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From when on spending counts. Unset: no budget was ever set, and nothing is counted."""
+
+    def __init__(
+        self,
+        *,
+        max_cost_micros: _builtins.int | None = ...,
+        spent_micros: _builtins.int = ...,
+        uncertain_spend_micros: _builtins.int = ...,
+        reserved_micros: _builtins.int = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros", "reserved_micros", b"reserved_micros", "since", b"since", "spent_micros", b"spent_micros", "uncertain_spend_micros", b"uncertain_spend_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_micros: _TypeAlias = _typing.Literal["max_cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_micros: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_micros) -> _WhichOneofReturnType__max_cost_micros | None: ...
+
+Global___TenantBudget: _TypeAlias = TenantBudget  # noqa: Y015
+
+@_typing.final
+class GetTenantBudgetRequest(_message.Message):
+    """Request of ProcessorService.GetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantBudgetRequest: _TypeAlias = GetTenantBudgetRequest  # noqa: Y015
+
+@_typing.final
+class GetTenantBudgetResponse(_message.Message):
+    """Response of ProcessorService.GetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budget(self) -> Global___TenantBudget:
+        """The budget."""
+
+    def __init__(
+        self,
+        *,
+        budget: Global___TenantBudget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantBudgetResponse: _TypeAlias = GetTenantBudgetResponse  # noqa: Y015
+
+@_typing.final
+class SetTenantBudgetRequest(_message.Message):
+    """Request of ProcessorService.SetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    START_OVER_FIELD_NUMBER: _builtins.int
+    max_cost_micros: _builtins.int
+    """The most that may be spent, in micros of US dollars. Unset: no limit; spending goes on being counted."""
+    start_over: _builtins.bool
+    """Whether what was spent so far no longer counts, as at the start of a month."""
+    def __init__(
+        self,
+        *,
+        max_cost_micros: _builtins.int | None = ...,
+        start_over: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros", "start_over", b"start_over"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_micros: _TypeAlias = _typing.Literal["max_cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_micros: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_micros) -> _WhichOneofReturnType__max_cost_micros | None: ...
+
+Global___SetTenantBudgetRequest: _TypeAlias = SetTenantBudgetRequest  # noqa: Y015
+
+@_typing.final
+class SetTenantBudgetResponse(_message.Message):
+    """Response of ProcessorService.SetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budget(self) -> Global___TenantBudget:
+        """The budget as it is now."""
+
+    def __init__(
+        self,
+        *,
+        budget: Global___TenantBudget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTenantBudgetResponse: _TypeAlias = SetTenantBudgetResponse  # noqa: Y015
 
 @_typing.final
 class GetCapacityRequest(_message.Message):

@@ -109,6 +109,16 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.GetTenantBudget = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/GetTenantBudget',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetResponse.FromString,
+                _registered_method=True)
+        self.SetTenantBudget = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/SetTenantBudget',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetResponse.FromString,
+                _registered_method=True)
         self.GetCapacity = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/GetCapacity',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetCapacityRequest.SerializeToString,
@@ -260,12 +270,30 @@ class ProcessorServiceServicer:
         price (reason PRICE_UNKNOWN); the endpoint refused the request (reasons MODEL_REFUSED,
         CONTENT_FILTERED) or the credential of the endpoint (reason MODEL_UNAUTHENTICATED), or
         its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
-        keep (reason OUTPUT_TOO_LARGE).
+        keep (reason OUTPUT_TOO_LARGE); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
         DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
         spent.
         UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
         use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
-        request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+        request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer; or
+        what the tenant's budget has left is set aside for calls that are out (reason
+        BUDGET_RESERVED): ask again soon.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTenantBudget(self, request, context):
+        """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTenantBudget(self, request, context):
+        """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
+        jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
+        made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -340,6 +368,16 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateResponse.SerializeToString,
+            ),
+            'GetTenantBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTenantBudget,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetResponse.SerializeToString,
+            ),
+            'SetTenantBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTenantBudget,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetResponse.SerializeToString,
             ),
             'GetCapacity': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapacity,
@@ -686,6 +724,60 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/Generate',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTenantBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/GetTenantBudget',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTenantBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/SetTenantBudget',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -130,12 +130,21 @@ class ProcessorServiceStub:
                            price (reason PRICE_UNKNOWN); the endpoint refused the request (reasons MODEL_REFUSED,
                            CONTENT_FILTERED) or the credential of the endpoint (reason MODEL_UNAUTHENTICATED), or
                            its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
-                           keep (reason OUTPUT_TOO_LARGE).
+                           keep (reason OUTPUT_TOO_LARGE); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
       DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                            spent.
       UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
                            use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
-                           request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+                           request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer; or
+                           what the tenant's budget has left is set aside for calls that are out (reason
+                           BUDGET_RESERVED): ask again soon.
+    """
+    GetTenantBudget: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetTenantBudgetRequest, _processor_pb2.GetTenantBudgetResponse]
+    """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together."""
+    SetTenantBudget: _grpc.UnaryUnaryMultiCallable[_processor_pb2.SetTenantBudgetRequest, _processor_pb2.SetTenantBudgetResponse]
+    """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
+    jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
+    made.
     """
     GetCapacity: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetCapacityRequest, _processor_pb2.GetCapacityResponse]
     """Says how much this replica is doing, how much it could do, and what holds it back."""
@@ -242,12 +251,21 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
                            price (reason PRICE_UNKNOWN); the endpoint refused the request (reasons MODEL_REFUSED,
                            CONTENT_FILTERED) or the credential of the endpoint (reason MODEL_UNAUTHENTICATED), or
                            its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
-                           keep (reason OUTPUT_TOO_LARGE).
+                           keep (reason OUTPUT_TOO_LARGE); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
       DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                            spent.
       UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
                            use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
-                           request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+                           request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer; or
+                           what the tenant's budget has left is set aside for calls that are out (reason
+                           BUDGET_RESERVED): ask again soon.
+    """
+    GetTenantBudget: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetTenantBudgetRequest, _processor_pb2.GetTenantBudgetResponse]  # type: ignore[assignment]
+    """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together."""
+    SetTenantBudget: _aio.UnaryUnaryMultiCallable[_processor_pb2.SetTenantBudgetRequest, _processor_pb2.SetTenantBudgetResponse]  # type: ignore[assignment]
+    """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
+    jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
+    made.
     """
     GetCapacity: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetCapacityRequest, _processor_pb2.GetCapacityResponse]  # type: ignore[assignment]
     """Says how much this replica is doing, how much it could do, and what holds it back."""
@@ -423,12 +441,33 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
                                price (reason PRICE_UNKNOWN); the endpoint refused the request (reasons MODEL_REFUSED,
                                CONTENT_FILTERED) or the credential of the endpoint (reason MODEL_UNAUTHENTICATED), or
                                its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
-                               keep (reason OUTPUT_TOO_LARGE).
+                               keep (reason OUTPUT_TOO_LARGE); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
           DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                                spent.
           UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
                                use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
-                               request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+                               request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer; or
+                               what the tenant's budget has left is set aside for calls that are out (reason
+                               BUDGET_RESERVED): ask again soon.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTenantBudget(
+        self,
+        request: _processor_pb2.GetTenantBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.GetTenantBudgetResponse, _abc.Awaitable[_processor_pb2.GetTenantBudgetResponse]]:
+        """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together."""
+
+    @_abc_1.abstractmethod
+    def SetTenantBudget(
+        self,
+        request: _processor_pb2.SetTenantBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.SetTenantBudgetResponse, _abc.Awaitable[_processor_pb2.SetTenantBudgetResponse]]:
+        """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
+        jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
+        made.
         """
 
     @_abc_1.abstractmethod

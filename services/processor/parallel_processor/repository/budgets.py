@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -70,10 +70,10 @@ class BudgetRepository:
         """
         budget = await self.get(tenant)
         if budget is not None:
-            await self._squeeze([each async for each in self._open(schema.SHARDS_OF_TENANT, tenant)])
+            await self._squeeze(await self._open(schema.SHARDS_OF_TENANT, tenant))
         else:
-            await self._squeeze([each async for each in self._open(schema.SHARDS_OF_JOB, tenant, job_id)])
-        shards = [each async for each in self._open(schema.SHARDS_OF_JOB, tenant, job_id)]
+            await self._squeeze(await self._open(schema.SHARDS_OF_JOB, tenant, job_id))
+        shards = await self._open(schema.SHARDS_OF_JOB, tenant, job_id)
         keys = books_keys(tenant, job_id)
         books = read_books(tenant, *await self._store.get_many(keys))
         of_job = standing_of_job(books.job, shards)
@@ -85,14 +85,14 @@ class BudgetRepository:
         """Likewise for a tenant's budget alone; None while it has none."""
         if await self.get(tenant) is None:
             return None
-        await self._squeeze([each async for each in self._open(schema.SHARDS_OF_TENANT, tenant)])
+        await self._squeeze(await self._open(schema.SHARDS_OF_TENANT, tenant))
         budget = await self.get(tenant)
         return await self._standing_of_tenant(budget) if budget is not None else None
 
     async def spent_in_open_shards(self, tenant: str) -> tuple[int, int]:
         """Return what a tenant's budget bears of shards that are not settled: spent, and uncertain."""
         spent = uncertain = 0
-        async for each in self._open(schema.SHARDS_OF_TENANT, tenant):
+        for each in await self._open(schema.SHARDS_OF_TENANT, tenant):
             if each.tenant_base is not None:
                 borne = each.spent - each.tenant_base
                 unsure = min(borne, each.usage.uncertain_spend_micros)
@@ -100,7 +100,7 @@ class BudgetRepository:
         return spent, uncertain
 
     async def _standing_of_tenant(self, budget: TenantBudget) -> Standing:
-        shards = [each async for each in self._open(schema.SHARDS_OF_TENANT, budget.tenant)]
+        shards = await self._open(schema.SHARDS_OF_TENANT, budget.tenant)
         return standing_of_tenant(budget, shards)
 
     async def _squeeze(self, shards: Sequence[Shard]) -> None:
@@ -127,8 +127,9 @@ class BudgetRepository:
 
         await self._store.transact([*keys, *books_keys(tenant, job_id)], decide)
 
-    async def _open(self, shape: QueryShape, tenant: str, job_id: str = "") -> AsyncIterator[Shard]:
-        """Yield shards that are begun and not settled, of a job or of all the tenant's."""
+    async def _open(self, shape: QueryShape, tenant: str, job_id: str = "") -> list[Shard]:
+        """Return shards that are begun and not settled, each once, of a job or of all the tenant's."""
+        found: dict[str, Shard] = {}  # one that finishes meanwhile is met in both phases
         for phase in _OPEN_PHASES:
             equals: dict[str, Value] = {"phase": phase.value}
             if job_id:
@@ -136,11 +137,12 @@ class BudgetRepository:
             cursor: str | None = None
             while True:
                 page = await self._store.query(Query(shape, equals, tenant, limit=200, cursor=cursor))
-                for each in page.documents:
-                    yield shard_from_fields(tenant, each.data)
+                shards = [shard_from_fields(tenant, each.data) for each in page.documents]
+                found |= {each.holder: each for each in shards}
                 cursor = page.next_cursor
                 if cursor is None:
                     break
+        return [*found.values()]
 
 
 def books_keys(tenant: str, job_id: str) -> list[Key]:

@@ -21,7 +21,7 @@ from parallel_processor.spending.purse import ShardPurse
 from parallel_processor.spending.refusal import BudgetRefusedError
 from parallel_processor.tenant_budgets import TenantBudgets
 from service_common.clock import ManualClock, SystemClock
-from service_common.storage import DocumentStore, Set, open_store
+from service_common.storage import DocumentStore, Page, Query, Set, open_store
 
 from tests.unit.processor.samples import job, outcome, shard
 
@@ -236,3 +236,40 @@ async def test_a_tenants_budget_holds_over_all_its_shards(store: DocumentStore) 
     assert after.reserved == 0
     fresh = await owners.set("acme", None, start_over=True)
     assert (fresh.cap, fresh.spent) == (None, 0)
+
+
+async def test_a_shard_that_finishes_while_stock_is_taken_counts_once(store: DocumentStore) -> None:
+    """Met as begun and again as finished, it is squeezed once and its spending counts once."""
+    bench = Bench(store, Endpoint(cap=1_000))
+    begun, other = await bench.lay_out(2, 1, cap=1_000)
+    for each in (begun, other):
+        journal = bench.journal(each)
+        running = asyncio.create_task(journal.run())
+        await journal.announce(0, WORST)
+        if each is other:
+            running.cancel()
+        else:
+            finish = journal, running
+
+    class Racing:
+        """The store, where the first shard finishes between the looks for begun and for finished shards."""
+
+        looks = 0
+
+        async def query(self, query: Query) -> Page:
+            """Look, then let it finish."""
+            page = await store.query(query)
+            self.looks += 1
+            if self.looks == 1:
+                finish[0].finish(0, replace(outcome("0"), usage=Usage(1, 1, 1, 30)))
+                await finish[1]
+            return page
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+    standing = await BudgetRepository(Racing()).take_stock("acme", "job")  # type: ignore[arg-type]  # it passes on
+    assert standing.left == (1_000 - 30 - WORST,)
+    assert standing.accounts[0].settled == 30
+    after = await JobRepository(store).get("acme", "job")
+    assert after.granted == 30 + WORST

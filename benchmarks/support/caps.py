@@ -100,7 +100,9 @@ def against_the_cap(directory: Path, *, calls: int, items: int) -> Outcome:
         return _outcome(factory, client, job_id, cap=cap, samples=samples)
 
 
-def through_kills(directory: Path, *, calls: int, items: int, kills: int, rng: random.Random) -> list[Outcome]:
+def through_kills(
+    directory: Path, *, calls: int, items: int, kills: int, rng: random.Random
+) -> list[Outcome]:
     """Run one job after another against its cap; kill processors at a random moment of each."""
     outcomes: list[Outcome] = []
     with running_factory(

@@ -20,6 +20,7 @@ from parallel_processor.capacity import BreakerReading, Capacity, ResourceMeter,
 from parallel_processor.config import Settings
 from parallel_processor.content_versions.listing import ContentVersions
 from parallel_processor.engine import Engine, Stores, start_engine
+from parallel_processor.estimating.estimator import Estimator
 from parallel_processor.intake import Intake
 from parallel_processor.interactive import Interactive
 from parallel_processor.job_costs import JobCosts
@@ -103,6 +104,14 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
         interactive=Interactive(
             engine.workshop, calls=engine.calls, requests=stores.requests, purse=engine.purse, clock=clock
         ),
+        estimator=Estimator(
+            engine.workshop,
+            jobs=stores.jobs,
+            cache=neighbours.cache,
+            measures=engine.recorder,
+            calls=engine.calls,
+            rng=random.Random(),
+        ),
         budgets=TenantBudgets(stores.budgets, clock=clock),
         capacity=capacity,
     )
@@ -114,6 +123,7 @@ async def _drain(engine: Engine, grace_s: float) -> None:
     try:
         async with asyncio.timeout(2.0):
             await engine.purse.look(closing=True)
+            await engine.recorder.flush()
             await engine.bell.flushed()
             await engine.workshop.content.flushed()
             await engine.reporter.flushed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
@@ -15,6 +16,7 @@ from service_common.rpc.times import duration, timestamp
 from parallel_processor.capacity import CapacityReading, explain
 from parallel_processor.content_versions.question import Question, VersionOrder
 from parallel_processor.content_versions.version import ContentVersion
+from parallel_processor.estimating.estimator import Estimate
 from parallel_processor.interactive import served
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState, Priority
@@ -252,6 +254,42 @@ def content_version(version: ContentVersion, *, with_content: bool) -> pb.Conten
         piece=piece(shown),
         create_time=timestamp(version.create_time),
     )
+
+
+def job_estimate(found: Estimate) -> pb.JobEstimate:
+    """Write what a job will cost and take."""
+    cost, seconds, scale = found.forecast.cost, found.forecast.seconds, found.scale
+    message = pb.JobEstimate(
+        item_count=found.job.item_count,
+        sampled_items=found.looked_at,
+        cached_items=round(scale * found.cached),
+        equal_items=round(scale * found.equal),
+        refused_items=round(scale * found.refused),
+        model_calls=round(scale * found.calls),
+        cost=pb.JobEstimate.CostInterval(
+            low_micros=math.floor(cost.low),
+            expected_micros=round(cost.expected),
+            high_micros=math.ceil(cost.high),
+        ),
+        worst_case_micros=found.worst_case_micros,
+        measured_calls=found.forecast.measured,
+        cache_unknown=found.cache_unknown,
+        content_types=[
+            pb.JobEstimate.OfContentType(
+                content_type=name,
+                item_count=round(scale * each.items),
+                model_calls=round(scale * each.calls),
+                expected_cost_micros=round(scale * each.cost_micros),
+            )
+            for name, each in sorted(found.types.items())
+        ],
+    )
+    if seconds is not None:
+        interval = pb.JobEstimate.DurationInterval(
+            low=duration(seconds.low), expected=duration(seconds.expected), high=duration(seconds.high)
+        )
+        message.duration.CopyFrom(interval)
+    return message
 
 
 def tenant_budget(reading: BudgetReading) -> pb.TenantBudget:

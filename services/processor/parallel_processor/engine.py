@@ -20,6 +20,7 @@ from service_common.storage import DocumentStore
 from parallel_processor import metrics
 from parallel_processor.capacity import Throughput
 from parallel_processor.config import Settings
+from parallel_processor.estimating.recorder import Recorder, measured
 from parallel_processor.job_costs import JobCosts
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Job
@@ -33,6 +34,7 @@ from parallel_processor.repository import (
     BudgetRepository,
     ContentVersionRepository,
     JobRepository,
+    MeasureRepository,
     RequestRepository,
     ShardRepository,
     VersionRepository,
@@ -56,6 +58,9 @@ from parallel_processor.spending.interactive_purse import InteractivePurse
 from parallel_processor.spending.tenants import BudgetedTenants
 
 _log = structlog.get_logger("parallel_processor.engine")
+_MEASURES_S = 5.0
+"""How often what calls took is written, for estimates to come."""
+
 _MODEL_BREAKER = BreakerPolicy(window_s=20.0, min_calls=10, open_s=1.0, open_cap_s=15.0, half_open_calls=2)
 
 
@@ -70,6 +75,7 @@ class Stores:
     content_versions: ContentVersionRepository
     bell: BellRepository
     budgets: BudgetRepository
+    measures: MeasureRepository
 
     @staticmethod
     def over(store: DocumentStore) -> Stores:
@@ -82,6 +88,7 @@ class Stores:
             ContentVersionRepository(store),
             BellRepository(store, worker=_worker()),
             BudgetRepository(store),
+            MeasureRepository(store),
         )
 
 
@@ -99,6 +106,7 @@ class Engine:
     results: Results
     finished: Throughput
     purse: InteractivePurse
+    recorder: Recorder
 
 
 async def start_engine(
@@ -119,7 +127,7 @@ async def start_engine(
     metrics.show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)
     versions = ActiveVersions(stores.versions, neighbours.optimizer, all_tenants=neighbours.acts_for_all)
     await versions.load()
-    content = Content(neighbours.cache)
+    content, recorder = Content(neighbours.cache), Recorder(stores.measures, interval_s=_MEASURES_S)
     making = Making(
         content=content,
         calls=calls,
@@ -129,6 +137,7 @@ async def start_engine(
         rng=rng,
         max_attempts=settings.processor_max_attempts,
         on_spend=metrics.observe_spend,
+        on_answer=lambda owner, order, answer: measured(recorder, owner, order, answer),
     )
     prompts = Prompts(neighbours.optimizer, versions, rng=rng)
     workshop = _workshop(settings, prompts, making, content=content, clock=clock)
@@ -141,6 +150,7 @@ async def start_engine(
         costs=costs,
         slots=slots,
         calls=calls,
+        recorder=recorder,
         clock=clock,
         rng=rng,
     )
@@ -154,6 +164,7 @@ async def start_engine(
         ("renewals", engine.claims.renew()),
         ("claims", engine.claims.run()),
         ("budgets", engine.purse.keep()),
+        ("measures", engine.recorder.run()),
         ("rings", engine.bell.keep_ringing()),
         ("bell", engine.bell.listen(engine.claims.wake)),
     ):
@@ -186,6 +197,7 @@ def _engine(
     costs: JobCosts,
     slots: Slots,
     calls: ModelCalls,
+    recorder: Recorder,
     clock: Clock,
     rng: random.Random,
 ) -> Engine:
@@ -235,7 +247,9 @@ def _engine(
         on_refused=lambda account: metrics.observe_refusal(account.name),
     )
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
-    return Engine(workshop, calls, slots, claims, settling, bell, reporter, results, finished, purse)
+    return Engine(
+        workshop, calls, slots, claims, settling, bell, reporter, results, finished, purse, recorder
+    )
 
 
 def _spending(stores: Stores, tenants: BudgetedTenants, *, clock: Clock) -> Spending:

@@ -15,6 +15,7 @@ from service_common.telemetry.tracing import current_traceparent
 from parallel_processor import convert, validation
 from parallel_processor.capacity import Capacity
 from parallel_processor.content_versions.listing import ContentVersions
+from parallel_processor.estimating.estimator import Estimator
 from parallel_processor.intake import REFUSED_ITEM, Intake
 from parallel_processor.interactive import Interactive
 from parallel_processor.jobs.item import ItemCounts
@@ -37,6 +38,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         results: Results,
         versions: ContentVersions,
         interactive: Interactive,
+        estimator: Estimator,
         budgets: TenantBudgets,
         capacity: Capacity,
     ) -> None:
@@ -48,6 +50,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
             results: Reads items and results.
             versions: Reads content versions.
             interactive: Generates single pieces.
+            estimator: Says what jobs will cost.
             budgets: Reads and sets tenants' budgets.
             capacity: Knows how this replica stands.
         """
@@ -56,6 +59,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         self._results = results
         self._versions = versions
         self._interactive = interactive
+        self._estimator = estimator
         self._budgets = budgets
         self._capacity = capacity
 
@@ -102,6 +106,13 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         validation.check_job_id(request.job_id)
         job = await self._intake.start(_principal().tenant, request.job_id, traceparent=current_traceparent())
         return pb.StartJobResponse(job=await self._message(job))
+
+    async def EstimateJob(self, request: pb.EstimateJobRequest, context: Any) -> pb.EstimateJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Say what a job will cost and take."""
+        validation.check_job_id(request.job_id)
+        at_once = self._capacity.read().limit
+        estimate = await self._estimator.estimate(_principal().tenant, request.job_id, at_once=at_once)
+        return pb.EstimateJobResponse(estimate=convert.job_estimate(estimate))
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:  # noqa: ARG002 - the signature is gRPC's
         """Return a job with its counts."""

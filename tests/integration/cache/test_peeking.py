@@ -18,7 +18,7 @@ def peeking(*keys: str, with_entries: bool = False) -> pb.BatchPeekRequest:
 
 
 async def test_peeking_tells_what_is_there_and_counts_nothing(running: Any) -> None:
-    """Each key is answered in its place, entries come when asked for, and the statistics stay as they were."""
+    """Keys are answered in their places, entries come when asked for, and the statistics stay."""
     await running.stub.Set(pb.SetRequest(key="a", content=content(b"text")))
     bare = (await running.stub.BatchPeek(peeking("a", "no", ""))).results
     assert [each.value.present for each in bare] == [True, False, False]

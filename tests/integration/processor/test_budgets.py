@@ -37,9 +37,7 @@ def set_budget(client: Client, cap: int | None, *, start_over: bool = True) -> p
     return budget
 
 
-def test_a_jobs_cap_holds_by_the_endpoints_bill(
-    lone: Factory, metric: Callable[..., float]
-) -> None:
+def test_a_jobs_cap_holds_by_the_endpoints_bill(lone: Factory, metric: Callable[..., float]) -> None:
     """A job that would cost more makes calls as long as the cap bears one more at its worst, and no other."""
     client = lone.client()
     before = billed(lone)

@@ -90,13 +90,24 @@ class PriceTable:
         """The models that have a price of their own."""
         return tuple(self._prices)
 
+    def of(self, model: str) -> ModelPrice:
+        """Return the prices of a model.
+
+        Raises:
+            PriceUnknownError: If the table does not have the model.
+        """
+        price = self._prices.get(model, self._default)
+        if price is None:
+            raise PriceUnknownError(model)
+        return price
+
     def cost_micros(self, model: str, prompt_tokens: int, output_tokens: int) -> int:
         """Price one call, rounded up to a whole micro.
 
         Raises:
             PriceUnknownError: If the table does not have the model.
         """
-        return self._price(model).cost_micros(prompt_tokens, output_tokens)
+        return self.of(model).cost_micros(prompt_tokens, output_tokens)
 
     def worst_case_micros(self, model: str, prompt_tokens_upper_bound: int, max_tokens: int) -> int:
         """Price the most one call can cost: the bound of its prompt, and every token it may generate.
@@ -104,13 +115,7 @@ class PriceTable:
         Raises:
             PriceUnknownError: If the table does not have the model.
         """
-        return self._price(model).cost_micros(prompt_tokens_upper_bound, max_tokens)
-
-    def _price(self, model: str) -> ModelPrice:
-        price = self._prices.get(model, self._default)
-        if price is None:
-            raise PriceUnknownError(model)
-        return price
+        return self.of(model).cost_micros(prompt_tokens_upper_bound, max_tokens)
 
 
 def _problems(model: str, entry: Any) -> list[str]:

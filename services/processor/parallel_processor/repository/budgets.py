@@ -7,7 +7,17 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from service_common.errors import aborted
-from service_common.storage import Decision, Document, DocumentStore, Key, Query, QueryShape, Set, Value, Write
+from service_common.storage import (
+    Decision,
+    Document,
+    DocumentStore,
+    Key,
+    Query,
+    QueryShape,
+    Set,
+    Value,
+    Write,
+)
 
 from parallel_processor.jobs.records import (
     Fields,

@@ -182,6 +182,20 @@ class JobRepository:
             for document in await self._store.get_many(keys):
                 yield [item_from_fields(each) for each in _items(_chunk(document, job))]
 
+    async def read_chunks(self, job: Job, numbers: Sequence[int]) -> list[list[Item]]:
+        """Return some of a job's chunks of items, a few read at a time."""
+        chunks: list[list[Item]] = []
+        for start in range(0, len(numbers), _READ_AT_ONCE):
+            keys = [
+                schema.item_chunk_key(job.tenant, job.job_id, number)
+                for number in numbers[start : start + _READ_AT_ONCE]
+            ]
+            chunks += [
+                [item_from_fields(each) for each in _items(_chunk(document, job))]
+                for document in await self._store.get_many(keys)
+            ]
+        return chunks
+
     async def read_items(self, job: Job, sources: Sequence[ItemSource]) -> list[Item]:
         """Return the items that lie at the places named, in order."""
         keys = [schema.item_chunk_key(job.tenant, job.job_id, each.chunk) for each in sources]

@@ -11,6 +11,7 @@ RESULTS = "results"
 REQUESTS = "requests"
 ACTIVE_VERSIONS = "active_versions"
 BUDGETS = "budgets"
+MEASURES = "measures"
 SERVICE = "service"
 
 # No credential's tenant can have this name: theirs begin with a letter or digit.
@@ -64,6 +65,7 @@ SCHEMA = Schema(
         Collection(REQUESTS, ttl_field="expire_time"),
         Collection(ACTIVE_VERSIONS),
         Collection(BUDGETS),
+        Collection(MEASURES),
         Collection(SERVICE),
     ),
     shapes=(
@@ -105,6 +107,11 @@ def shard_key(tenant: str, job_id: str, number: int) -> Key:
 def budget_key(tenant: str) -> Key:
     """Where a tenant's budget is."""
     return Key(BUDGETS, tenant, "budget")
+
+
+def measures_key(tenant: str) -> Key:
+    """Where what a tenant's calls took is."""
+    return Key(MEASURES, tenant, "measures")
 
 
 def result_chunk_key(tenant: str, chunk_id: str) -> Key:

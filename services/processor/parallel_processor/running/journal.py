@@ -30,6 +30,7 @@ from parallel_processor.spending.refusal import BudgetRefusedError
 
 _log = structlog.get_logger("parallel_processor.running.journal")
 
+
 class ShardLedger(Protocol):
     """Where commits go."""
 

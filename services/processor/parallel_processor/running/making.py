@@ -98,6 +98,10 @@ class Order:
     key: str
 
 
+def _nobody_hears(_owner: Owner, _order: Order, _answer: Answer) -> None:
+    return
+
+
 class Making:
     """Makes pieces with everything that takes."""
 
@@ -112,6 +116,7 @@ class Making:
         rng: random.Random,
         max_attempts: int,
         on_spend: Callable[[str, str, Usage], None],
+        on_answer: Callable[[Owner, Order, Answer], None] = _nobody_hears,
     ) -> None:
         self._content = content
         self._calls = calls
@@ -121,6 +126,7 @@ class Making:
         self._rng = rng
         self._max_attempts = max_attempts
         self._on_spend = on_spend
+        self._on_answer = on_answer
 
     async def make(self, order: Order, work: Work, effort: Effort) -> Piece | PieceError:
         """Make a piece, or say why there can be none. Cancelling it gives everything back.
@@ -210,6 +216,7 @@ class Making:
             effort.spend("generate", self._clock.monotonic() - began)
         effort.attempts += 1
         self._spent(order, effort, answer.usage)
+        self._on_answer(work.owner, order, answer)
         return self._checked(answer, effort, backoff)
 
     def _spent(self, order: Order, effort: Effort, usage: Usage) -> None:

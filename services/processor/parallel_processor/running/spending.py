@@ -1,4 +1,4 @@
-"""Who pays for the shards that run here: whether a budget holds them, and what happens when one is used up."""
+"""Who pays for the shards that run here: whether a budget holds them, and what follows when it is used up."""
 
 from __future__ import annotations
 

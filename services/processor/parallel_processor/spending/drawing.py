@@ -1,4 +1,4 @@
-"""How a shard's slice moves between it, its job and its tenant's budget; pure, and applied in one transaction.
+"""How a shard's slice moves between it, its job and its tenant's budget; applied in one transaction.
 
 A shard is given from both at once. What it was given stays set aside in both until the shard is settled, or
 until it is trimmed because others need what it does not use.

@@ -198,9 +198,7 @@ class InteractivePurse:
         def transition(budget: TenantBudget | None) -> tuple[TenantBudget | None, int]:
             if budget is None:
                 return None, need
-            return held(
-                budget, self._holder, spent=told, need=need, wish=wish, until=now + HOLD, now=now
-            )
+            return held(budget, self._holder, spent=told, need=need, wish=wish, until=now + HOLD, now=now)
 
         before = mine.free + mine.out
         has = await self._budgets.change(tenant, transition)

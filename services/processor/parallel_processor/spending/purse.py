@@ -1,4 +1,4 @@
-"""What a shard's worker spends from: when to ask for a larger slice, and what a call hears that none bears."""
+"""What a shard's worker spends from: when to ask for more, and what a call hears that no budget bears."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ class FakeStock:
         taken: How often they were asked.
     """
 
-    standing: Standing = Standing((), ())
+    standing: Standing = field(default_factory=lambda: Standing((), ()))
     taken: int = 0
 
     async def get(self, tenant: str) -> TenantBudget | None:

@@ -58,7 +58,11 @@ class Caps(RuleBasedStateMachine):
 
     def _free(self, number: int, index: int) -> bool:
         now = self.shards[number]
-        return index not in now.intents and now.states[index] < ItemState.SUCCEEDED and now.claimable_at is not None
+        return (
+            index not in now.intents
+            and now.states[index] < ItemState.SUCCEEDED
+            and now.claimable_at is not None
+        )
 
     @rule(number=number, index=index, worst=st.integers(0, 60), wish=st.integers(0, 300), asks=st.booleans())
     def call(self, number: int, index: int, worst: int, wish: int, asks: bool) -> None:  # noqa: FBT001 - drawn by name

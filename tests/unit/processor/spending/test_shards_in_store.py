@@ -1,11 +1,11 @@
-"""Shards that spend at once from one cap, over a real store: no overshoot, and no refusal while there is room."""
+"""Shards that spend at once from one cap, over a real store: no overshoot, no refusal while there is room."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -44,7 +44,7 @@ class Endpoint:
     cap: int
     billed: int = 0
     out: int = 0
-    rng: random.Random = random.Random(7)
+    rng: random.Random = field(default_factory=lambda: random.Random(7))
 
     async def call(self) -> int:
         """Answer after a moment, and return what it cost."""

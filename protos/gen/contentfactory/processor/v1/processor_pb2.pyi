@@ -1821,6 +1821,218 @@ class GenerateResponse(_message.Message):
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
 
 @_typing.final
+class JobEstimate(_message.Message):
+    """What a job will cost and take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CostInterval(_message.Message):
+        """Where a cost lies nine times out of ten, in micros of US dollars."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LOW_MICROS_FIELD_NUMBER: _builtins.int
+        EXPECTED_MICROS_FIELD_NUMBER: _builtins.int
+        HIGH_MICROS_FIELD_NUMBER: _builtins.int
+        low_micros: _builtins.int
+        """The lower end."""
+        expected_micros: _builtins.int
+        """The expectation."""
+        high_micros: _builtins.int
+        """The upper end."""
+        def __init__(
+            self,
+            *,
+            low_micros: _builtins.int = ...,
+            expected_micros: _builtins.int = ...,
+            high_micros: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_micros", b"expected_micros", "high_micros", b"high_micros", "low_micros", b"low_micros"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class DurationInterval(_message.Message):
+        """Where a duration lies nine times out of ten."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LOW_FIELD_NUMBER: _builtins.int
+        EXPECTED_FIELD_NUMBER: _builtins.int
+        HIGH_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def low(self) -> _duration_pb2.Duration:
+            """The lower end."""
+
+        @_builtins.property
+        def expected(self) -> _duration_pb2.Duration:
+            """The expectation."""
+
+        @_builtins.property
+        def high(self) -> _duration_pb2.Duration:
+            """The upper end."""
+
+        def __init__(
+            self,
+            *,
+            low: _duration_pb2.Duration | None = ...,
+            expected: _duration_pb2.Duration | None = ...,
+            high: _duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "high", b"high", "low", b"low"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "high", b"high", "low", b"low"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class OfContentType(_message.Message):
+        """What the items of one content type come to."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+        ITEM_COUNT_FIELD_NUMBER: _builtins.int
+        MODEL_CALLS_FIELD_NUMBER: _builtins.int
+        EXPECTED_COST_MICROS_FIELD_NUMBER: _builtins.int
+        content_type: _builtins.str
+        """The content type."""
+        item_count: _builtins.int
+        """Its items."""
+        model_calls: _builtins.int
+        """The calls they will take."""
+        expected_cost_micros: _builtins.int
+        """What these will cost, in micros of US dollars."""
+        def __init__(
+            self,
+            *,
+            content_type: _builtins.str = ...,
+            item_count: _builtins.int = ...,
+            model_calls: _builtins.int = ...,
+            expected_cost_micros: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "expected_cost_micros", b"expected_cost_micros", "item_count", b"item_count", "model_calls", b"model_calls"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    SAMPLED_ITEMS_FIELD_NUMBER: _builtins.int
+    CACHED_ITEMS_FIELD_NUMBER: _builtins.int
+    EQUAL_ITEMS_FIELD_NUMBER: _builtins.int
+    REFUSED_ITEMS_FIELD_NUMBER: _builtins.int
+    MODEL_CALLS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    WORST_CASE_MICROS_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    MEASURED_CALLS_FIELD_NUMBER: _builtins.int
+    CACHE_UNKNOWN_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPES_FIELD_NUMBER: _builtins.int
+    item_count: _builtins.int
+    """Items the job has."""
+    sampled_items: _builtins.int
+    """Items that were looked at. Where that is not all, everything else is scaled up from them."""
+    cached_items: _builtins.int
+    """Items the cache holds."""
+    equal_items: _builtins.int
+    """Items equal to another one, which share its call."""
+    refused_items: _builtins.int
+    """Items that no prompt can be made for; they will fail without a call."""
+    model_calls: _builtins.int
+    """Model calls the others will take."""
+    worst_case_micros: _builtins.int
+    """The most they can cost, in micros of US dollars, each made once."""
+    measured_calls: _builtins.int
+    """How many earlier calls of the same kinds the lengths of outputs rest on. 0: they are a guess from max_tokens."""
+    cache_unknown: _builtins.bool
+    """Whether the cache could not be asked, so that nothing was taken to be there."""
+    @_builtins.property
+    def cost(self) -> Global___JobEstimate.CostInterval:
+        """What these calls will cost."""
+
+    @_builtins.property
+    def duration(self) -> Global___JobEstimate.DurationInterval:
+        """How long they will take on this replica if it has nothing else to do. Unset: no call was ever measured."""
+
+    @_builtins.property
+    def content_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobEstimate.OfContentType]:
+        """The same by content type."""
+
+    def __init__(
+        self,
+        *,
+        item_count: _builtins.int = ...,
+        sampled_items: _builtins.int = ...,
+        cached_items: _builtins.int = ...,
+        equal_items: _builtins.int = ...,
+        refused_items: _builtins.int = ...,
+        model_calls: _builtins.int = ...,
+        cost: Global___JobEstimate.CostInterval | None = ...,
+        worst_case_micros: _builtins.int = ...,
+        duration: Global___JobEstimate.DurationInterval | None = ...,
+        measured_calls: _builtins.int = ...,
+        cache_unknown: _builtins.bool = ...,
+        content_types: _abc.Iterable[Global___JobEstimate.OfContentType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_unknown", b"cache_unknown", "cached_items", b"cached_items", "content_types", b"content_types", "cost", b"cost", "duration", b"duration", "equal_items", b"equal_items", "item_count", b"item_count", "measured_calls", b"measured_calls", "model_calls", b"model_calls", "refused_items", b"refused_items", "sampled_items", b"sampled_items", "worst_case_micros", b"worst_case_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobEstimate: _TypeAlias = JobEstimate  # noqa: Y015
+
+@_typing.final
+class EstimateJobRequest(_message.Message):
+    """Request of ProcessorService.EstimateJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job. Required."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateJobRequest: _TypeAlias = EstimateJobRequest  # noqa: Y015
+
+@_typing.final
+class EstimateJobResponse(_message.Message):
+    """Response of ProcessorService.EstimateJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def estimate(self) -> Global___JobEstimate:
+        """The estimate."""
+
+    def __init__(
+        self,
+        *,
+        estimate: Global___JobEstimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateJobResponse: _TypeAlias = EstimateJobResponse  # noqa: Y015
+
+@_typing.final
 class TenantBudget(_message.Message):
     """What all jobs and interactive pieces of a tenant may cost, and cost so far."""
 

@@ -64,6 +64,11 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobResponse.FromString,
                 _registered_method=True)
+        self.EstimateJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/EstimateJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/GetJob',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetJobRequest.SerializeToString,
@@ -175,6 +180,19 @@ class ProcessorServiceServicer:
         NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
         FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
         1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateJob(self, request, context):
+        """Says what a job will cost and how long it will take, before a cent is spent: its prompts are made, the cache is
+        peeked at, and the lengths and times of earlier calls of its kinds are applied. Items that are cached and items that
+        are equal take no call. Failed calls, which are repeated, are not foreseen. Of a large job about 6,000 items are
+        looked at, from all over it.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), or a model has no price (reason PRICE_UNKNOWN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -323,6 +341,11 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     servicer.StartJob,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobResponse.SerializeToString,
+            ),
+            'EstimateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobResponse.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
@@ -481,6 +504,33 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/StartJob',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/EstimateJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,6 +72,15 @@ class ProcessorServiceStub:
       FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
                            1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
     """
+    EstimateJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.EstimateJobRequest, _processor_pb2.EstimateJobResponse]
+    """Says what a job will cost and how long it will take, before a cent is spent: its prompts are made, the cache is
+    peeked at, and the lengths and times of earlier calls of its kinds are applied. Items that are cached and items that
+    are equal take no call. Failed calls, which are repeated, are not foreseen. Of a large job about 6,000 items are
+    looked at, from all over it.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), or a model has no price (reason PRICE_UNKNOWN).
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetJobRequest, _processor_pb2.GetJobResponse]
     """Returns a job with its counts. Counts of running jobs may be a second old.
     Errors:
@@ -192,6 +201,15 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
       NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
       FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
                            1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+    """
+    EstimateJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.EstimateJobRequest, _processor_pb2.EstimateJobResponse]  # type: ignore[assignment]
+    """Says what a job will cost and how long it will take, before a cent is spent: its prompts are made, the cache is
+    peeked at, and the lengths and times of earlier calls of its kinds are applied. Items that are cached and items that
+    are equal take no call. Failed calls, which are repeated, are not foreseen. Of a large job about 6,000 items are
+    looked at, from all over it.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), or a model has no price (reason PRICE_UNKNOWN).
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetJobRequest, _processor_pb2.GetJobResponse]  # type: ignore[assignment]
     """Returns a job with its counts. Counts of running jobs may be a second old.
@@ -328,6 +346,21 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
           NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
           FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
                                1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+        """
+
+    @_abc_1.abstractmethod
+    def EstimateJob(
+        self,
+        request: _processor_pb2.EstimateJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.EstimateJobResponse, _abc.Awaitable[_processor_pb2.EstimateJobResponse]]:
+        """Says what a job will cost and how long it will take, before a cent is spent: its prompts are made, the cache is
+        peeked at, and the lengths and times of earlier calls of its kinds are applied. Items that are cached and items that
+        are equal take no call. Failed calls, which are repeated, are not foreseen. Of a large job about 6,000 items are
+        looked at, from all over it.
+        Errors:
+          NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), or a model has no price (reason PRICE_UNKNOWN).
         """
 
     @_abc_1.abstractmethod

@@ -15,6 +15,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from benchmarks.support.caps import against_the_cap, through_kills
+from benchmarks.support.guesses import estimated_and_run
 from benchmarks.support.report import Report
 
 CALLS = 1_000
@@ -22,6 +23,7 @@ ITEMS = 6_000
 KILLS = 10
 KILLED_ITEMS = 1_500
 KILLED_CALLS = 400
+JOBS = 100
 _GRACE_S = 60.0
 
 
@@ -34,6 +36,7 @@ def main() -> int:
     parts = {
         "cap": lambda: _cap(report, quick=arguments.quick),
         "kills": lambda: _kills(report, rng, quick=arguments.quick),
+        "estimates": lambda: _estimates(report, rng, quick=arguments.quick),
     }
     for name in arguments.parts or parts:
         parts[name]()
@@ -42,7 +45,9 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[[], "cap", "kills"], help="only these parts")
+    parser.add_argument(
+        "parts", nargs="*", choices=[[], "cap", "kills", "estimates"], help="only these parts"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer items, kills and jobs")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the moments of kills")
     return parser.parse_args()
@@ -75,6 +80,25 @@ def _kills(report: Report, rng: random.Random, *, quick: bool) -> None:
         each.billed - each.job.usage.cost_micros - each.job.usage.uncertain_spend_micros for each in outcomes
     ]
     report.figure("kills_unaccounted", max(0, *hidden), "micros", at_most=0)
+
+
+def _estimates(report: Report, rng: random.Random, *, quick: bool) -> None:
+    jobs = 30 if quick else JOBS
+    with TemporaryDirectory(prefix="spend-") as directory:
+        guesses = estimated_and_run(Path(directory), jobs=jobs, rng=rng)
+    items = sorted(each.items for each in guesses)
+    report.remark(f"{jobs} jobs of {items[0]} to {items[-1]} items, the first ones without any experience")
+    inside = sum(each.inside for each in guesses)
+    report.figure("estimates_inside", 100 * inside / jobs, "of 100 jobs", at_least=85)
+    widths = [each.width for each in guesses if each.spent]
+    report.figure("estimates_width", median(widths), "of the true cost", at_most=0.6)
+    half = guesses[jobs // 2 :]
+    report.figure("estimates_width_later", median(each.width for each in half if each.spent), "likewise")
+    off = [abs(each.expected - each.spent) / each.spent for each in guesses if each.spent]
+    report.figure("estimates_error", median(off), "of the true cost")
+    timely = [each for each in guesses if each.forecast_s is not None and each.spent]
+    within = sum(each.in_time for each in timely)
+    report.figure("estimates_duration_inside", 100 * within / max(1, len(timely)), "of 100 jobs")
 
 
 if __name__ == "__main__":

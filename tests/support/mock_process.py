@@ -62,6 +62,7 @@ def mock_endpoint(
     latency_ms: float = 0.0,
     latency_sigma: float = 0.0,
     text_characters: int = 400,
+    text_sigma: float = 0.0,
     log: Path | None = None,
     keep: int = 0,
     port: int = 0,
@@ -70,7 +71,7 @@ def mock_endpoint(
     command = [sys.executable, "-m", "tests.support.mock_endpoint", "--port", str(port)]
     command += ["--rules", orjson.dumps(list(rules)).decode(), "--keep", str(keep)]
     command += ["--latency-ms", str(latency_ms), "--latency-sigma", str(latency_sigma)]
-    command += ["--text-characters", str(text_characters)]
+    command += ["--text-characters", str(text_characters), "--text-sigma", str(text_sigma)]
     if log is not None:
         command += ["--log", str(log)]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE) as process:

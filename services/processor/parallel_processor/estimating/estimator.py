@@ -244,7 +244,7 @@ class Estimator:
             draft.made_by[item.item_id] = draft.made_by[maker]
             return
         call = self._call(item, order, draft, chunk=chunk)
-        length = experience.output_characters(call.kind, call.max_tokens)
+        length = experience.output_characters(call.kind)
         name = order.key if usable else f"{order.key} {item.item_id}"
         draft.contents[item.item_id] = _filler(name, length)
         if usable:
@@ -261,10 +261,9 @@ class Estimator:
             ) from error
         level = max((draft.levels.get(each.item_id, 0) for each in item.depends_on), default=0)
         call = Call(
-            Kind(request.model, order.prompt.content_type),
+            Kind(request.model, order.prompt.content_type, request.max_tokens),
             price,
             sum(len(each.content) for each in request.messages),
-            request.max_tokens,
             chunk,
             level,
         )

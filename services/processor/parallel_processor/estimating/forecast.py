@@ -10,19 +10,25 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from parallel_processor.estimating.measure import Kind, Measures, of_kinds
+from parallel_processor.estimating.measure import NOT_MEASURED, Kind, Measure, Measures, of_kinds
 from parallel_processor.estimating.moments import Moments
 from parallel_processor.estimating.posterior import Belief, Interval, assumed, interval, learned, limited
 from parallel_processor.model.prices import ModelPrice
 
-_OUTPUT_SHARE, _OUTPUT_SPREAD = 0.5, 0.6
-"""Without any measure an output is taken to be half of what it may be, give or take."""
+_OUTPUT_SHARE, _OUTPUT_SPREAD = 0.4, 0.9
+"""Without any measure an output is taken to be some part of what it may be: a tenth of it, or all."""
 
 _TOKENS_PER_CHARACTER, _TOKENS_SPREAD = 0.25, 0.3
 _RELATIVES = 3.0
 """How many calls the experience with other models or content types is worth."""
 
 _MILLION = 1_000_000
+_SCHEDULING = 0.15
+"""How far a schedule is from the ideal one that the forecast takes for granted, as a share."""
+
+_WRITING_S = 1.0
+"""What prompts, commits and the job's totals add to the calls at the most."""
+
 _ROUNDING = 0.5
 """Micros that rounding up adds to a call, on average."""
 
@@ -35,7 +41,6 @@ class Call:
         kind: Calls like it.
         price: Of its model.
         prompt_characters: Of its prompt, as far as known, contents of other items at their expected length.
-        max_tokens: The most its output may have.
         chunk: Which part of the sample it is from.
         level: How many calls must be over before it can begin.
         readers: Prices, per million tokens, of the prompts that its output becomes part of.
@@ -44,7 +49,6 @@ class Call:
     kind: Kind
     price: ModelPrice
     prompt_characters: int
-    max_tokens: int
     chunk: int
     level: int
     readers: list[int] = field(default_factory=list)
@@ -75,23 +79,26 @@ class Experience:
 
     def __init__(self, measures: Measures) -> None:
         self._measures = measures
+        self._all = of_kinds(measures, measures)
 
     def measured(self, kind: Kind) -> int:
         """How many calls of a kind were measured."""
         found = self._measures.get(kind)
         return round(found.output_tokens.count) if found is not None else 0
 
-    def output(self, kind: Kind, max_tokens: int) -> Belief:
-        """Return what is believed of an output's tokens."""
-        own, same_type, _ = self._seen(kind, "output_tokens")
-        start = assumed(_OUTPUT_SHARE * max_tokens, spread=_OUTPUT_SPREAD)
-        return limited(learned(learned(start, same_type), own, most=_RELATIVES), max_tokens)
+    def output(self, kind: Kind) -> Belief:
+        """Return what is believed of an output's tokens; those cut off earlier say little of longer ones."""
+        whole = [each for each in self._of_type(kind) if each.max_tokens >= kind.max_tokens]
+        relatives = of_kinds(self._measures, whole or self._of_type(kind)).output_tokens
+        start = assumed(_OUTPUT_SHARE * kind.max_tokens, spread=_OUTPUT_SPREAD)
+        before = limited(learned(start, relatives), kind.max_tokens)
+        return learned(before, self._own(kind).output_tokens, most=_RELATIVES)
 
-    def output_characters(self, kind: Kind, max_tokens: int) -> int:
+    def output_characters(self, kind: Kind) -> int:
         """Return about how many characters an output has."""
         own, same_type, all_ = self._seen(kind, "output_characters")
         per_token = _first(own, same_type, all_, default=1.0 / _TOKENS_PER_CHARACTER)
-        return round(self.output(kind, max_tokens).mean * per_token)
+        return round(self.output(kind).mean * per_token)
 
     def prompt_tokens(self, kind: Kind) -> Belief:
         """Return what is believed of a prompt's tokens per character."""
@@ -109,11 +116,14 @@ class Experience:
 
     def _seen(self, kind: Kind, name: str) -> tuple[Moments, Moments, Moments]:
         """Return what was seen of a quantity: for the kind, for its content type, and at all."""
-        same_type = [each for each in self._measures if each.content_type == kind.content_type]
-        own = [kind] if kind in self._measures else []
-        groups = own, same_type, list(self._measures)
-        found = [getattr(of_kinds(self._measures, each), name) for each in groups]
-        return found[0], found[1], found[2]
+        alike = of_kinds(self._measures, self._of_type(kind))
+        return getattr(self._own(kind), name), getattr(alike, name), getattr(self._all, name)
+
+    def _own(self, kind: Kind) -> Measure:
+        return self._measures.get(kind, NOT_MEASURED)
+
+    def _of_type(self, kind: Kind) -> list[Kind]:
+        return [each for each in self._measures if each.content_type == kind.content_type]
 
 
 def forecast(
@@ -131,39 +141,59 @@ def forecast(
     by_kind: defaultdict[Kind, list[Call]] = defaultdict(list)
     for each in calls:
         by_kind[each.kind].append(each)
-    mean = variance = 0.0
+    costs = {kind: _cost_of_kind(kind, alike, experience) for kind, alike in by_kind.items()}
     by_chunk: defaultdict[int, float] = defaultdict(float)
     for kind, alike in by_kind.items():
-        of_kind = _cost_of_kind(kind, alike, experience, scale=scale)
-        mean, variance = mean + of_kind[0], variance + of_kind[1]
         for each in alike:
-            by_chunk[each.chunk] += of_kind[0] / len(alike)
+            by_chunk[each.chunk] += scale * costs[kind].mean / len(alike)
+    variance = scale * sum(each.single for each in costs.values())
+    variance += scale**2 * _doubt(costs.values())
     variance += _sampling_variance([*by_chunk.values()]) * unread_chunks
     return Forecast(
-        interval(mean, variance),
+        interval(scale * sum(each.mean for each in costs.values()), variance),
         _duration(calls, experience, scale=scale, at_once=at_once),
         sum(experience.measured(kind) for kind in by_kind),
     )
 
 
-def _cost_of_kind(
-    kind: Kind, calls: Sequence[Call], experience: Experience, *, scale: float
-) -> tuple[float, float]:
-    """Return expectation and variance of what calls of one kind cost, scaled to the job."""
-    ratio = experience.prompt_tokens(kind)
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What calls of one kind cost.
+
+    Attributes:
+        mean: The expectation.
+        single: The variance that comes of how single calls differ.
+        own: The variance that comes of what is not known of the kind.
+        borrowed: The deviation that comes of taking it for others like it, in which all kinds may err alike.
+    """
+
+    mean: float
+    single: float
+    own: float
+    borrowed: float
+
+
+def _cost_of_kind(kind: Kind, calls: Sequence[Call], experience: Experience) -> _Cost:
+    ratio, output = experience.prompt_tokens(kind), experience.output(kind)
     prompts = [each.prompt_characters * each.price.prompt_micros_per_million / _MILLION for each in calls]
-    outputs = [(each.output_price, experience.output(kind, each.max_tokens)) for each in calls]
-    own = sum(
-        each.price.output_micros_per_million / _MILLION * belief.mean
-        for each, (_, belief) in zip(calls, outputs, strict=True)
+    prices = [each.output_price for each in calls]
+    mean = ratio.mean * sum(prompts)
+    mean += output.mean * sum(each.price.output_micros_per_million for each in calls) / _MILLION
+    parts = ((ratio, prompts), (output, prices))
+    return _Cost(
+        mean=mean + (_ROUNDING * len(calls) if mean else 0.0),
+        single=sum(belief.variance * sum(each**2 for each in weights) for belief, weights in parts),
+        own=sum((1.0 - belief.borrowed) * belief.doubt * sum(weights) ** 2 for belief, weights in parts),
+        borrowed=sum((belief.borrowed * belief.doubt) ** 0.5 * sum(weights) for belief, weights in parts),
     )
-    mean = ratio.mean * sum(prompts) + own
-    mean += _ROUNDING * len(calls) if mean else 0.0
-    single = ratio.variance * sum(each**2 for each in prompts)
-    single += sum(price**2 * belief.variance for price, belief in outputs)
-    doubt = ratio.doubt * sum(prompts) ** 2
-    doubt += sum(price * belief.doubt**0.5 for price, belief in outputs) ** 2
-    return scale * mean, scale * single + scale**2 * doubt
+
+
+def _doubt(costs: Iterable[_Cost]) -> float:
+    """Return the variance that does not even out: where kinds borrow their experience they err together."""
+    own = borrowed = 0.0
+    for each in costs:
+        own, borrowed = own + each.own, borrowed + each.borrowed
+    return own + borrowed**2
 
 
 def _sampling_variance(chunks: Sequence[float]) -> float:
@@ -193,22 +223,18 @@ def _duration(
         mean += max(longest, scale * sum(each.mean for each in beliefs) / lanes)
         variance += scale * sum(each.variance for each in beliefs) / lanes**2
         variance += (scale * sum(each.doubt**0.5 for each in beliefs) / lanes) ** 2
-    return interval(mean, variance + (_SCHEDULING * mean) ** 2)
-
-
-_SCHEDULING = 0.15
-"""How far a schedule is from the ideal one that the forecast takes for granted, as a share."""
+    found = interval(mean, variance + (_SCHEDULING * mean) ** 2)
+    return Interval(found.low, found.expected + _WRITING_S / 4.0, found.high + _WRITING_S)
 
 
 def expected_cost(calls: Iterable[Call], experience: Experience) -> Mapping[str, float]:
     """Return the expected cost of calls by content type."""
-    by_type: defaultdict[str, float] = defaultdict(float)
+    by_kind: defaultdict[Kind, list[Call]] = defaultdict(list)
     for each in calls:
-        belief = experience.output(each.kind, each.max_tokens)
-        tokens = experience.prompt_tokens(each.kind).mean * each.prompt_characters
-        micros = tokens * each.price.prompt_micros_per_million
-        micros += belief.mean * each.price.output_micros_per_million
-        by_type[each.kind.content_type] += micros / _MILLION
+        by_kind[each.kind].append(each)
+    by_type: defaultdict[str, float] = defaultdict(float)
+    for kind, alike in by_kind.items():
+        by_type[kind.content_type] += _cost_of_kind(kind, alike, experience).mean
     return by_type
 
 

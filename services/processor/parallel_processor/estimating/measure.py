@@ -1,4 +1,4 @@
-"""What calls took so far, by model and content type: the lengths and times that estimates rest on."""
+"""What calls took so far, by model, content type and limit of the output: the lengths and times that estimates rest on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Kind(NamedTuple):
 
     model: str
     content_type: str
+    max_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Measure:
         return Measure(*(getattr(self, each.name).faded() for each in fields(self)))
 
 
+NOT_MEASURED = Measure()
 Measures = Mapping[Kind, Measure]
 
 

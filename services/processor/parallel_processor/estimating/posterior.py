@@ -8,7 +8,7 @@ negative and leans to the dear side, as bills do.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from parallel_processor.estimating.moments import Moments
@@ -26,12 +26,14 @@ class Belief:
         variance: How far a single value may be from it.
         doubt: The variance of the expectation itself.
         weight: How many observations it is worth.
+        borrowed: The share of that which is not experience of its own.
     """
 
     mean: float
     variance: float
     doubt: float
     weight: float
+    borrowed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def learned(before: Belief, seen: Moments, *, most: float = math.inf) -> Belief:
     mean = (weight * before.mean + seen.count * seen.mean) / total
     squares = weight * before.variance + seen.squares + apart * apart * weight * seen.count / total
     variance = squares / total * (1.0 + 3.0 / total)  # few observations underrate the spread
-    return Belief(mean, variance, variance / total, total)
+    return Belief(mean, variance, variance / total, total, weight / total)
 
 
 def limited(belief: Belief, most: float) -> Belief:
@@ -73,7 +75,7 @@ def limited(belief: Belief, most: float) -> Belief:
     if belief.mean <= 0.0 or most <= 0.0:
         return belief
     if belief.variance <= 0.0:
-        return Belief(min(belief.mean, most), 0.0, belief.doubt, belief.weight)
+        return replace(belief, mean=min(belief.mean, most))
     square = math.log1p(belief.variance / belief.mean**2)
     sigma = math.sqrt(square)
     middle = math.log(belief.mean) - square / 2.0
@@ -82,7 +84,7 @@ def limited(belief: Belief, most: float) -> Belief:
     mean = belief.mean * _STANDARD.cdf(reach - sigma) + most * beyond
     second = (belief.variance + belief.mean**2) * _STANDARD.cdf(reach - 2.0 * sigma) + most**2 * beyond
     shrunk = (mean / belief.mean) ** 2
-    return Belief(mean, max(0.0, second - mean * mean), belief.doubt * shrunk, belief.weight)
+    return replace(belief, mean=mean, variance=max(0.0, second - mean * mean), doubt=belief.doubt * shrunk)
 
 
 def interval(mean: float, variance: float) -> Interval:

@@ -49,10 +49,9 @@ class Recorder:
         self._tallies: dict[str, dict[Kind, MeasureTally]] = {}
         self._kinds = 0
 
-    def tally(self, tenant: str, model: str, content_type: str) -> MeasureTally | None:
+    def tally(self, tenant: str, kind: Kind) -> MeasureTally | None:
         """Return where calls of one kind are counted; None when there are too many kinds."""
         of_tenant = self._tallies.setdefault(tenant, {})
-        kind = Kind(model, content_type)
         found = of_tenant.get(kind)
         if found is None and self._kinds < _MAX_KINDS:
             found = of_tenant[kind] = MeasureTally()
@@ -86,7 +85,9 @@ class Recorder:
 
 def measured(recorder: Recorder, owner: Owner, order: Order, answer: Answer) -> None:
     """Count a call that was answered."""
-    tally = recorder.tally(owner.tenant, order.request.model, order.prompt.content_type)
+    tally = recorder.tally(
+        owner.tenant, Kind(order.request.model, order.prompt.content_type, order.request.max_tokens)
+    )
     reply = answer.reply
     if tally is not None and not reply.usage_estimated:
         tally.add(

@@ -12,7 +12,7 @@ from parallel_processor.estimating.measure import Kind, Measure, Measures, merge
 from parallel_processor.estimating.moments import Moments
 from parallel_processor.repository import schema
 
-MAX_KINDS = 500
+MAX_KINDS = 300
 """Kinds of calls a tenant's document holds; beyond it those that were measured least leave."""
 
 
@@ -40,7 +40,7 @@ class MeasureRepository:
 
 
 def _to_fields(kind: Kind, measure: Measure) -> dict[str, Value]:
-    record: dict[str, Value] = {"model": kind.model, "content_type": kind.content_type}
+    record: dict[str, Value] = {**kind._asdict()}
     for each in fields(measure):
         record[each.name] = [*astuple(getattr(measure, each.name))]
     return record
@@ -49,7 +49,7 @@ def _to_fields(kind: Kind, measure: Measure) -> dict[str, Value]:
 def _from_document(document: Document | None) -> dict[Kind, Measure]:
     records: Sequence[Mapping[str, Any]] = document.data["kinds"] if document is not None else ()  # type: ignore[assignment]  # as written above
     return {
-        Kind(each["model"], each["content_type"]): Measure(
+        Kind(each["model"], each["content_type"], each["max_tokens"]): Measure(
             *(Moments(*each[field.name]) for field in fields(Measure))
         )
         for each in records

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from factory_cli.commands.budget import budget
 from factory_cli.commands.cancel import cancel
 from factory_cli.commands.doctor import doctor
 from factory_cli.commands.down import down
+from factory_cli.commands.estimate import estimate
 from factory_cli.commands.generate import generate
 from factory_cli.commands.jobs import jobs
 from factory_cli.commands.migrate import migrate
@@ -31,6 +33,7 @@ for name, command in (
     ("run", run),
     ("up", up),
     ("down", down),
+    ("estimate", estimate),
     ("submit", submit_command),
     ("watch", watch),
     ("results", results),
@@ -43,3 +46,4 @@ for name, command in (
     ("migrate", migrate),
 ):
     app.command(name, epilog=MEANING)(command)
+app.add_typer(budget, name="budget")

@@ -40,6 +40,7 @@ class _Run:
     out: Path
     json: bool
     cancel_on_interrupt: bool
+    estimate: bool
     job_id: str = field(default="")
 
 
@@ -60,6 +61,8 @@ def run(
     label: options.Labels = None,
     model: options.Model = "",
     cache_policy: options.PolicyOption = options.Policy.USE,
+    max_cost: options.MaxCost = None,
+    estimate: options.Estimate = False,
     skip_bad_lines: options.SkipBadLines = False,
     source_limit: options.SourceLimit = None,
     json: options.Json = False,
@@ -70,7 +73,12 @@ def run(
     it finishes, and sums up. Interrupted with Ctrl-C, the job is kept: the message says how to go on.
     """
     asked = options.job_options(
-        name=name or path.name, priority=priority, labels=label, model=model, policy=cache_policy
+        name=name or path.name,
+        priority=priority,
+        labels=label,
+        model=model,
+        policy=cache_policy,
+        max_cost=max_cost,
     )
     topics = options.read_topics(
         path,
@@ -78,7 +86,7 @@ def run(
         source_limit=source_limit,
         embedded=uses_embedded_model(settings.endpoints, settings.environ),
     )
-    work = _Run(settings, topics, asked, out, json, cancel_on_interrupt)
+    work = _Run(settings, topics, asked, out, json, cancel_on_interrupt, estimate)
     return asyncio.run(_with_services(work, keep_up=keep_up))
 
 
@@ -119,7 +127,8 @@ async def _do(work: _Run, clients: Clients) -> int:
     def created(job_id: str) -> None:
         work.job_id = job_id
 
-    await submit(clients.processor, groups, work.options, on_created=created)
+    agreed = options.asking(clients) if work.estimate else None
+    await submit(clients.processor, groups, work.options, on_created=created, agreed=agreed)
     count = sum(map(len, groups))
     console.print(f"job {work.job_id}: {len(groups):,} topics, {count:,} items", soft_wrap=True)
     folder = OutputFolder(work.out, job_id=work.job_id)

@@ -29,13 +29,20 @@ def submit_command(
     label: options.Labels = None,
     model: options.Model = "",
     cache_policy: options.PolicyOption = options.Policy.USE,
+    max_cost: options.MaxCost = None,
+    estimate: options.Estimate = False,
     skip_bad_lines: options.SkipBadLines = False,
     source_limit: options.SourceLimit = None,
     json: options.Json = False,
 ) -> int:
     """Submit topics or documents as a job to services that are running, and print the job's id."""
     asked = options.job_options(
-        name=name or path.name, priority=priority, labels=label, model=model, policy=cache_policy
+        name=name or path.name,
+        priority=priority,
+        labels=label,
+        model=model,
+        policy=cache_policy,
+        max_cost=max_cost,
     )
     topics = options.read_topics(
         path,
@@ -43,15 +50,16 @@ def submit_command(
         source_limit=source_limit,
         embedded=uses_embedded_model(settings.endpoints, settings.environ),
     )
-    return asyncio.run(_submit(settings, topics, asked, watch=watch, json=json))
+    return asyncio.run(_submit(settings, topics, asked, watch=watch, estimate=estimate, json=json))
 
 
 async def _submit(
-    settings: Settings, topics: list[Topic], asked: JobOptions, *, watch: bool, json: bool
+    settings: Settings, topics: list[Topic], asked: JobOptions, *, watch: bool, estimate: bool, json: bool
 ) -> int:
     async with connect(settings.endpoints, settings.credentials) as clients:
         groups = await options.plan_items(clients, topics)
-        job_id = await submit(clients.processor, groups, asked)
+        agreed = options.asking(clients) if estimate else None
+        job_id = await submit(clients.processor, groups, asked, agreed=agreed)
         if json:
             print_json({"job_id": job_id, "topics": len(groups), "items": sum(map(len, groups))})
         else:

@@ -98,7 +98,7 @@ def _guess(client: FactoryClient, items: list[pb.JobItem]) -> Guess:
 
 
 def _job(number: int, rng: random.Random) -> list[pb.JobItem]:
-    """Return the items of one job: groups round outlines, single pieces, prompts of one's own, or a mixture."""
+    """Return one job's items: groups round outlines, single pieces, prompts of one's own, or a mixture."""
     size = round(_SMALLEST * (_LARGEST / _SMALLEST) ** rng.random())
     makers = rng.sample([_groups, _singles, _prompts], k=rng.choice([1, 1, 2]))
     model = rng.choice(["", "", _OTHER_MODEL])

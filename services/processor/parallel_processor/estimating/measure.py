@@ -1,4 +1,4 @@
-"""What calls took so far, by model, content type and limit of the output: the lengths and times that estimates rest on."""
+"""What calls took so far, by model, content type and limit of the output: what estimates rest on."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.making import Order
 from parallel_processor.running.outages import is_outage
-from parallel_processor.running.ports import CachePort, Owner, Prompt
+from parallel_processor.running.ports import Entry, Owner, Prompt
 from parallel_processor.running.workshop import Workshop, order_of
 
 _log = structlog.get_logger("parallel_processor.estimating.estimator")
@@ -42,6 +42,14 @@ class JobReader(Protocol):
 
     async def read_chunks(self, job: Job, numbers: Sequence[int]) -> list[list[Item]]:
         """Return some of a job's chunks of items."""
+        ...
+
+
+class PeekPort(Protocol):
+    """The content cache, looked into without a trace."""
+
+    async def peek(self, owner: Owner, keys: Sequence[str]) -> list[Entry | None]:
+        """Return one entry or None per key; raises ServiceError as the neighbour answered."""
         ...
 
 
@@ -132,7 +140,7 @@ class Estimator:
         workshop: Workshop,
         *,
         jobs: JobReader,
-        cache: CachePort,
+        cache: PeekPort,
         measures: MeasureReader,
         calls: ModelCalls,
         rng: random.Random,

@@ -131,10 +131,6 @@ class CachePort(Protocol):
         """Return one entry or None per key."""
         ...
 
-    async def peek(self, owner: Owner, keys: Sequence[str]) -> list[Entry | None]:
-        """Return one entry or None per key; nobody notices."""
-        ...
-
     async def acquire(
         self, owner: Owner, holder: str, epoch: int, keys: Sequence[str]
     ) -> list[Acquisition | Exception]:

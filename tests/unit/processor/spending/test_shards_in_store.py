@@ -180,11 +180,11 @@ async def test_slices_cost_few_writes(store: DocumentStore) -> None:
     """A job whose cap is far away asks about once for each shard."""
     bench = Bench(store, Endpoint(cap=10**6))
     draws: list[int] = []
-    commit = bench.shards.commit
+    committing = bench.shards.commit
 
-    async def counting(of: Shard, what: Commit, results: Mapping[str, Mapping[int, Outcome]]) -> Shard:
-        draws.extend([of.number] * (what.draw is not None))
-        return await commit(of, what, results)
+    async def counting(shard: Shard, commit: Commit, results: Mapping[str, Mapping[int, Outcome]]) -> Shard:
+        draws.extend([shard.number] * (commit.draw is not None))
+        return await committing(shard, commit, results)
 
     bench.shards.commit = counting  # type: ignore[method-assign]  # the test's own repository
     held = await bench.lay_out(4, 30, cap=10**6)

@@ -14,7 +14,7 @@ from service_common.config import CommonSettings, ConfigError
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
 
-from tests.unit.common.test_tls import write_pair
+from tests.support.certificates import write_pair
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

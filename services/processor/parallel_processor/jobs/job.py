@@ -155,7 +155,7 @@ def settle(job: Job, shards: Iterable[ShardTotals], now: datetime) -> Job:
         settled[byte] |= 1 << bit
         counts, usage, granted = counts + shard.counts, usage + shard.usage, granted - shard.granted
     job = replace(job, settled=bytes(settled), counts=counts, usage=usage, granted=granted)
-    if _settled_count(job) < job.shard_count or job.finish_time is not None:
+    if unsettled_count(job) or job.finish_time is not None:
         return job
     return _changed(job, state=_final_state(job), finish_time=now)
 
@@ -166,8 +166,9 @@ def is_settled(job: Job, number: int) -> bool:
     return byte < len(job.settled) and bool(job.settled[byte] >> bit & 1)
 
 
-def _settled_count(job: Job) -> int:
-    return int.from_bytes(job.settled).bit_count()
+def unsettled_count(job: Job) -> int:
+    """Return how many of a started job's shards have totals that are not part of it yet."""
+    return job.shard_count - int.from_bytes(job.settled).bit_count()
 
 
 def _final_state(job: Job) -> JobState:

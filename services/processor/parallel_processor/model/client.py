@@ -1,4 +1,4 @@
-"""The one way out to the model endpoint: an OpenAI-compatible chat-completions client over aiohttp.
+"""The one way out to the model endpoint: an OpenAI-compatible chat-completions client.
 
 Every call ends in a reply or a `ModelFailure`, or is cancelled; a cancelled call closes its connection, so
 that the endpoint stops generating. Nothing is retried here, redirects are not followed, no proxy is taken
@@ -7,17 +7,18 @@ from the environment, and neither prompts nor keys are logged.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Self
+from urllib.parse import SplitResult, urlsplit
 
-import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.payload import BytesPayload
 from service_common.clock import Clock, SystemClock
-from yarl import URL
 
 from parallel_processor.model.classify import classify
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
 from parallel_processor.model.requests import ModelReply, ModelRequest
+from parallel_processor.model.transport.failures import BrokenError, ExchangeError, TooLargeError
+from parallel_processor.model.transport.pool import Exchange, Origin, Pool
 from parallel_processor.model.wire import (
     MaxTokensField,
     decode_models,
@@ -27,9 +28,8 @@ from parallel_processor.model.wire import (
 )
 
 _SUCCESS = 200
-_READ_BUFFER_BYTES = 1 << 18
 _ERROR_BODY_BYTES = 1 << 16
-_DNS_TTL_S = 60
+_PORTS = {"http": 80, "https": 443}
 # Shorter than the 5 s after which uvicorn (vLLM and many others) closes an idle connection: a request that
 # meets the close would have an unknown fate.
 _KEEP_ALIVE_S = 4.0
@@ -66,14 +66,14 @@ class ModelClient:
             ValueError: If base_url is not an http(s) URL without credentials.
         """
         base = _base(base_url)
-        self._completions = base.joinpath("chat", "completions").with_query(base.query)
-        self._models = base.joinpath("models").with_query(base.query)
-        self._connect_s = connect_s
+        origin = Origin(base.hostname or "", base.port or _PORTS[base.scheme], base.scheme == "https")
+        self._completions = _head("POST", base, "/chat/completions", host=origin.authority, api_key=api_key)
+        self._models = _head("GET", base, "/models", host=origin.authority, api_key=api_key)
         self._total_s = total_s
         self._max_response_bytes = max_response_bytes
         self._max_tokens_field = max_tokens_field
         self._clock = clock or SystemClock()
-        self._session = _session(api_key, connections)
+        self._pool = Pool(origin, limit=connections, connect_s=connect_s, keep_alive_s=_KEEP_ALIVE_S)
 
     async def generate(
         self,
@@ -99,11 +99,9 @@ class ModelClient:
             headers["X-Client-Request-Id"] = request_id
         if traceparent is not None:
             headers["traceparent"] = traceparent
-        body = _Body(encode_request(request, max_tokens_field=self._max_tokens_field))
+        body = encode_request(request, max_tokens_field=self._max_tokens_field)
         started = self._clock.monotonic()
-        answer = await self._answer(
-            "POST", self._completions, headers=headers, body=body, timeout_s=timeout_s
-        )
+        answer = await self._answer(_request(self._completions, headers, body), timeout_s=timeout_s)
         return decode_reply(answer, request, latency_s=self._clock.monotonic() - started)
 
     async def check(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
@@ -112,13 +110,11 @@ class ModelClient:
         Raises:
             ModelFailure: If the endpoint cannot be reached or does not say.
         """
-        return decode_models(
-            await self._answer("GET", self._models, headers={}, body=_Body(b""), timeout_s=timeout_s)
-        )
+        return decode_models(await self._answer(_request(self._models, {}, b""), timeout_s=timeout_s))
 
     async def close(self) -> None:
         """Close all connections; calls in flight fail as NETWORK."""
-        await self._session.close()
+        self._pool.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -126,101 +122,83 @@ class ModelClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _answer(
-        self, method: str, url: URL, *, headers: dict[str, str], body: _Body, timeout_s: float | None
-    ) -> bytes:
+    async def _answer(self, request: bytes, *, timeout_s: float | None) -> bytes:
         """Exchange one request for the body of a successful answer."""
         total_s = self._total_s if timeout_s is None else timeout_s
-        timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=self._connect_s)
-        data = body if method == "POST" else None
+        exchange = self._pool.exchange(request)
         try:
-            async with self._session.request(
-                method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                if response.status == _SUCCESS:
-                    return await _read(response, self._max_response_bytes)
-                refusal = await _read_start(response)
-                raise classify(response.status, response.headers, refusal, now=self._clock.now())
+            async with asyncio.timeout(total_s), exchange:
+                if exchange.status == _SUCCESS:
+                    return await exchange.read(self._max_response_bytes)
+                refusal = await _read_start(exchange)
+                raise classify(exchange.status, exchange.headers, refusal, now=self._clock.now())
         except TimeoutError as error:
-            raise _timed_out(body, total_s) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise _network_failure(body, error) from error
+            raise _timed_out(total_s, sent=exchange.sent) from error
+        except TooLargeError as error:
+            raise malformed(str(error)) from error
+        except ExchangeError as error:
+            raise _network_failure(error) from error
 
 
-class _Body(BytesPayload):
-    """A request's body that knows whether it was handed to a connection: until then nothing can be billed."""
-
-    sent = False
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the body."""
-        self.sent = True
-        await super().write_with_length(writer, content_length)
-
-    @property
-    def fate(self) -> Fate:
-        """What a failure without an answer means for the money."""
-        return Fate.UNKNOWN if self.sent else Fate.NOT_BILLED
-
-
-def _base(base_url: str) -> URL:
-    base = URL(base_url.rstrip("/"))
-    if base.scheme not in {"http", "https"} or not base.host:
+def _base(base_url: str) -> SplitResult:
+    base = urlsplit(base_url.rstrip("/"))
+    if base.scheme not in _PORTS or not base.hostname:
         raise ValueError("must be an http:// or https:// URL")
-    if base.user or base.password:
+    if base.username or base.password:
         raise ValueError("must not hold a credential; give it as the API key")
+    if any(not " " < character < "\x7f" for character in base_url):
+        raise ValueError("must be made of printable ASCII characters")
     return base
 
 
-def _session(api_key: str | None, connections: int) -> aiohttp.ClientSession:
-    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+def _head(method: str, base: SplitResult, path: str, *, host: str, api_key: str | None) -> str:
+    """Write what all requests of one kind begin with."""
+    query = f"?{base.query}" if base.query else ""
+    lines = [
+        f"{method} {base.path}{path}{query} HTTP/1.1",
+        f"Host: {host}",
+        "Accept: application/json",
+        "Content-Type: application/json",
+    ]
     if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=connections, ttl_dns_cache=_DNS_TTL_S, keepalive_timeout=_KEEP_ALIVE_S
-        ),
-        headers=headers,
-        skip_auto_headers=("Accept-Encoding", "User-Agent"),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        read_bufsize=_READ_BUFFER_BYTES,
-        trust_env=False,
-    )
+        if not api_key.isascii() or not api_key.isprintable():
+            raise ValueError("the API key must be made of printable ASCII characters")
+        lines.append(f"Authorization: Bearer {api_key}")
+    return "\r\n".join(lines)
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Read a whole body of bounded size."""
-    length = response.content_length
-    if length is not None and length <= limit and "Content-Encoding" not in response.headers:
-        return await response.read()
-    chunks = bytearray()
-    while chunk := await response.content.readany():
-        chunks += chunk
-        if len(chunks) > limit:
-            raise malformed(f"it is larger than {limit} bytes")
-    return bytes(chunks)
+def _request(head: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    more = "".join(f"\r\n{name}: {value}" for name, value in headers.items())
+    return f"{head}{more}\r\nContent-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
 
 
-async def _read_start(response: aiohttp.ClientResponse) -> bytes:
+async def _read_start(exchange: Exchange) -> bytes:
     """Read as much of an error's body as is worth reading; the status alone says enough if that fails."""
-    chunks = bytearray()
+    start = bytearray()
     try:
-        while len(chunks) < _ERROR_BODY_BYTES and (chunk := await response.content.readany()):
-            chunks += chunk
-    except (aiohttp.ClientError, TimeoutError):
+        async for chunk in exchange.chunks():
+            start += chunk
+            if len(start) >= _ERROR_BODY_BYTES:
+                break
+    except (BrokenError, TimeoutError):
         pass
-    return bytes(chunks)
+    return bytes(start)
 
 
-def _timed_out(body: _Body, total_s: float) -> ModelFailure:
+def _timed_out(total_s: float, *, sent: bool) -> ModelFailure:
     words = f"no answer from the model endpoint within {total_s:g} s"
-    if not body.sent:
+    if not sent:
         words = "no connection to the model endpoint in time"
-    return ModelFailure(FailureClass.TIMEOUT, words, fate=body.fate)
+    return ModelFailure(FailureClass.TIMEOUT, words, fate=_fate(sent=sent))
 
 
-def _network_failure(body: _Body, error: Exception) -> ModelFailure:
+def _network_failure(error: ExchangeError) -> ModelFailure:
     words = (
-        "the connection to the model endpoint broke" if body.sent else "the model endpoint cannot be reached"
+        "the connection to the model endpoint broke" if error.sent else "the model endpoint cannot be reached"
     )
-    return ModelFailure(FailureClass.NETWORK, f"{words} ({type(error).__name__})", fate=body.fate)
+    return ModelFailure(FailureClass.NETWORK, f"{words} ({error})", fate=_fate(sent=error.sent))
+
+
+def _fate(*, sent: bool) -> Fate:
+    """What a failure without an answer means for the money."""
+    return Fate.UNKNOWN if sent else Fate.NOT_BILLED

@@ -11,7 +11,7 @@ from service_common.clock import Clock
 from service_common.errors import ServiceError
 
 from parallel_processor.job_costs import spent_on
-from parallel_processor.jobs.job import Job
+from parallel_processor.jobs.job import Job, unsettled_count
 from parallel_processor.jobs.shard import Shard
 from parallel_processor.repository import JobRepository, ShardRepository
 from parallel_processor.running.reporting import (
@@ -31,8 +31,10 @@ _CATCH_UP_S = 10.0
 class Settling:
     """Adds finished shards to their jobs, at most about once a second per job.
 
-    Its mutable state: finished shards that wait, by job, when each job was last written, and when to look for
-    what others have left behind.
+    The last shards of a job do not wait for their turn: whoever waits for the job waits for them.
+
+    Its mutable state: finished shards that wait, by job, when each job was last written and what it lacked
+    then, and when to look for what others have left behind.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Settling:
         self._on_change = on_change
         self._waiting: dict[tuple[str, str], dict[int, Shard]] = defaultdict(dict)
         self._written: dict[tuple[str, str], float] = {}
+        self._lacking: dict[tuple[str, str], int] = {}
         self._collect_at = clock.monotonic() + _LEFT_BEHIND_S
         self._wake = asyncio.Event()
 
@@ -90,7 +93,7 @@ class Settling:
         delay_s = _LEFT_BEHIND_S
         for where in list(self._waiting):
             due_in_s = self._written.get(where, float("-inf")) + self._interval_s - self._clock.monotonic()
-            if due_in_s > 0:
+            if due_in_s > 0 and not self._completes(where):
                 delay_s = min(delay_s, due_in_s)
                 continue
             try:
@@ -99,8 +102,14 @@ class Settling:
             except ServiceError as error:
                 _log.warning("settling_delayed", job_id=where[1], reason=error.reason)
                 self._written[where] = self._clock.monotonic()
+                self._lacking.pop(where, None)
                 delay_s = min(delay_s, self._interval_s)
         return delay_s
+
+    def _completes(self, where: tuple[str, str]) -> bool:
+        """Whether the shards that wait are all that the job lacked when it was last written."""
+        lacking = self._lacking.get(where)
+        return lacking is not None and len(self._waiting[where]) >= lacking
 
     async def _settle(self, where: tuple[str, str]) -> None:
         job = await self._jobs.get(*where)
@@ -112,11 +121,13 @@ class Settling:
         if not self._waiting[where]:
             del self._waiting[where]
         self._written[where] = self._clock.monotonic()
+        self._lacking[where] = unsettled_count(after)
         if after.revision != job.revision:
             self._reporter.submit(job_report(after, self._clock.now()))
             self._on_change(after)
         if after.state.terminal:
             self._written.pop(where, None)
+            self._lacking.pop(where, None)
 
     def _is_told(self, shard: Shard) -> bool:
         return self._reporter.is_acknowledged(shard.job_id, shard_producer(shard.number), shard.commits)

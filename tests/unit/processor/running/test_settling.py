@@ -62,6 +62,19 @@ async def test_the_last_shard_finishes_the_job(room: Room) -> None:
     await until(lambda: room.reporter.is_acknowledged("job", JOB_PRODUCER, room.changed[0].revision))
 
 
+async def test_the_last_shard_does_not_wait_for_its_turn(room: Room) -> None:
+    """Totals are written once an interval, but those that finish the job at once, with no time going by."""
+    begun = await start(room.jobs, await a_draft(room.jobs, 3), 3)
+    room.settling.finished(await finished(room.shards, begun, 0))
+    await until(lambda: not room.settling._waiting)
+    room.settling.finished(await finished(room.shards, begun, 1))
+    await settle()
+    assert room.settling._waiting
+    room.settling.finished(await finished(room.shards, begun, 2))
+    await until(lambda: bool(room.changed))
+    assert (await room.jobs.get("acme", "job")).state is JobState.SUCCEEDED
+
+
 async def test_what_a_dead_worker_left_is_settled_under_load_too(room: Room) -> None:
     """A finished shard that nobody announced is found after a while, though other work keeps coming."""
     begun = await start(room.jobs, await a_draft(room.jobs, 2), 2)

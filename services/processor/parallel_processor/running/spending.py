@@ -1,4 +1,4 @@
-"""Who pays for the shards that run here: whether a budget holds them, and what follows when it is used up."""
+"""Who pays for the shards that run here: whether a budget holds them, and what they have used of it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,6 @@ from parallel_processor.spending.tenants import BudgetedTenants
 _log = structlog.get_logger("parallel_processor.running.spending")
 
 _MAX_SEEN = 1_000
-Pause = Callable[[Job, str], bool]
-"""Lets a job pause for a reason, soon; whether it will. If it does not, its items fail instead."""
-
-
-def no_pause(_job: Job, _reason: str) -> bool:
-    """Let items fail that no budget bears."""
-    return False
 
 
 class Spending:
@@ -35,7 +28,6 @@ class Spending:
         tenants: BudgetedTenants,
         *,
         clock: Clock,
-        pause: Pause = no_pause,
         on_refused: Callable[[Account], None],
     ) -> None:
         """Prepare to pay.
@@ -44,13 +36,11 @@ class Spending:
             stock: Where budgets stand.
             tenants: Knows which tenants have a budget.
             clock: Time.
-            pause: Lets a job pause whose budget is used up.
             on_refused: Is told of each call that a budget refuses for good.
         """
         self._stock = stock
         self._tenants = tenants
         self._clock = clock
-        self._pause = pause
         self._on_refused = on_refused
         self._seen: OrderedDict[str, Job] = OrderedDict()
 
@@ -61,7 +51,6 @@ class Spending:
             self._stock,
             clock=self._clock,
             held=await self._is_held(job),
-            on_exhausted=lambda _: self._pause(job, "BUDGET_EXHAUSTED"),
             on_refused=self._on_refused,
         )
 

@@ -43,7 +43,6 @@ class ShardPurse:
         clock: Clock,
         held: bool,
         retry_s: float = _RETRY_S,
-        on_exhausted: Callable[[Account], bool] = lambda _: False,
         on_refused: Callable[[Account], None] = lambda _: None,
     ) -> None:
         """Prepare to spend.
@@ -53,15 +52,12 @@ class ShardPurse:
             clock: Time.
             held: Whether the shard's job has a cap, or its tenant a budget.
             retry_s: How long to ask for nothing when there was nothing to be had.
-            on_exhausted: Is told which budget is used up; whether the job pauses until there is more. If it
-                does not, its items fail.
             on_refused: Is told of each call that a budget refuses for good.
         """
         self.held = held
         self._stock = stock
         self._clock = clock
         self._retry_s = retry_s
-        self._on_exhausted = on_exhausted
         self._on_refused = on_refused
         self._must_ask = False
         self._retried = False
@@ -117,11 +113,11 @@ class ShardPurse:
         for index, worst in refused.items():
             total += worst
             account = standing.exhausted_by(worst)
-            if account is not None and not self._on_exhausted(account):
+            if account is not None:
                 self._on_refused(account)
                 verdicts[index] = _exhausted(account, worst)
                 total -= worst
-            elif account is None and not self._retried and standing.fits(total):
+            elif not self._retried and standing.fits(total):
                 verdicts[index] = None
             else:
                 waiting[index] = worst

@@ -300,6 +300,9 @@ def _prices(settings: Settings) -> PriceTable:
         _log.info("models_cost_nothing", advice="set PROCESSOR_PRICES_FILE to account for money")
         return PriceTable.free()
     try:
-        return PriceTable.load(settings.processor_prices_file)
+        table = PriceTable.load(settings.processor_prices_file)
     except PriceTableError as error:
         raise ConfigError([Problem("PROCESSOR_PRICES_FILE", str(error))]) from error
+    if not table.knows(settings.processor_model):
+        _log.warning("default_model_has_no_price", model=settings.processor_model)
+    return table

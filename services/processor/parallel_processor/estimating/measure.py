@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
-from parallel_processor.estimating.moments import NOTHING, Moments, Tally
+from parallel_processor.estimating.moments import NOTHING, Moments, of_sums
 
 
 class Kind(NamedTuple):
@@ -63,12 +63,15 @@ def of_kinds(measures: Measures, kinds: Iterable[Kind]) -> Measure:
 
 
 class MeasureTally:
-    """A measure in the making. Its mutable state: its tallies."""
+    """A measure in the making: sums and sums of squares, since every call passes here.
+
+    Its mutable state: these sums.
+    """
 
     __slots__ = ("_characters", "_output", "_prompt", "_seconds")
 
     def __init__(self) -> None:
-        self._output, self._characters, self._prompt, self._seconds = Tally(), Tally(), Tally(), Tally()
+        self._output, self._characters, self._prompt, self._seconds = ([0, 0.0, 0.0] for _ in range(4))
 
     def add(
         self,
@@ -80,14 +83,20 @@ class MeasureTally:
         seconds: float,
     ) -> None:
         """Take in a call that was answered."""
-        self._output.add(output_tokens)
-        self._seconds.add(seconds)
+        _add(self._output, output_tokens)
+        _add(self._seconds, seconds)
         if output_tokens:
-            self._characters.add(output_characters / output_tokens)
+            _add(self._characters, output_characters / output_tokens)
         if prompt_characters:
-            self._prompt.add(prompt_tokens / prompt_characters)
+            _add(self._prompt, prompt_tokens / prompt_characters)
 
     def read(self) -> Measure:
         """Return the measure so far."""
-        tallies = self._output, self._characters, self._prompt, self._seconds
-        return Measure(*(each.read() for each in tallies))
+        sums = self._output, self._characters, self._prompt, self._seconds
+        return Measure(*(of_sums(*each) for each in sums))
+
+
+def _add(sums: list[float], value: float) -> None:
+    sums[0] += 1
+    sums[1] += value
+    sums[2] += value * value

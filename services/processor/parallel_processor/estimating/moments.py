@@ -1,7 +1,8 @@
 """Count, mean and spread of a quantity, as it comes in and put together from parts.
 
-One pass, numerically stable (Welford, Technometrics 1962; merging after Chan, Golub and LeVeque, 1979). What
-is old fades: beyond a count, every observation weighs a little less with each new one.
+Parts are put together without loss (Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for
+Computing Sample Variances", 1979). What is old fades: beyond a count, every observation weighs a little less
+with each new one.
 """
 
 from __future__ import annotations
@@ -48,22 +49,15 @@ class Moments:
 NOTHING = Moments()
 
 
-class Tally:
-    """Moments in the making. Its mutable state: the three numbers."""
+def of_sums(count: float, total: float, squares: float) -> Moments:
+    """Return the moments of observations of which only the count and the sums are known.
 
-    __slots__ = ("_count", "_mean", "_squares")
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._mean = self._squares = 0.0
-
-    def add(self, value: float) -> None:
-        """Take in an observation."""
-        self._count += 1
-        apart = value - self._mean
-        self._mean += apart / self._count
-        self._squares += apart * (value - self._mean)
-
-    def read(self) -> Moments:
-        """Return the moments so far."""
-        return Moments(float(self._count), self._mean, self._squares)
+    Args:
+        count: How many there are.
+        total: Their sum.
+        squares: The sum of their squares.
+    """
+    if not count:
+        return NOTHING
+    mean = total / count
+    return Moments(count, mean, max(0.0, squares - total * mean))

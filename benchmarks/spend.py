@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks.support.caps import against_the_cap, through_kills
+from benchmarks.support.caps import GRACE_S, against_the_cap, through_kills
 from benchmarks.support.guesses import estimated_and_run
 from benchmarks.support.report import Report
 
@@ -24,7 +24,6 @@ KILLS = 10
 KILLED_ITEMS = 1_500
 KILLED_CALLS = 400
 JOBS = 100
-_GRACE_S = 60.0
 
 
 def main() -> int:
@@ -69,10 +68,10 @@ def _cap(report: Report, *, quick: bool) -> None:
 def _kills(report: Report, rng: random.Random, *, quick: bool) -> None:
     kills, items, calls = (3, 400, 100) if quick else (KILLS, KILLED_ITEMS, KILLED_CALLS)
     with TemporaryDirectory(prefix="spend-") as directory:
-        outcomes = through_kills(Path(directory), calls=calls, items=items, kills=kills, rng=rng)
+        outcomes, books = through_kills(Path(directory), calls=calls, items=items, kills=kills, rng=rng)
     report.remark(f"{kills} jobs of {items} items, one or both processors killed at a random moment of each")
     report.figure("kills_overshoot", max(each.overshoot for each in outcomes), "micros", at_most=0)
-    report.figure("kills_settled_after", max(each.settled_s for each in outcomes), "s", at_most=_GRACE_S)
+    report.figure("kills_settled_after", max(each.settled_s for each in outcomes), "s", at_most=GRACE_S)
     report.figure("kills_used", median(each.used_share for each in outcomes), "of the cap")
     uncertain = sum(each.job.usage.uncertain_calls for each in outcomes)
     report.figure("kills_uncertain_calls", uncertain / kills, "calls/kill")
@@ -80,6 +79,10 @@ def _kills(report: Report, rng: random.Random, *, quick: bool) -> None:
         each.billed - each.job.usage.cost_micros - each.job.usage.uncertain_spend_micros for each in outcomes
     ]
     report.figure("kills_unaccounted", max(0, *hidden), "micros", at_most=0)
+    tenant_hidden = books.billed - books.spent - books.uncertain
+    report.figure("tenant_unaccounted", max(0, tenant_hidden), "micros", at_most=0)
+    report.figure("tenant_settled_after", books.settled_s, "s", at_most=GRACE_S)
+    report.figure("tenant_uncertain", books.uncertain / books.billed, "of the bill")
 
 
 def _estimates(report: Report, rng: random.Random, *, quick: bool) -> None:

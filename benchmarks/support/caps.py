@@ -25,9 +25,11 @@ _CHARACTERS = 400
 _MEAN_MICROS = 1_530
 """About what the mock charges for one of these items: 100 tokens of output and a short prompt."""
 
+_PIECES = 3
+_PLENTY = 10**12
 _POLL_S = 0.2
 _GIVE_UP_S = 180.0
-_GRACE_S = 60.0
+GRACE_S = 60.0
 """Within this time after a restart nothing may be reserved for calls that nobody makes any more."""
 
 
@@ -100,17 +102,41 @@ def against_the_cap(directory: Path, *, calls: int, items: int) -> Outcome:
         return _outcome(factory, client, job_id, cap=cap, samples=samples)
 
 
+@dataclass(frozen=True, slots=True)
+class TenantBooks:
+    """What a tenant's budget says after everything, beside the endpoint's bill.
+
+    Attributes:
+        billed: What the endpoint charged for all the tenant's jobs and pieces.
+        spent: What the budget calls spent.
+        uncertain: What it calls uncertain.
+        settled_s: How long after the last restart it held nothing any more, or `GRACE_S` and more.
+    """
+
+    billed: int
+    spent: int
+    uncertain: int
+    settled_s: float
+
+
 def through_kills(
     directory: Path, *, calls: int, items: int, kills: int, rng: random.Random
-) -> list[Outcome]:
-    """Run one job after another against its cap; kill processors at a random moment of each."""
+) -> tuple[list[Outcome], TenantBooks]:
+    """Run one job after another against its cap; kill processors at a random moment of each.
+
+    Meanwhile single pieces are made, and all of it counts towards the tenant's budget.
+    """
     outcomes: list[Outcome] = []
+    restarted = 0.0
     with running_factory(
         directory, latency_ms=400, latency_sigma=0.3, text_characters=_CHARACTERS, env=environment(calls // 2)
     ) as factory:
         factory.add_processor(SECOND)
+        budget = pb.SetTenantBudgetRequest(max_cost_micros=_PLENTY)
+        factory.client().processor.SetTenantBudget(budget)
         for number in range(kills):
             client = factory.client()
+            _pieces(factory, number)
             seen = len(factory.model_log())
             cap = items * _MEAN_MICROS * 6 // 10
             job_id = _start(client, items, cap=cap, about=f"kill {number}")
@@ -125,7 +151,32 @@ def through_kills(
             outcome = Outcome(cap, _billed(factory.model_log()[seen:]), job, 0)
             outcome.settled_s = time.monotonic() - restarted if not job.reserved_micros else _GIVE_UP_S
             outcomes.append(outcome)
-    return outcomes
+        return outcomes, _tenant_books(factory, restarted)
+
+
+def _pieces(factory: Factory, number: int) -> None:
+    """Make a few single pieces with each processor; what they leave held is there when it is killed."""
+    for name in (PROCESSOR, SECOND):
+        for piece in range(_PIECES):
+            item = raw_item("", f"piece {number} {piece} of {name}", max_tokens=_MAX_TOKENS)
+            factory.client(name).processor.Generate(pb.GenerateRequest(spec=item.spec))
+
+
+def _tenant_books(factory: Factory, restarted: float) -> TenantBooks:
+    """Wait until the tenant's budget holds nothing any more, and return it."""
+    client = factory.client()
+    while True:
+        budget = client.processor.GetTenantBudget(pb.GetTenantBudgetRequest()).budget
+        since = time.monotonic() - restarted
+        if not budget.reserved_micros or since > GRACE_S:
+            break
+        time.sleep(_POLL_S)
+    return TenantBooks(
+        billed=_billed(factory.model_log()),
+        spent=budget.spent_micros,
+        uncertain=budget.uncertain_spend_micros,
+        settled_s=since,
+    )
 
 
 def _start(client: FactoryClient, items: int, *, cap: int, about: str) -> str:

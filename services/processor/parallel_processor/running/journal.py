@@ -29,6 +29,7 @@ from parallel_processor.spending.purse import ShardPurse
 from parallel_processor.spending.refusal import BudgetRefusedError
 
 _log = structlog.get_logger("parallel_processor.running.journal")
+_NOTHING = Usage()
 
 
 class ShardLedger(Protocol):
@@ -160,8 +161,14 @@ class Journal:
 
     def account(self, index: int, uncertain: Usage) -> None:
         """Note what became of a call that an earlier epoch announced, or that was cut off here."""
+        announced = any(
+            index in each
+            for each in (self.shard.intents, self._committing.intents, self._committing.ahead, self._ahead)
+        )
         self._no_longer_expected(index)
         self._pending.intents.pop(index, None)
+        if not announced and uncertain == _NOTHING:
+            return
         self._pending.settled_intents.add(index)
         self._pending.uncertain += uncertain
         self._wake.set()

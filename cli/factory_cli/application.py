@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from factory_cli.commands.budget import budget
+from factory_cli.commands.cache import cache
 from factory_cli.commands.cancel import cancel
 from factory_cli.commands.doctor import doctor
 from factory_cli.commands.down import down
@@ -46,4 +47,5 @@ for name, command in (
     ("migrate", migrate),
 ):
     app.command(name, epilog=MEANING)(command)
-app.add_typer(budget, name="budget")
+for name, group in (("cache", cache), ("budget", budget)):
+    app.add_typer(group, name=name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -32,7 +33,7 @@ _WORDS = (
 )
 _FILLER_CHARACTERS = 1 << 16
 _FILLER = " ".join(random.Random(7).choices(_WORDS, k=_FILLER_CHARACTERS // 4))
-_CHARACTERS_PER_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 
 
@@ -54,6 +55,9 @@ class Call:
         messages: The messages, as JSON values.
         max_tokens: The most tokens to generate.
         digest: Hash of the messages; equal messages, equal digest.
+        stream: Whether the completion is to come token by token.
+        include_usage: Whether a stream is to end with its usage.
+        arrived: When it came, in Unix seconds.
     """
 
     number: int
@@ -61,6 +65,9 @@ class Call:
     messages: list[dict[str, str]]
     max_tokens: int
     digest: str
+    stream: bool = False
+    include_usage: bool = False
+    arrived: float = 0.0
 
     @classmethod
     def read(cls, number: int, body: bytes) -> Call:
@@ -69,7 +76,9 @@ class Call:
         messages = parsed["messages"]
         digest = blake2b(orjson.dumps(messages), digest_size=12).hexdigest()
         limit = parsed.get("max_tokens") or parsed.get("max_completion_tokens") or 1 << 30
-        return cls(number, parsed["model"], messages, limit, digest)
+        stream = bool(parsed.get("stream"))
+        include_usage = stream and bool((parsed.get("stream_options") or {}).get("include_usage"))
+        return cls(number, parsed["model"], messages, limit, digest, stream, include_usage, time.time())
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +164,7 @@ class Behaviour:
         text_sigma: Spread of that length, which is then the median over kinds of prompts; 0 for a fixed one.
         latency_ms: Median latency of a good answer.
         latency_sigma: Spread of a lognormal latency; 0 for a fixed one.
+        token_ms: Further time per token of the output, streamed or not.
         seed: Seed of the latencies.
     """
 
@@ -166,6 +176,7 @@ class Behaviour:
         text_sigma: float = 0.0,
         latency_ms: float = 0.0,
         latency_sigma: float = 0.0,
+        token_ms: float = 0.0,
         seed: int = 1,
     ) -> None:
         self.rules = list(rules)
@@ -173,6 +184,7 @@ class Behaviour:
         self._text_sigma = text_sigma
         self._latency_s = latency_ms / 1_000
         self._sigma = latency_sigma
+        self.token_s = token_ms / 1_000
         self._dice = random.Random(seed)
 
     def answer(self, call: Call) -> tuple[Answer, float]:
@@ -200,7 +212,7 @@ def completion(call: Call, text: str, *, finish_reason: str = "stop") -> Answer:
     prompt_tokens = sum(_TOKENS_PER_MESSAGE + _tokens(each["content"]) for each in call.messages)
     output_tokens = _tokens(text)
     if output_tokens > call.max_tokens:
-        text, output_tokens = text[: call.max_tokens * _CHARACTERS_PER_TOKEN], call.max_tokens
+        text, output_tokens = text[: call.max_tokens * CHARACTERS_PER_TOKEN], call.max_tokens
         finish_reason = "length"
     body = {
         "id": f"chatcmpl-{call.number}",
@@ -224,7 +236,7 @@ def completion(call: Call, text: str, *, finish_reason: str = "stop") -> Answer:
 
 
 def _tokens(text: str) -> int:
-    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
 def _text(digest: str, characters: int) -> str:

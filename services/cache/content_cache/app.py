@@ -13,20 +13,28 @@ from service_common.storage.opening import open_store
 from service_common.telemetry.metrics import REGISTRY
 from service_common.telemetry.store_metrics import count_operations
 
+from content_cache import garbage
 from content_cache.cache import ContentCache
 from content_cache.config import Settings
-from content_cache.eviction import Lru
+from content_cache.eviction import make_policy
 from content_cache.live import LiveCache
 from content_cache.loading import Loader
+from content_cache.memory_guard import MemoryGuard
+from content_cache.memory_readings import ProcessMemory, return_free_memory
+from content_cache.memory_watch import MemoryWatch
 from content_cache.metrics import CacheCollector, observer
+from content_cache.miss_ratio_curve import MissRatioCurve
 from content_cache.repository import SCHEMA, EntryRepository
+from content_cache.segments import PLACE_BYTES
 from content_cache.servicer import CacheServicer
-from content_cache.upkeep import sweep_memory, sweep_store
+from content_cache.upkeep import Slices, sweep_memory, sweep_store
 from content_cache.write_behind import WriteBehind
 
 _TOKEN_BYTES = 16
 _WRITER_BITS = 63
 _FLUSH_TIMEOUT_S = 10.0
+_FOLLOWED_KEYS = 1 / 32
+"""Part of all keys the miss-ratio curve follows: what a lookup can afford."""
 
 
 async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
@@ -45,11 +53,14 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
     repository = EntryRepository(store, clock=clock, writer=secrets.randbits(_WRITER_BITS))
+    curve = MissRatioCurve(rate=_FOLLOWED_KEYS)
     cache = ContentCache(
         max_bytes=settings.cache_max_bytes,
-        policy=Lru(),
+        policy=make_policy(settings.cache_policy),
         clock=clock,
         new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
+        listener=curve,
+        extra_bytes=PLACE_BYTES,
     )
     writes = WriteBehind(
         repository,
@@ -62,15 +73,32 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     live = LiveCache(cache, clock=clock, changed=writes.note)
     lifecycle.push("lease_alarm", live.close)
     loader = Loader(repository, cache, clock=clock)
-    _show_metrics(CacheCollector(live, writes, loader.counts), lifecycle)
+    guard = MemoryGuard(settings.cache_max_bytes)
+    _show_metrics(CacheCollector(live, writes, loader.counts, guard=guard, curve=curve), lifecycle)
     server = await _listen(settings, lifecycle, live, clock=clock)
+    garbage.keep_collections_short()
+    lifecycle.push("garbage", garbage.stop)
     await loader.run(settings.cache_load_timeout_s)
     live.open()
-    sweep = live.operation(observer("sweep"))
+    sweep = Slices(live.operation(observer("sweep")), clock)
     lifecycle.spawn("sweep_memory", sweep_memory(sweep, settings.cache_sweep_interval_s))
+    watch = _watch(settings, live, guard, clock=clock)
+    lifecycle.spawn("memory_watch", watch.run(settings.cache_memory_check_interval_s))
     lifecycle.spawn("sweep_store", sweep_store(repository))
     await server.ready()
     return server
+
+
+def _watch(settings: Settings, live: LiveCache, guard: MemoryGuard, *, clock: Clock) -> MemoryWatch:
+    return MemoryWatch(
+        live.cache,
+        guard,
+        slices=Slices(live.operation(observer("shrink")), clock),
+        readings=ProcessMemory(settings.cache_memory_limit_bytes),
+        clock=clock,
+        thaw=garbage.thaw,
+        give_back=return_free_memory,
+    )
 
 
 def _show_metrics(collector: CacheCollector, lifecycle: Lifecycle) -> None:

@@ -1,7 +1,8 @@
 """The cache itself: entries, leases and counts, changed by synchronous steps that say what is to be done.
 
-Promises: an expired entry is never served; the entries' bytes never exceed the limit; a key has an entry or a
-lease or neither, never both; whenever a lease ends, its waiters' verdict is among the effects.
+Promises: an expired entry is never served; the entries' bytes never exceed the limit, and while they do
+because the limit was lowered, they never grow; a key has an entry or a lease or neither, never both; whenever
+a lease ends, its waiters' verdict is among the effects.
 
 Steps are grouped in turns: `begin_turn` reads the clock once and time stands still until the next;
 `take_effects` ends the turn.
@@ -19,8 +20,11 @@ from service_common.errors import ServiceError, resource_exhausted
 from content_cache.entry import Address, Entry
 from content_cache.eviction import EvictionPolicy
 from content_cache.expiry import ExpiryIndex
+from content_cache.giants import Giants
 from content_cache.leases import Lease, LeaseTable
+from content_cache.miss_ratio_curve import AccessListener
 from content_cache.stats import TenantCounters
+from content_cache.table import PARTS, Table
 
 
 class FillOutcome(Enum):
@@ -58,8 +62,25 @@ class ContentCache:
     """
 
     def __init__(
-        self, *, max_bytes: int, policy: EvictionPolicy, clock: Clock, new_token: Callable[[], str]
+        self,
+        *,
+        max_bytes: int,
+        policy: EvictionPolicy,
+        clock: Clock,
+        new_token: Callable[[], str],
+        listener: AccessListener | None = None,
+        extra_bytes: int = 0,
     ) -> None:
+        """Make an empty cache.
+
+        Args:
+            max_bytes: Most bytes of memory that entries may take.
+            policy: Who leaves when there is no room.
+            clock: What time it is.
+            new_token: Makes lease tokens.
+            listener: Is told of lookups and entries.
+            extra_bytes: What an entry makes others hold, the durable tier's directory for one.
+        """
         self.max_bytes = max_bytes
         self.size_bytes = 0
         self.now = clock.now()
@@ -67,7 +88,10 @@ class ContentCache:
         self._clock = clock
         self._seconds = clock.monotonic()
         self._policy = policy
-        self._entries: dict[Address, Entry] = {}
+        self._extra_bytes = policy.extra_bytes + extra_bytes
+        self._listener = listener
+        self._giants = Giants(max_bytes)
+        self._entries: Table[Entry] = Table()
         self._expiry = ExpiryIndex()
         self._leases = LeaseTable(new_token)
         self._counters: dict[str, TenantCounters] = {}
@@ -94,17 +118,21 @@ class ContentCache:
         """Look an entry up; counts, and makes it recently used."""
         counters = self.counters(address.tenant)
         entry = self.peek(address)
+        if self._listener is not None:
+            self._listener.looked_up(address)
         if entry is None:
             counters.misses += 1
             return None
         self._policy.used(entry.address)
+        if self._giants:
+            self._giants.used(entry.address)
         counters.hits += 1
         counters.saved_micros += entry.cost_micros
         return entry
 
     def peek(self, address: Address) -> Entry | None:
         """Look an entry up without a trace."""
-        entry = self._entries.get(address)
+        entry = self._entries.parts[hash(address) % PARTS].get(address)
         if entry is None or entry.expire_time > self.now:
             return entry
         self._expire(entry)
@@ -131,6 +159,7 @@ class ContentCache:
         if entry is None:
             return False
         self._remove(entry)
+        self._drop(address)
         return True
 
     def acquire(self, address: Address, *, holder: str, epoch: int, ttl_s: float) -> Entry | Lease:
@@ -204,10 +233,27 @@ class ContentCache:
         """Take back an entry that is stored durably already; tell whether there was room and need for it."""
         if entry.is_expired(self.now) or entry.address in self._entries:
             return False
-        if self.size_bytes + entry.size_bytes > self.max_bytes:
+        if self.size_bytes + self.bytes_of(entry) > self.max_bytes:
             return False
         self._insert(entry)
         return True
+
+    def bytes_of(self, entry: Entry) -> int:
+        """Return what an entry takes, its places in policy and directory included."""
+        return entry.size_bytes + self._extra_bytes
+
+    def resize(self, max_bytes: int) -> None:
+        """Set another limit; what exceeds a lower one leaves by `shrink`, a few at a time."""
+        self.max_bytes = max_bytes
+        self._giants.resize(max_bytes)
+
+    def shrink(self, limit: int) -> int:
+        """Evict up to `limit` entries while the limit is exceeded and return how many."""
+        evicted = 0
+        while self.size_bytes > self.max_bytes and evicted < limit:
+            self._evict(self._policy.victim())
+            evicted += 1
+        return evicted
 
     def sweep(self, limit: int) -> int:
         """Remove up to `limit` expired entries and return how many; call again while it returns `limit`."""
@@ -232,10 +278,11 @@ class ContentCache:
         return len(self._leases) if tenant is None else self._leases.count(tenant)
 
     def _check_size(self, entry: Entry) -> None:
-        if entry.size_bytes > self.max_bytes:
+        size = self.bytes_of(entry)
+        if size > self.max_bytes:
             raise resource_exhausted(
                 "ENTRY_TOO_LARGE",
-                f"the entry takes {entry.size_bytes} bytes of memory; the cache has {self.max_bytes}",
+                f"the entry takes {size} bytes of memory; the cache has {self.max_bytes}",
             )
 
     def _decide(self, address: Address) -> None:
@@ -247,15 +294,21 @@ class ContentCache:
             self._forget(before)
         if entry.is_expired(self.now):
             if before is not None:
+                self._drop(entry.address)
                 self._effects.changed.append((entry.address, before))
             return
-        while self.size_bytes + entry.size_bytes > self.max_bytes:
-            self._evict()
+        self._make_room(self.bytes_of(entry))
         self._insert(entry)
         self._effects.changed.append((entry.address, before))
 
-    def _evict(self) -> None:
-        victim = self._entries[self._policy.victim()]
+    def _make_room(self, size: int) -> None:
+        # After the limit was lowered nobody's call evicts for all: it only must not make it worse.
+        limit = max(self.max_bytes, self.size_bytes)
+        while self.size_bytes + size > limit:
+            self._evict(self._giants.displaced(size) or self._policy.victim())
+
+    def _evict(self, address: Address) -> None:
+        victim = self._entries[address]
         if victim.is_expired(self.now):
             self._expire(victim)
             return
@@ -265,25 +318,38 @@ class ContentCache:
     def _expire(self, entry: Entry) -> None:
         self.counters(entry.address.tenant).expirations += 1
         self._remove(entry)
+        self._drop(entry.address)
+
+    def _drop(self, address: Address) -> None:
+        if self._listener is not None:
+            self._listener.dropped(address)
 
     def _remove(self, entry: Entry) -> None:
         self._forget(entry)
         self._effects.changed.append((entry.address, entry))
 
     def _insert(self, entry: Entry) -> None:
-        self._entries[entry.address] = entry
+        address, size = entry.address, self.bytes_of(entry)
+        self._entries[address] = entry
         self._policy.added(entry)
         self._expiry.add(entry)
-        self.size_bytes += entry.size_bytes
-        counters = self.counters(entry.address.tenant)
+        if size > self._giants.above_bytes:
+            self._giants.added(address, size)
+        if self._listener is not None:
+            self._listener.stored(address, size)
+        self.size_bytes += size
+        counters = self.counters(address.tenant)
         counters.entries += 1
-        counters.size_bytes += entry.size_bytes
+        counters.size_bytes += size
 
     def _forget(self, entry: Entry) -> None:
-        del self._entries[entry.address]
-        self._policy.removed(entry.address)
+        address, size = entry.address, self.bytes_of(entry)
+        del self._entries[address]
+        self._policy.removed(address)
         self._expiry.discard(entry)
-        self.size_bytes -= entry.size_bytes
-        counters = self.counters(entry.address.tenant)
+        if self._giants:
+            self._giants.removed(address)
+        self.size_bytes -= size
+        counters = self.counters(address.tenant)
         counters.entries -= 1
-        counters.size_bytes -= entry.size_bytes
+        counters.size_bytes -= size

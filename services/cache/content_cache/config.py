@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from pydantic import Field
 from service_common.config import MIB, CommonSettings, Problem
@@ -26,8 +27,24 @@ class Settings(CommonSettings):
     cache_max_bytes: int = Field(
         256 * MIB,
         ge=64 * 1024,
-        description="Most bytes of memory that entries take, overhead included; beyond it the least recently "
-        "used leave.",
+        description="Most bytes of memory that entries take, overhead included; beyond it entries leave as "
+        "CACHE_POLICY says.",
+    )
+    cache_policy: Literal["lru", "sieve", "gdsf"] = Field(
+        "lru",
+        description="Who leaves when memory is full: lru, sieve, or gdsf, which keeps what saves most.",
+    )
+    cache_memory_limit_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes the whole process may take: near them entries leave, also below CACHE_MAX_BYTES; "
+        "0: the cgroup's limit, else the machine's memory.",
+    )
+    cache_memory_check_interval_s: float = Field(
+        1,
+        gt=0,
+        le=60,
+        description="Seconds between two looks at what the process takes.",
     )
     cache_default_ttl_s: float = Field(
         7 * 24 * 3600,

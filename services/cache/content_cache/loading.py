@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import heappop, heappush
@@ -35,10 +36,16 @@ class LoadCounts:
 
 
 class Selection:
-    """The most recent entries that fit into so many bytes, of records in any order."""
+    """The most recent entries that fit into so many bytes, of records in any order.
 
-    def __init__(self, room: int) -> None:
+    Args:
+        room: How many bytes.
+        bytes_of: What an entry takes of them.
+    """
+
+    def __init__(self, room: int, *, bytes_of: Callable[[Entry], int]) -> None:
         self._room = room
+        self._bytes_of = bytes_of
         self._chosen: dict[Address, Record] = {}
         self._oldest: list[tuple[datetime, int, Record]] = []
         self._count = 0
@@ -53,7 +60,7 @@ class Selection:
         if entry is None:
             return
         self._chosen[record.address] = record
-        self._room -= entry.size_bytes
+        self._room -= self._bytes_of(entry)
         # Of the same moment, what is read first is the more recent.
         self._count += 1
         heappush(self._oldest, (entry.create_time, -self._count, record))
@@ -74,7 +81,7 @@ class Selection:
     def _drop(self, address: Address) -> None:
         before = self._chosen.pop(address, None)
         if before is not None and before.entry is not None:
-            self._room += before.entry.size_bytes
+            self._room += self._bytes_of(before.entry)
 
 
 class Loader:
@@ -98,7 +105,8 @@ class Loader:
         Args:
             timeout_s: How long to try.
         """
-        selection = Selection(self._cache.max_bytes - self._cache.size_bytes)
+        room = self._cache.max_bytes - self._cache.size_bytes
+        selection = Selection(room, bytes_of=self._cache.bytes_of)
         deadline = self._clock.monotonic() + timeout_s
         started = self._repository.overlap()
         reached = await self._read(selection, deadline, since=None)

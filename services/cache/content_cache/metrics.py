@@ -11,8 +11,12 @@ from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
 
 from content_cache.live import LiveCache
 from content_cache.loading import LoadCounts
+from content_cache.memory_guard import MemoryGuard
+from content_cache.miss_ratio_curve import MissRatioCurve
 from content_cache.stats import total
 from content_cache.write_behind import WriteBehind
+
+_OTHER_LIMITS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 OPERATION_SECONDS = Histogram(
     "content_cache_operation_duration_seconds",
@@ -31,10 +35,20 @@ def observer(operation: str) -> Callable[[float], None]:
 class CacheCollector(Collector):
     """Shows one cache; safe to scrape from another thread."""
 
-    def __init__(self, live: LiveCache, writes: WriteBehind, loaded: LoadCounts) -> None:
+    def __init__(
+        self,
+        live: LiveCache,
+        writes: WriteBehind,
+        loaded: LoadCounts,
+        *,
+        guard: MemoryGuard,
+        curve: MissRatioCurve,
+    ) -> None:
         self._live = live
         self._writes = writes
         self._loaded = loaded
+        self._guard = guard
+        self._curve = curve
 
     def describe(self) -> Iterable[Metric]:
         """Return what `collect` will."""
@@ -43,6 +57,7 @@ class CacheCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the current values."""
         yield from self._entry_metrics()
+        yield from self._memory_metrics()
         yield from self._lease_metrics()
         yield from self._durability_metrics()
 
@@ -62,6 +77,27 @@ class CacheCollector(Collector):
         evictions.add_metric(["capacity"], counts.evictions)
         evictions.add_metric(["ttl"], counts.expirations)
         yield evictions
+
+    def _memory_metrics(self) -> Iterable[Metric]:
+        last, counts = self._guard.last, self._guard.counts
+        used, limit = (last.used_bytes, last.limit_bytes) if last else (0, 0)
+        yield GaugeMetricFamily(
+            "content_cache_memory_used_bytes", "What the process or its cgroup takes.", used
+        )
+        yield GaugeMetricFamily("content_cache_memory_limit_bytes", "Where the kernel ends it.", limit)
+        yield CounterMetricFamily(
+            "content_cache_memory_shrinks", "Times entries left for want of memory.", counts.shrinks
+        )
+        yield CounterMetricFamily(
+            "content_cache_memory_growths", "Times the limit rose again after that.", counts.growths
+        )
+        ratios = GaugeMetricFamily(
+            "content_cache_estimated_hit_ratio", "Hit ratio of LRU at other limits.", labels=["limit"]
+        )
+        for share in _OTHER_LIMITS:
+            ratio = self._curve.hit_ratio(self._live.cache.max_bytes * share)
+            ratios.add_metric([f"{share:g}x"], ratio)
+        yield ratios
 
     def _lease_metrics(self) -> Iterable[Metric]:
         leases = self._live.cache.active_leases()

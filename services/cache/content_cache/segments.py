@@ -22,6 +22,12 @@ SEGMENT_BYTES = MAX_DOCUMENT_BYTES - 4 * 1024
 RECORD_OVERHEAD_BYTES = 5
 """What one record takes beside its own bytes in a document."""
 
+PLACE_BYTES = 304
+"""Memory that a record takes in the directory: its place, its stamp, its line among its segment's records.
+
+Measured on CPython 3.11, as the growth of a server beside that of its entries (make bench-cache-policies).
+"""
+
 _SHADOW_BYTES = 128
 _SCAN_RECORDS = 4000
 _SEGMENT_RECORDS = 2000

@@ -78,7 +78,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
         shards=lambda: engine.claims.running,
         breakers=lambda: [
             *neighbours.breakers(),
-            BreakerReading("model", engine.workshop.default_model, engine.calls.breaker.state),
+            *(BreakerReading("model", model, state) for model, state in engine.calls.breakers.readings()),
         ],
         meter=meter,
         calls=answered,

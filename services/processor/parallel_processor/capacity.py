@@ -132,8 +132,9 @@ class Capacity:
 def explain(now: CapacityReading) -> str:
     """Say in words what holds throughput back."""
     open_ones = [each for each in now.breakers if each.state is not BreakerState.CLOSED]
-    if any(each.name == "model" for each in open_ones):
-        return "calls to the model endpoint are suspended after repeated failures; items wait"
+    suspended = ", ".join(each.target for each in open_ones if each.name == "model")
+    if suspended:
+        return f"calls to {suspended} are suspended after repeated failures; items wait or get another model"
     without = ", ".join(sorted({each.name for each in open_ones}))
     suffix = f"; working without {without}" if without else ""
     waiting = sum(now.waiting.values())

@@ -41,6 +41,11 @@ class Settings(CommonSettings):
     processor_model_api_key: SecretStr | None = Field(
         None, description="Bearer token for the model endpoint."
     )
+    processor_endpoints_file: Path | None = Field(
+        None,
+        description="JSON object from model to {url, api_key_env, max_tokens_field}, for models that are not "
+        "at PROCESSOR_MODEL_URL; api_key_env names the variable that holds the key. Unset: all are there.",
+    )
     processor_model_timeout_s: float = Field(
         120, gt=0, le=3600, description="The longest a model call may take, in seconds."
     )
@@ -57,6 +62,13 @@ class Settings(CommonSettings):
     processor_max_concurrency: int = Field(64, ge=1, le=4096, description="The most model calls at a time.")
     processor_max_attempts: int = Field(
         4, ge=1, le=20, description="Failed model calls that speak against an item before it fails."
+    )
+    processor_hedge_ratio: float = Field(
+        0,
+        ge=0,
+        le=0.2,
+        description="The most second calls for interactive pieces that are slow to begin, as a share of all "
+        "their calls; each may cost as much as the first. 0: none.",
     )
     processor_lease_s: float = Field(
         15, ge=1, le=600, description="Seconds after which a dead worker's shards are taken over."

@@ -31,6 +31,7 @@ from parallel_processor.jobs.piece import (
 )
 from parallel_processor.jobs.terms import NORMAL_WEIGHT, Terms
 from parallel_processor.results import ListedItem
+from parallel_processor.spool import Text
 from parallel_processor.tenant_budgets import BudgetReading
 
 _ROLES = {
@@ -121,6 +122,7 @@ def spec(message: pb.PieceSpec) -> PieceSpec:
         max_tokens=message.max_tokens,
         variation=message.variation,
         cache_policy=cache_policy(message.cache_policy),
+        fallback_models=tuple(message.fallback_models),
     )
 
 
@@ -231,6 +233,15 @@ def piece(made: Piece) -> pb.Piece:
         quality=shown.quality,
         generate_duration=duration(shown.generate_s),
     )
+
+
+def generated_frame(frame: Text | Piece) -> pb.StreamGenerateResponse:
+    """Write a frame of a piece that is sent as it is written."""
+    if isinstance(frame, Piece):
+        return pb.StreamGenerateResponse(piece=piece(replace(frame, content="")))
+    if frame.anew:
+        return pb.StreamGenerateResponse(anew=frame.text)
+    return pb.StreamGenerateResponse(text=frame.text)
 
 
 def question(message: pb.ListContentVersionsRequest) -> Question:

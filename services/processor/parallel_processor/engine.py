@@ -25,6 +25,7 @@ from parallel_processor.job_costs import JobCosts
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Job
 from parallel_processor.model.client import ModelClient
+from parallel_processor.model.endpoints import Endpoint, Endpoints, EndpointsError, load_endpoints
 from parallel_processor.model.prices import PriceTable, PriceTableError
 from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
 from parallel_processor.neighbours.pools import Neighbours
@@ -41,9 +42,12 @@ from parallel_processor.repository import (
 )
 from parallel_processor.results import CommitSignal, Results
 from parallel_processor.running.bell import Bell
+from parallel_processor.running.breakers import Breakers
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
+from parallel_processor.running.hedges import Hedges
+from parallel_processor.running.hedging import HedgedCalls
 from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
@@ -137,6 +141,7 @@ async def start_engine(
         rng=rng,
         max_attempts=settings.processor_max_attempts,
         on_spend=metrics.observe_spend,
+        hedging=_hedging(settings, calls, clock=clock),
         on_answer=lambda owner, order, answer: measured(recorder, owner, order, answer),
     )
     prompts = Prompts(neighbours.optimizer, versions, rng=rng)
@@ -274,25 +279,51 @@ def _claim_policy(settings: Settings, pace: Pace) -> ClaimPolicy:
 
 def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng: random.Random) -> ModelCalls:
     key = settings.processor_model_api_key
+    default = Endpoint(settings.processor_model_url, key.get_secret_value() if key else None)
+
+    def connect(endpoint: Endpoint) -> ModelClient:
+        try:
+            client = ModelClient(
+                endpoint.url,
+                api_key=endpoint.api_key,
+                total_s=settings.processor_model_timeout_s,
+                connections=settings.processor_max_concurrency,
+                max_tokens_field=endpoint.max_tokens_field,
+                clock=clock,
+            )
+        except ValueError as error:
+            problem = Problem("PROCESSOR_ENDPOINTS_FILE", f"a url {error}")
+            if endpoint is default:
+                problem = Problem("PROCESSOR_MODEL_URL", str(error))
+            raise ConfigError([problem]) from error
+        lifecycle.push("model", client.close)
+        return client
+
+    endpoints = Endpoints(default, _endpoints(settings), connect=connect)
+    breakers = _breakers(clock=clock, rng=rng)
+    breakers.of(settings.processor_model)  # shown from the start
+    return ModelCalls(endpoints, prices=_prices(settings), breakers=breakers)
+
+
+def _endpoints(settings: Settings) -> dict[str, Endpoint]:
+    file = settings.processor_endpoints_file
     try:
-        client = ModelClient(
-            settings.processor_model_url,
-            api_key=key.get_secret_value() if key else None,
-            total_s=settings.processor_model_timeout_s,
-            connections=settings.processor_max_concurrency,
-            clock=clock,
-        )
-    except ValueError as error:
-        raise ConfigError([Problem("PROCESSOR_MODEL_URL", str(error))]) from error
-    lifecycle.push("model", client.close)
-    breaker = CircuitBreaker(
-        "model",
-        _MODEL_BREAKER,
-        clock=clock,
-        rng=rng,
-        hooks=(metrics.model_breaker_changed(settings.processor_model_url),),
-    )
-    return ModelCalls(client, prices=_prices(settings), breaker=breaker)
+        return load_endpoints(file, os.environ) if file else {}
+    except EndpointsError as error:
+        raise ConfigError([Problem("PROCESSOR_ENDPOINTS_FILE", str(error))]) from error
+
+
+def _hedging(settings: Settings, calls: ModelCalls, *, clock: Clock) -> HedgedCalls | None:
+    ratio = settings.processor_hedge_ratio
+    return HedgedCalls(calls, Hedges(ratio), clock=clock, on_hedge=metrics.observe_hedge) if ratio else None
+
+
+def _breakers(*, clock: Clock, rng: random.Random) -> Breakers:
+    def make(model: str) -> CircuitBreaker:
+        hooks = (metrics.model_breaker_changed(model),)
+        return CircuitBreaker(model, _MODEL_BREAKER, clock=clock, rng=rng, hooks=hooks)
+
+    return Breakers(make, forgotten=metrics.model_breaker_forgotten)
 
 
 def _prices(settings: Settings) -> PriceTable:

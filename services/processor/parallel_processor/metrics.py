@@ -41,6 +41,18 @@ SPEND = Count(
     ["model", "content_type"],
     registry=REGISTRY,
 )
+UNCERTAIN_SPEND = Count(
+    "model_uncertain_spend_micros_total",
+    "The most that calls of this process may have cost whose answers never came, in micros of US dollars.",
+    ["model", "content_type"],
+    registry=REGISTRY,
+)
+HEDGES = Count(
+    "model_hedges_total",
+    "Second calls for interactive pieces that were slow to begin, by whether they brought the answer.",
+    ["won"],
+    registry=REGISTRY,
+)
 BUDGET_USED = Gauge(
     "job_budget_used_ratio",
     "The highest share of its cap that a job which runs here has used, calls that are out at their worst.",
@@ -105,12 +117,20 @@ def observe_outcomes(outcomes: Sequence[Outcome]) -> None:
 
 
 def observe_spend(model: str, content_type: str, usage: Usage) -> None:
-    """Count what an answered call took, of an item or an interactive piece."""
+    """Count what a call took, of an item or an interactive piece."""
     if usage.model_calls:
         _PROMPT_TOKENS.inc(usage.prompt_tokens)
         _OUTPUT_TOKENS.inc(usage.output_tokens)
         labels = _bounded("model", model), _bounded("content_type", content_type)
         SPEND.labels(*labels).inc(usage.cost_micros)
+    if usage.uncertain_calls:
+        labels = _bounded("model", model), _bounded("content_type", content_type)
+        UNCERTAIN_SPEND.labels(*labels).inc(usage.uncertain_spend_micros)
+
+
+def observe_hedge(won: bool) -> None:  # noqa: FBT001 - it is a hook
+    """Count a second call."""
+    HEDGES.labels(str(won).lower()).inc()
 
 
 def observe_refusal(budget: str) -> None:
@@ -130,6 +150,11 @@ def show(gauge: Gauge, read: Callable[[], float]) -> None:
 
 
 def model_breaker_changed(target: str) -> Callable[[StateChanged], None]:
-    """Return a hook that shows the model endpoint's breaker beside those of the neighbours."""
+    """Return a hook that shows a model's breaker beside those of the neighbours."""
     BREAKER_STATE.labels("model", target).set(0)
     return lambda change: BREAKER_STATE.labels("model", target).set(change.after.value)
+
+
+def model_breaker_forgotten(target: str) -> None:
+    """Show a model's breaker no longer."""
+    BREAKER_STATE.remove("model", target)

@@ -214,6 +214,25 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         )
         return pb.GenerateResponse(piece=convert.piece(piece))
 
+    async def StreamGenerate(
+        self,
+        request: pb.StreamGenerateRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
+        """Generate one piece now and send its text as it is written."""
+        validation.check_generate(request)
+        who = _principal()
+        stream = self._interactive.stream(
+            Owner(who.tenant, who.user),
+            convert.spec(request.spec),
+            request_id=request.request_id,
+            body=request.SerializeToString(deterministic=True),
+            max_cost_micros=request.max_cost_micros,
+        )
+        async with aclosing(stream) as frames:
+            async for frame in frames:
+                yield convert.generated_frame(frame)
+
     async def GetTenantBudget(
         self,
         request: pb.GetTenantBudgetRequest,  # noqa: ARG002 - the signature is gRPC's

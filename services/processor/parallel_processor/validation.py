@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 
 from contentfactory.processor.v1 import processor_pb2 as pb
@@ -115,12 +115,13 @@ def check_terms(found: Violations, field: str, terms: pb.JobTerms) -> None:
     found.require(0.0 <= terms.max_failed_ratio <= 1.0, f"{field}.max_failed_ratio", "must be 0 to 1")
     if terms.HasField("deadline"):
         found.moment(f"{field}.deadline", terms.deadline)
-    models = terms.fallback_models
-    found.require(
-        len(models) <= _MAX_FALLBACKS, f"{field}.fallback_models", f"must be at most {_MAX_FALLBACKS}"
-    )
+    _check_fallbacks(found, f"{field}.fallback_models", terms.fallback_models)
+
+
+def _check_fallbacks(found: Violations, field: str, models: Sequence[str]) -> None:
+    found.require(len(models) <= _MAX_FALLBACKS, field, f"must be at most {_MAX_FALLBACKS}")
     for number, model in enumerate(models):
-        found.text(f"{field}.fallback_models[{number}]", model, most=256, required=True)
+        found.text(f"{field}[{number}]", model, most=256, required=True)
 
 
 def check_add_items(request: pb.BatchAddItemsRequest) -> None:
@@ -189,7 +190,7 @@ def check_version_id(version_id: str) -> None:
     found.raise_if_any()
 
 
-def check_generate(request: pb.GenerateRequest) -> None:
+def check_generate(request: pb.GenerateRequest | pb.StreamGenerateRequest) -> None:
     """Check a request for one piece."""
     found = Violations()
     _check_spec(found, "spec", request.spec if request.HasField("spec") else None)
@@ -219,6 +220,7 @@ def _check_spec(found: Violations, field: str, spec: pb.PieceSpec | None) -> Non
     found.require(0 <= spec.max_tokens <= _MAX_TOKENS, f"{field}.max_tokens", f"must be 0 to {_MAX_TOKENS}")
     found.require(spec.variation >= 0, f"{field}.variation", "must not be negative")
     found.text(f"{field}.model", spec.model, most=256)
+    _check_fallbacks(found, f"{field}.fallback_models", spec.fallback_models)
     if spec.content_type and not _NAME.fullmatch(spec.content_type):
         found.add(f"{field}.content_type", "must be lower-case letters, digits and _, starting with a letter")
     found.member(f"{field}.cache_policy", spec.cache_policy, pb.CachePolicy)

@@ -231,6 +231,21 @@ class FakeProcessor(_PROCESSOR):  # type: ignore[misc]  # as said above
             raise not_found("TEMPLATE_NOT_FOUND", "there is no template nothing")
         return pb.GenerateResponse(piece=self._piece(request.spec))
 
+    async def StreamGenerate(
+        self, request: pb.StreamGenerateRequest, context: Any
+    ) -> AsyncIterator[pb.StreamGenerateResponse]:
+        """Generate one piece in words; one that is told to stumble begins anew, one to fall breaks off."""
+        piece = self._piece(request.spec)
+        yield pb.StreamGenerateResponse(text="void ")
+        if "fall" in request.spec.variables.values():
+            raise unavailable("MODEL_UNAVAILABLE", "the model is away")
+        if "stumble" in request.spec.variables.values():
+            yield pb.StreamGenerateResponse(anew=piece.content[:5])
+            yield pb.StreamGenerateResponse(text=piece.content[5:])
+        piece.content = ""
+        piece.model = ",".join(["fake-model", *request.spec.fallback_models])
+        yield pb.StreamGenerateResponse(piece=piece)
+
     async def GetCapacity(self, request: pb.GetCapacityRequest, context: Any) -> pb.GetCapacityResponse:
         """Say how much this could do."""
         answer = pb.GetCapacityResponse(concurrency_limit=8)

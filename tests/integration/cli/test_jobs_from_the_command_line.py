@@ -180,6 +180,23 @@ async def test_generate_separates_content_and_facts(factory: Run, environ: dict[
     assert (ended.code, raw.code, unknown.code, neither.code) == (0, 0, 1, 1)
 
 
+async def test_generate_prints_as_it_is_written(factory: Run, environ: dict[str, str]) -> None:
+    """Text is printed as it comes; where it begins anew is said; one that breaks off is an error."""
+    async with serving(environ, FakeProcessor()):
+        topic = ("generate", "faq", "--stream", "--fallback", "b", "--fallback", "c", "--var")
+        plain = await factory(*topic, "topic=Tides")
+        anew = await factory(*topic, "topic=stumble")
+        broken = await factory(*topic, "topic=fall")
+        both = await factory("generate", "faq", "--stream", "--json")
+    assert (plain.code, plain.out) == (0, "void \n")
+    assert "fake-model,b,c" in plain.err
+    assert (anew.code, anew.out) == (0, "void \n# faq of stumble\n\nText.\n")
+    assert "begins anew" in anew.err
+    assert (broken.code, broken.out) == (3, "void ")
+    assert "the model is away" in broken.err
+    assert (both.code, both.out) == (1, "")
+
+
 async def test_jobs_and_cancel(factory: Run, environ: dict[str, str], topics: str) -> None:
     """Jobs are listed over all pages; a cancelled job keeps what is finished."""
     processor = FakeProcessor(pace_s=60)

@@ -30,7 +30,11 @@ TOKENS = [
     {"token": "umbrella-secret", "tenant": "umbrella", "user": "uma"},
     {"token": "service-secret", "tenant": "service", "user": "processor", "roles": ["act_as"]},
 ]
-PRICES = {MODEL: {"prompt_micros_per_million": 1_000_000, "output_micros_per_million": 2_000_000}}
+FALLBACK = "dearer-model"
+PRICES = {
+    MODEL: {"prompt_micros_per_million": 1_000_000, "output_micros_per_million": 2_000_000},
+    FALLBACK: {"prompt_micros_per_million": 3_000_000, "output_micros_per_million": 5_000_000},
+}
 QUICK = {
     "PROCESSOR_POLL_S": "0.05",
     "PROCESSOR_COMMIT_INTERVAL_S": "0.02",

@@ -59,6 +59,7 @@ class PieceSpec:
         max_tokens: The most tokens to generate, if fewer than the template says; 0 for as the template says.
         variation: Tells several pieces of one prompt apart.
         cache_policy: How to use the cache; None for the job's policy.
+        fallback_models: Models to ask, in this order, when its own cannot be had.
     """
 
     template_id: str | None = None
@@ -70,6 +71,7 @@ class PieceSpec:
     max_tokens: int = 0
     variation: int = 0
     cache_policy: CachePolicy | None = None
+    fallback_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

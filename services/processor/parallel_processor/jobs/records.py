@@ -77,6 +77,8 @@ def _spec_to_fields(spec: PieceSpec) -> Fields:
         record["raw"] = {"messages": messages, "sampling": _sparse(spec.raw.sampling)}
     if spec.cache_policy is not None:
         record["cache_policy"] = spec.cache_policy.value
+    if spec.fallback_models:
+        record["fallback_models"] = [*spec.fallback_models]
     return record
 
 
@@ -88,6 +90,8 @@ def spec_from_fields(record: Mapping[str, Any]) -> PieceSpec:
         known["raw"] = RawPrompt(messages, sampling_from_fields(raw["sampling"]))
     if policy := known.get("cache_policy"):
         known["cache_policy"] = CachePolicy(policy)
+    if models := known.get("fallback_models"):
+        known["fallback_models"] = tuple(models)
     return PieceSpec(**known)
 
 

@@ -13,14 +13,17 @@ from dataclasses import dataclass, replace
 
 from service_common.clock import Clock
 
+from parallel_processor.cache_key import cache_key
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
 from parallel_processor.model.failures import ModelFailure
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.model.requests import ModelRequest
-from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls
+from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls, OnText
+from parallel_processor.running.chain import Chain
 from parallel_processor.running.content import Content
 from parallel_processor.running.covering import refusal_of
 from parallel_processor.running.entries import entry_of, piece_of, tags_of
+from parallel_processor.running.hedging import HedgedCalls, Spare
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.ports import Acquired, Acquisition, Fill, OutcomeReport, Owner, Prompt
@@ -46,6 +49,10 @@ def _nothing_to_withdraw() -> None:
     return
 
 
+def _nobody_hears(_text: str) -> None:
+    return
+
+
 def _nothing_to_expect(_worst_case_micros: int) -> None:
     return
 
@@ -66,6 +73,8 @@ class Work:
         expect: Is told a call's worst-case cost when it begins to stand in line.
         announce: Begins to make a call's worst-case cost durable; the call waits for what it returns.
         withdraw: Takes it back when the call's fate is known and the piece must wait for its next.
+        listen: Says before each call who hears its text as it comes; None: nobody does.
+        hedged: Whether a call that is slow to begin may get a second one beside it.
     """
 
     owner: Owner
@@ -79,6 +88,8 @@ class Work:
     expect: Callable[[int], None] = _nothing_to_expect
     announce: Callable[[int], Awaitable[None]] = _no_announcement
     withdraw: Callable[[], None] = _nothing_to_withdraw
+    listen: Callable[[], OnText] | None = None
+    hedged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +101,28 @@ class Order:
         prompt: The prompt made of it.
         request: What the model is asked.
         key: Its cache key.
+        stands_in: Whether another model is asked than the prompt was made for.
     """
 
     spec: PieceSpec
     prompt: Prompt
     request: ModelRequest
     key: str
+    stands_in: bool = False
+
+    @property
+    def alike(self) -> tuple[str, tuple[str, ...]]:
+        """What orders have in common that any answer to one of them is an answer to."""
+        return self.key, self.spec.fallback_models
+
+    def instead(self, model: str, tenant: str) -> Order:
+        """Return the order for the same of another model, whose answer is kept under a key of its own."""
+        request = replace(self.request, model=model)
+        key = cache_key(tenant, request, variation=self.spec.variation)
+        return replace(self, request=request, key=key, stands_in=True)
 
 
-def _nobody_hears(_owner: Owner, _order: Order, _answer: Answer) -> None:
+def _not_measured(_owner: Owner, _order: Order, _answer: Answer) -> None:
     return
 
 
@@ -116,7 +140,8 @@ class Making:
         rng: random.Random,
         max_attempts: int,
         on_spend: Callable[[str, str, Usage], None],
-        on_answer: Callable[[Owner, Order, Answer], None] = _nobody_hears,
+        on_answer: Callable[[Owner, Order, Answer], None] = _not_measured,
+        hedging: HedgedCalls | None = None,
     ) -> None:
         self._content = content
         self._calls = calls
@@ -127,6 +152,7 @@ class Making:
         self._max_attempts = max_attempts
         self._on_spend = on_spend
         self._on_answer = on_answer
+        self._hedging = hedging
 
     async def make(self, order: Order, work: Work, effort: Effort) -> Piece | PieceError:
         """Make a piece, or say why there can be none. Cancelling it gives everything back.
@@ -135,9 +161,14 @@ class Making:
         """
         backoff = Backoff(base_s=0.5, cap_s=20.0, rng=self._rng)
         give_up_waiting_at = self._clock.monotonic() + work.patience_s
+        suspended = self._calls.breakers.suspended
+        chain = Chain(order.request.model, order.spec.fallback_models, suspended=suspended)
+        own = order
         while True:
+            if (model := chain.choose()) != order.request.model:
+                order = own if model == own.request.model else own.instead(model, work.owner.tenant)
             leased = work.policy is CachePolicy.USE and self._clock.monotonic() < give_up_waiting_at
-            result = await self._attempt(order, work, effort, backoff, use_lease=leased)
+            result = await self._attempt(order, work, effort, backoff, chain, use_lease=leased)
             if not isinstance(result, Again):
                 return result
             began = self._clock.monotonic()
@@ -153,7 +184,7 @@ class Making:
             effort.spend("wait", self._clock.monotonic() - began)
 
     async def _attempt(
-        self, order: Order, work: Work, effort: Effort, backoff: Backoff, *, use_lease: bool
+        self, order: Order, work: Work, effort: Effort, backoff: Backoff, chain: Chain, *, use_lease: bool
     ) -> Piece | PieceError | Again:
         """Stand in line once, and generate if it is this piece's turn and nobody else does."""
         try:
@@ -178,7 +209,7 @@ class Making:
                 return piece_of(acquisition.entry, order.prompt, order.key)
             try:
                 refused = await refusal_of(announced)
-                answer = refused or await self._generate(order, work, effort, backoff)
+                answer = refused or await self._generate(order, work, effort, backoff, chain)
                 filled = isinstance(answer, Answer)
             finally:
                 if use_lease and not filled:
@@ -189,27 +220,32 @@ class Making:
         return await self._finish(order, work, effort, answer, acquisition.lease_token)
 
     async def _generate(
-        self, order: Order, work: Work, effort: Effort, backoff: Backoff
+        self, order: Order, work: Work, effort: Effort, backoff: Backoff, chain: Chain
     ) -> Answer | PieceError | Again:
         began = self._clock.monotonic()
         effort.committed = True
         answer: Answer | None = None
         try:
-            answer = await self._calls.call(order.request)
+            answer = await self._call(order, work, effort)
         except EndpointSuspendedError as suspended:
+            if chain.choose() != order.request.model:
+                return Again()
             if not work.persistent:
                 return PieceError("MODEL_UNAVAILABLE", str(suspended))
             return Again(suspended.retry_in_s + backoff.next_s())
         except ModelFailure as failure:
             effort.attempts += 1
             self._spent(order, effort, self._calls.spent_on(order.request, failure))
+            if chain.failed(order.request.model, failure):
+                effort.faults = 0  # those of one model do not speak against the piece at the next
+                return Again()
             effort.faults += failure.failure_class not in NEVER_MIND
             return treat(
                 failure, effort, backoff, persistent=work.persistent, max_attempts=self._max_attempts
             )
         except asyncio.CancelledError:
             effort.attempts += 1
-            effort.usage += self._calls.uncertain(order.request)
+            self._spent(order, effort, self._calls.uncertain(order.request))
             raise
         finally:
             effort.committed = answer is not None
@@ -218,6 +254,27 @@ class Making:
         self._spent(order, effort, answer.usage)
         self._on_answer(work.owner, order, answer)
         return self._checked(answer, effort, backoff)
+
+    def _call(self, order: Order, work: Work, effort: Effort) -> Awaitable[Answer]:
+        on_text = work.listen and work.listen()
+        if self._hedging is None or not work.hedged:
+            return self._calls.call(order.request, on_text)
+
+        async def afford() -> None:
+            await work.announce(2 * self._calls.worst_case_micros(order.request))
+
+        def lost(usage: Usage) -> None:
+            effort.attempts += 1
+            self._spent(order, effort, usage)
+
+        slots, rank = self._slots, work.rank
+        spare = Spare(
+            room=lambda: slots.active < slots.limit and not slots.waiting,
+            slot=lambda: slots.hold(rank),
+            afford=afford,
+            lost=lost,
+        )
+        return self._hedging.call(order.request, on_text or _nobody_hears, spare)
 
     def _spent(self, order: Order, effort: Effort, usage: Usage) -> None:
         """Count what a call took, whatever it bought."""
@@ -242,7 +299,8 @@ class Making:
         began = self._clock.monotonic()
         quality: float | None = None
         try:
-            quality = await self._outcomes.score(work.owner, _report(order, answer))
+            if not order.stands_in:  # another model's answer says nothing about the prompt's version
+                quality = await self._outcomes.score(work.owner, _report(order, answer))
             effort.spend("score", self._clock.monotonic() - began)
         finally:
             piece = _generated(order, answer, quality)

@@ -51,7 +51,7 @@ class ShardRun:
         self._dependencies = Dependencies(items)
         self._tasks: dict[asyncio.Task[None], list[int]] = {}
         self._efforts: dict[int, Effort] = {}
-        self._leaders: dict[str, list[int]] = {}
+        self._leaders: dict[tuple[str, tuple[str, ...]], list[int]] = {}
         self._prompts: dict[int, Prompt] = {}
         self._stopping = False
 
@@ -174,12 +174,14 @@ class ShardRun:
 
     def _spec(self, index: int) -> PieceSpec:
         spec = self._dependencies.spec(index)
-        if spec.model and spec.cache_policy:
+        fallbacks = spec.fallback_models or self.job.terms.fallback_models
+        if spec.model and spec.cache_policy and fallbacks == spec.fallback_models:
             return spec
         return replace(
             spec,
             model=spec.model or self.job.model,
             cache_policy=spec.cache_policy or self.job.cache_policy,
+            fallback_models=fallbacks,
         )
 
     async def _lookup(self, orders: dict[int, Order]) -> dict[str, Entry]:
@@ -193,13 +195,13 @@ class ShardRun:
             self._spawn([index], self._make(index, order))
         elif entry is not None:
             self._take_entry(index, order, entry)
-        elif (followers := self._leaders.get(order.key)) is not None:
+        elif (followers := self._leaders.get(order.alike)) is not None:
             self._account_inherited(index)
             self._prompts[index] = order.prompt
             followers.append(index)
         else:
             self._account_inherited(index)
-            self._leaders[order.key] = []
+            self._leaders[order.alike] = []
             self._spawn([index], self._make(index, order))
 
     def _take_entry(self, index: int, order: Order, entry: Entry) -> None:
@@ -248,16 +250,16 @@ class ShardRun:
             self._succeed(index, made)
         else:
             self._finish(index, ItemState.FAILED, error=made)
-        self._lead_on(order.key, made)
+        self._lead_on(order, made)
 
     def _withdraw(self, index: int, effort: Effort) -> None:
         """Put what an item's calls took in the place of their announcement, since none is out any more."""
         self.journal.account(index, effort.usage)
         effort.usage = Usage()
 
-    def _lead_on(self, key: str, made: Piece | PieceError) -> None:
+    def _lead_on(self, order: Order, made: Piece | PieceError) -> None:
         """Give what an item came to to the equal items that waited for it."""
-        for follower in self._leaders.pop(key, ()):
+        for follower in self._leaders.pop(order.alike, ()):
             prompt = self._prompts.pop(follower)
             if isinstance(made, PieceError):
                 self._finish(follower, ItemState.FAILED, error=made)

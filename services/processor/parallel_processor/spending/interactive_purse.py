@@ -127,7 +127,7 @@ class InteractivePurse:
 
     def settle(self, tenant: str, worst_case: int, usage: Usage) -> None:
         """Return of what a call has taken what it did not cost; only `Tab` calls this."""
-        mine = self._slices[tenant]
+        mine = self._slices.setdefault(tenant, _Slice())
         spent = Spending(usage.cost_micros, usage.uncertain_spend_micros)
         mine.out -= worst_case
         mine.free += worst_case - spent.total
@@ -208,7 +208,7 @@ class InteractivePurse:
 
 
 class Tab:
-    """What one piece is charged to: a call at a time. Its mutable state: the call that is out."""
+    """What one piece is charged to. Its mutable state: what its calls may cost, and what was charged."""
 
     def __init__(self, purse: InteractivePurse, tenant: str) -> None:
         """Open it; without a tenant nothing is charged."""
@@ -218,19 +218,26 @@ class Tab:
         self._charged = Usage()
 
     async def announce(self, worst_case: int, usage: Usage) -> None:
-        """Take what the next call may cost.
+        """Take what the piece's calls may cost that are out from now on.
 
         Args:
-            worst_case: The most it may cost.
+            worst_case: The most they may cost together; with a second call beside the first, both.
             usage: What the piece's earlier calls took.
 
         Raises:
-            ServiceError: As `InteractivePurse.take`.
+            ServiceError: As `InteractivePurse.take`; what was taken before is still taken then.
         """
-        if self._tenant:
-            self.settle(usage)
-            await self._purse.take(self._tenant, worst_case)
-            self._out = worst_case
+        if not self._tenant:
+            return
+        paid = self._spent_since(usage)
+        rest = max(0, (self._out or 0) - paid.cost_micros - paid.uncertain_spend_micros)
+        self._purse.settle(self._tenant, (self._out or 0) - rest, paid)
+        self._out, self._charged = rest, usage
+        if worst_case > rest:
+            await self._purse.take(self._tenant, worst_case - rest)
+        else:
+            self._purse.settle(self._tenant, rest - worst_case, Usage())
+        self._out = worst_case
 
     def settle(self, usage: Usage) -> None:
         """Return what the call that was out did not cost.
@@ -239,9 +246,11 @@ class Tab:
             usage: What the piece's calls took, this one included.
         """
         if self._out is not None:
-            more = Usage(
-                cost_micros=usage.cost_micros - self._charged.cost_micros,
-                uncertain_spend_micros=usage.uncertain_spend_micros - self._charged.uncertain_spend_micros,
-            )
-            self._purse.settle(self._tenant, self._out, more)
+            self._purse.settle(self._tenant, self._out, self._spent_since(usage))
             self._charged, self._out = usage, None
+
+    def _spent_since(self, usage: Usage) -> Usage:
+        return Usage(
+            cost_micros=usage.cost_micros - self._charged.cost_micros,
+            uncertain_spend_micros=usage.uncertain_spend_micros - self._charged.uncertain_spend_micros,
+        )

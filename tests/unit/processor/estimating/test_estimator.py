@@ -96,7 +96,7 @@ class Known:
 def estimator(chunks: list[list[Item]], cache: Cache) -> Estimator:
     """Return an estimator of one job."""
     prices = PriceTable({"m": ModelPrice(1_000_000, 2_000_000)})
-    calls = ModelCalls(FakeEndpoint(), prices=prices, breaker=cast("Any", None))
+    calls = ModelCalls(FakeEndpoint(), prices=prices, breakers=cast("Any", None))
     shop = SimpleNamespace(prompts=Prompts(), default_model="m", max_output_tokens=None)
     return Estimator(
         cast("Workshop", shop),

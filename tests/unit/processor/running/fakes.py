@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from parallel_processor.jobs.piece import PieceSpec, Sampling
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
@@ -20,6 +21,7 @@ from parallel_processor.running.ports import (
 )
 from parallel_processor.running.spending import Spending
 from parallel_processor.spending.account import Account, Standing
+from parallel_processor.spending.interactive_purse import InteractivePurse
 from parallel_processor.spending.purse import ShardPurse
 from parallel_processor.spending.tenant_budget import TenantBudget
 from parallel_processor.spending.tenants import BudgetedTenants
@@ -214,6 +216,15 @@ class FakeEndpoint:
             line, request.model, truncated=False, prompt_tokens=100, output_tokens=10, latency_s=1.0
         )
 
+    async def stream(
+        self, request: ModelRequest, on_text: Callable[[str], None], *, traceparent: str | None = None
+    ) -> ModelReply:
+        """Answer a call word by word."""
+        reply = await self.generate(request, traceparent=traceparent)
+        for number, word in enumerate(reply.text.split(" ")):
+            on_text(f" {word}" if number else word)
+        return reply
+
 
 @dataclass
 class FakeStock:
@@ -246,3 +257,10 @@ def spending(clock: Clock | None = None) -> Spending:
     """Return what pays for shards that no budget holds."""
     clock, stock, refused = clock or ManualClock(), FakeStock(), list[Account]()
     return Spending(stock, BudgetedTenants(stock, clock=clock), clock=clock, on_refused=refused.append)
+
+
+def interactive_purse() -> InteractivePurse:
+    """Return what pays for pieces of tenants without a budget."""
+    clock, stock, refused = ManualClock(), FakeStock(), list[Account]()
+    tenants = BudgetedTenants(stock, clock=clock)
+    return InteractivePurse(cast("Any", None), tenants, holder="p", clock=clock, on_refused=refused.append)

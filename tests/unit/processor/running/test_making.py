@@ -11,6 +11,7 @@ from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, Usage
 from parallel_processor.model.failures import FailureClass, Fate
 from parallel_processor.model.prices import ModelPrice, PriceTable
+from parallel_processor.running.breakers import Breakers
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.content import Content
 from parallel_processor.running.entries import entry_of, piece_of
@@ -69,8 +70,10 @@ class Bench:
     def __post_init__(self) -> None:
         rng = random.Random(1)
         policy = BreakerPolicy(window_s=20.0, min_calls=1000, open_s=1.0, open_cap_s=15.0, half_open_calls=2)
-        self.breaker = CircuitBreaker("model", policy, clock=self.clock, rng=rng)
-        self.calls = ModelCalls(self.endpoint, prices=PriceTable({"m": MICRO_A_TOKEN}), breaker=self.breaker)
+        breakers = Breakers(lambda model: CircuitBreaker(model, policy, clock=self.clock, rng=rng))
+        prices = PriceTable({"m": MICRO_A_TOKEN, "other": MICRO_A_TOKEN, "third": MICRO_A_TOKEN})
+        self.calls = ModelCalls(self.endpoint, prices=prices, breakers=breakers)
+        self.breaker = breakers.of("m")
         self.content = Content(self.cache)
         self.making = Making(
             content=self.content,

@@ -112,6 +112,20 @@ async def test_each_call_of_a_piece_is_charged_once(bench: Bench) -> None:
     assert (after.spent, after.uncertain, after.reserved) == (40, 100, 0)
 
 
+async def test_a_second_call_beside_the_first_is_charged_beside_it(bench: Bench) -> None:
+    """Both are set aside; where there is no room for the second the first is still charged."""
+    tab = await bench.purses[0].open("acme")
+    await tab.announce(100, Usage())
+    await tab.announce(200, Usage())
+    assert (await bench.owner.read("acme")).reserved >= 200
+    with pytest.raises(ServiceError):
+        await tab.announce(2_000, Usage())
+    tab.settle(Usage(cost_micros=60, uncertain_spend_micros=100))
+    await bench.purses[0].look(closing=True)
+    after = await bench.owner.read("acme")
+    assert (after.spent, after.uncertain, after.reserved) == (60, 100, 0)
+
+
 async def test_two_processes_never_exceed_the_budget_together(bench: Bench) -> None:
     """Whoever comes when it is used up is refused for good; while calls are out he is asked to come again."""
     reasons = set()

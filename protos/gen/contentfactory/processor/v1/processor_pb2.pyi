@@ -371,6 +371,7 @@ class PieceSpec(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     VARIATION_FIELD_NUMBER: _builtins.int
     CACHE_POLICY_FIELD_NUMBER: _builtins.int
+    FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
     template_id: _builtins.str
     """A template of the optimizer, by id."""
     template_version: _builtins.int
@@ -395,6 +396,13 @@ class PieceSpec(_message.Message):
         prompt.
         """
 
+    @_builtins.property
+    def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models to ask, in this order, when its own cannot be had: its calls are suspended after repeated failures, it
+        fails this piece repeatedly, or the endpoint does not know it or does not accept the account. Each has its price
+        and its cache key. At most 8. Default: the job's.
+        """
+
     def __init__(
         self,
         *,
@@ -407,10 +415,11 @@ class PieceSpec(_message.Message):
         max_tokens: _builtins.int = ...,
         variation: _builtins.int = ...,
         cache_policy: Global___CachePolicy.ValueType = ...,
+        fallback_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "raw", b"raw", "template_id", b"template_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "content_type", b"content_type", "max_tokens", b"max_tokens", "model", b"model", "prompt", b"prompt", "raw", b"raw", "template_id", b"template_id", "template_version", b"template_version", "variables", b"variables", "variation", b"variation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "content_type", b"content_type", "fallback_models", b"fallback_models", "max_tokens", b"max_tokens", "model", b"model", "prompt", b"prompt", "raw", b"raw", "template_id", b"template_id", "template_version", b"template_version", "variables", b"variables", "variation", b"variation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["template_id", "raw"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
@@ -885,7 +894,7 @@ class Piece(_message.Message):
     content_type: _builtins.str
     """Its content type, for example "faq"."""
     model: _builtins.str
-    """The model that wrote it."""
+    """The model that wrote it: the one asked for, or one of the fallback models."""
     template_id: _builtins.str
     """The template it was made with; empty for a raw prompt."""
     template_version: _builtins.int
@@ -1821,6 +1830,74 @@ class GenerateResponse(_message.Message):
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
 
 @_typing.final
+class StreamGenerateRequest(_message.Message):
+    """Request of ProcessorService.StreamGenerate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repeat of this request return the first answer, for 24 hours. At most 128 bytes; empty: no such protection."""
+    max_cost_micros: _builtins.int
+    """The most the piece may cost, in micros of US dollars, worst case counted beforehand. Default (0): no limit."""
+    @_builtins.property
+    def spec(self) -> Global___PieceSpec:
+        """What to generate. Required."""
+
+    def __init__(
+        self,
+        *,
+        spec: Global___PieceSpec | None = ...,
+        request_id: _builtins.str = ...,
+        max_cost_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost_micros", b"max_cost_micros", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamGenerateRequest: _TypeAlias = StreamGenerateRequest  # noqa: Y015
+
+@_typing.final
+class StreamGenerateResponse(_message.Message):
+    """Response of ProcessorService.StreamGenerate: one frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    ANEW_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The text goes on with this."""
+    anew: _builtins.str
+    """The text begins anew with this, and all that came before is void: a call broke off and is made again, or the
+    content was mended after it was written.
+    """
+    @_builtins.property
+    def piece(self) -> Global___Piece:
+        """The piece, in the last frame. Its content is left empty: the texts since the last `anew` add up to it."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        anew: _builtins.str = ...,
+        piece: Global___Piece | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anew", b"anew", "frame", b"frame", "piece", b"piece", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anew", b"anew", "frame", b"frame", "piece", b"piece", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["text", "anew", "piece"]  # noqa: Y015
+    _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
+
+Global___StreamGenerateResponse: _TypeAlias = StreamGenerateResponse  # noqa: Y015
+
+@_typing.final
 class JobEstimate(_message.Message):
     """What a job will cost and take."""
 
@@ -2228,7 +2305,7 @@ class GetCapacityResponse(_message.Message):
         name: _builtins.str
         """What it guards, for example "cache" or "model"."""
         target: _builtins.str
-        """Which of several targets."""
+        """Which of several targets; with "model" the model."""
         state: Global___BreakerState.ValueType
         """Its state."""
         def __init__(

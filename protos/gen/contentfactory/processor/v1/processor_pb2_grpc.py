@@ -114,6 +114,11 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.StreamGenerate = channel.unary_stream(
+                '/contentfactory.processor.v1.ProcessorService/StreamGenerate',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.FromString,
+                _registered_method=True)
         self.GetTenantBudget = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/GetTenantBudget',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetRequest.SerializeToString,
@@ -301,6 +306,16 @@ class ProcessorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamGenerate(self, request, context):
+        """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
+        comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
+        unknown fate, at its worst case. A caller who reads slowly gets larger frames.
+        Errors: those of Generate. They may come after text, which is void then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTenantBudget(self, request, context):
         """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together.
         """
@@ -391,6 +406,11 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateResponse.SerializeToString,
+            ),
+            'StreamGenerate': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamGenerate,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.SerializeToString,
             ),
             'GetTenantBudget': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTenantBudget,
@@ -774,6 +794,33 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/Generate',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamGenerate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/StreamGenerate',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.FromString,
             options,
             channel_credentials,
             insecure,

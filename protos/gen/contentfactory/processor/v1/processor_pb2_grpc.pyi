@@ -148,6 +148,12 @@ class ProcessorServiceStub:
                            what the tenant's budget has left is set aside for calls that are out (reason
                            BUDGET_RESERVED): ask again soon.
     """
+    StreamGenerate: _grpc.UnaryStreamMultiCallable[_processor_pb2.StreamGenerateRequest, _processor_pb2.StreamGenerateResponse]
+    """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
+    comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
+    unknown fate, at its worst case. A caller who reads slowly gets larger frames.
+    Errors: those of Generate. They may come after text, which is void then.
+    """
     GetTenantBudget: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetTenantBudgetRequest, _processor_pb2.GetTenantBudgetResponse]
     """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together."""
     SetTenantBudget: _grpc.UnaryUnaryMultiCallable[_processor_pb2.SetTenantBudgetRequest, _processor_pb2.SetTenantBudgetResponse]
@@ -277,6 +283,12 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
                            request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer; or
                            what the tenant's budget has left is set aside for calls that are out (reason
                            BUDGET_RESERVED): ask again soon.
+    """
+    StreamGenerate: _aio.UnaryStreamMultiCallable[_processor_pb2.StreamGenerateRequest, _processor_pb2.StreamGenerateResponse]  # type: ignore[assignment]
+    """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
+    comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
+    unknown fate, at its worst case. A caller who reads slowly gets larger frames.
+    Errors: those of Generate. They may come after text, which is void then.
     """
     GetTenantBudget: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetTenantBudgetRequest, _processor_pb2.GetTenantBudgetResponse]  # type: ignore[assignment]
     """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together."""
@@ -482,6 +494,18 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
                                request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer; or
                                what the tenant's budget has left is set aside for calls that are out (reason
                                BUDGET_RESERVED): ask again soon.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamGenerate(
+        self,
+        request: _processor_pb2.StreamGenerateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_processor_pb2.StreamGenerateResponse], _abc.AsyncIterator[_processor_pb2.StreamGenerateResponse]]:
+        """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
+        comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
+        unknown fate, at its worst case. A caller who reads slowly gets larger frames.
+        Errors: those of Generate. They may come after text, which is void then.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,12 @@
+"""`factory cache`: what an operator does about cached content."""
+
+from __future__ import annotations
+
+import typer
+
+from factory_cli.commands.cache.simulate import simulate
+from factory_cli.exit_codes import MEANING
+
+cache = typer.Typer(help="Look after cached content.", no_args_is_help=True)
+for name, command in (("simulate", simulate),):
+    cache.command(name, epilog=MEANING)(command)

@@ -1,0 +1,39 @@
+"""LRU: the one not used for the longest time leaves first."""
+
+from __future__ import annotations
+
+from content_cache.entry import Address
+from content_cache.eviction.policy import Evictable
+from content_cache.eviction.queue import Member
+from content_cache.table import PARTS, Table
+
+
+class Lru:
+    """Entries in the order of their last use."""
+
+    __slots__ = ("_ends", "_members", "extra_bytes")
+
+    def __init__(self) -> None:
+        self.extra_bytes = 0
+        self._members: Table[Member] = Table()
+        self._ends = Member()
+
+    def added(self, entry: Evictable) -> None:
+        """Count it as used just now."""
+        member = self._members[entry.address] = Member(entry.address)
+        member.join(self._ends)
+
+    def used(self, address: Address) -> None:
+        """Make it the most recent."""
+        self._members.parts[hash(address) % PARTS][address].renew(self._ends)
+
+    def removed(self, address: Address) -> None:
+        """Forget it."""
+        self._members.pop(address).leave()
+
+    def victim(self) -> Address:
+        """Return the one not used for the longest time."""
+        oldest = self._ends.newer
+        if oldest is self._ends:
+            raise LookupError("there is no entry")
+        return oldest.address

@@ -1,0 +1,129 @@
+"""What a bigger or smaller limit would give: the hit ratio of LRU at any size, from a sample of the keys.
+
+Source: Waldspurger, Park, Garthwaite, Ahmad, "Efficient MRC Construction with SHARDS", FAST 2015: keys whose
+hash is below a threshold are followed, each standing for `1/rate` keys; where more are followed than memory
+is for, the threshold falls (fixed size). The difference between expected and actual lookups is added at the
+smallest size (SHARDS_adj). Sizes are bytes: a lookup hits in every cache that has room for what was used
+since, the key's own entry included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from math import log2
+from typing import Final, Protocol
+
+from content_cache.entry import Address
+from content_cache.recency_stack import RecencyStack
+
+_HASHES: Final = 1 << 24
+_LOW_BITS: Final = _HASHES - 1
+_PER_DOUBLING: Final = 16
+_SIZES: Final = 64 * _PER_DOUBLING
+
+
+class AccessListener(Protocol):
+    """Is told what happens to keys, whether memory was large enough or not."""
+
+    def looked_up(self, address: Address) -> None:
+        """A caller asked for it."""
+        ...
+
+    def stored(self, address: Address, size_bytes: int) -> None:
+        """An entry was stored, perhaps in another's place."""
+        ...
+
+    def dropped(self, address: Address) -> None:
+        """Its entry would be gone in a cache of any size."""
+        ...
+
+
+class MissRatioCurve:
+    """An estimate that takes bounded memory.
+
+    Attributes:
+        lookups: Lookups seen, sampled or not.
+
+    Args:
+        max_samples: Most keys followed.
+        rate: Part of all keys followed until there are that many.
+        hash_of: Spreads keys evenly over its lowest 24 bits.
+    """
+
+    __slots__ = (
+        "_expected",
+        "_hash_of",
+        "_hits",
+        "_max_samples",
+        "_order",
+        "_serial",
+        "_stack",
+        "_threshold",
+        "lookups",
+    )
+
+    def __init__(
+        self, *, max_samples: int = 8192, rate: float = 1.0, hash_of: Callable[[Address], int] = hash
+    ) -> None:
+        self.lookups = 0
+        self._max_samples = max_samples
+        self._threshold = max(1, round(rate * _HASHES))
+        self._hash_of = hash_of
+        self._stack: RecencyStack = RecencyStack(max_samples + 1)
+        self._order: list[tuple[int, int, Address]] = []
+        self._serial = 0
+        self._hits = [0.0] * _SIZES
+        self._expected = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Part of all keys that is followed now."""
+        return self._threshold / _HASHES
+
+    def looked_up(self, address: Address) -> None:
+        """Count a lookup, and if its key is followed and was seen before, at which sizes it hits."""
+        self.lookups += 1
+        if self._hash_of(address) & _LOW_BITS >= self._threshold:
+            return
+        stands_for = _HASHES / self._threshold
+        self._expected += stands_for
+        if address in self._stack:
+            since, own = self._stack.touch(address)
+            size = since * stands_for + own
+            self._hits[min(int(log2(size) * _PER_DOUBLING), _SIZES - 1) if size > 1 else 0] += stands_for
+
+    def stored(self, address: Address, size_bytes: int) -> None:
+        """Take note of a followed key's size."""
+        place = self._hash_of(address) & _LOW_BITS
+        if place >= self._threshold:
+            return
+        if address not in self._stack:
+            self._serial += 1
+            heappush(self._order, (-place, self._serial, address))
+        self._stack.put(address, size_bytes)
+        if len(self._stack) > self._max_samples:
+            self._lower()
+        if len(self._order) > 2 * self._max_samples:
+            self._order = [each for each in self._order if each[2] in self._stack]
+            heapify(self._order)
+
+    def dropped(self, address: Address) -> None:
+        """Forget a key: its next lookup misses at every size."""
+        if self._hash_of(address) & _LOW_BITS < self._threshold:
+            self._stack.drop(address)
+
+    def hit_ratio(self, max_bytes: float) -> float:
+        """Return the part of lookups that hits with room for so many bytes; 0 before the first lookup."""
+        if not self.lookups:
+            return 0.0
+        position = log2(max_bytes) * _PER_DOUBLING if max_bytes > 1 else 0.0
+        whole = min(int(position), _SIZES - 1)
+        hits = sum(self._hits[:whole]) + self._hits[whole] * (position - whole)
+        hits += self.lookups - self._expected
+        return min(max(hits / self.lookups, 0.0), 1.0)
+
+    def _lower(self) -> None:
+        self._threshold = -self._order[0][0]
+        while self._order and -self._order[0][0] >= self._threshold:
+            self._stack.drop(heappop(self._order)[2])

@@ -117,6 +117,7 @@ class Rule:
         retry_after: The Retry-After header of the refusals; none when empty.
         status: The status of the fault `status`.
         latency_ms: How long it takes; None: as long as a good answer.
+        text: What the fault `says` answers.
     """
 
     fault: str
@@ -129,6 +130,7 @@ class Rule:
     retry_after: str = ""
     status: int = 500
     latency_ms: float | None = None
+    text: str = ""
     _met: int = 0
     _struck: int = 0
 
@@ -268,6 +270,7 @@ Fault = Callable[[Call, Rule, Answer], Answer]
 
 FAULTS: dict[str, Fault] = {
     "slow": lambda _call, _rule, good: good,
+    "says": lambda call, rule, _good: completion(call, rule.text),
     "truncated": _truncated,
     "empty": lambda call, _rule, _good: completion(call, ""),
     "filtered_output": _filtered_output,

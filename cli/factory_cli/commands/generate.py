@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from factory_cli.console import messages, print_json
 from factory_cli.failures import CommandError
 from factory_cli.progress import figures
 from factory_cli.settings import Settings, with_settings
+from factory_cli.submission.demands import contract_from
 from factory_cli.writing import write_piece
 
 _DEFAULT_MAX_TOKENS = 512
@@ -48,6 +50,14 @@ def generate(
         list[str] | None, typer.Option(help="A model to ask when its own cannot be had; may be repeated.")
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the text as the model writes it.")] = False,
+    contract: Annotated[
+        Path | None,
+        typer.Option(help="JSON file with an output contract, in place of the template's.", exists=True),
+    ] = None,
+    handler: Annotated[
+        list[str] | None,
+        typer.Option(help="Handler the output goes through, in place of the template's; may be repeated."),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Generate one piece: `factory generate faq --var topic="Tides"`, or `factory generate --prompt TEXT`."""
@@ -65,6 +75,9 @@ def generate(
         cache_policy=pb.CachePolicy.Value(f"CACHE_POLICY_{cache_policy.value.upper()}"),
         fallback_models=fallback or [],
     )
+    spec.handlers.extend(handler or [])
+    if contract is not None:
+        spec.output_contract.CopyFrom(contract_from(contract))
     if prompt:
         spec.raw.CopyFrom(_raw(prompt, system, max_tokens))
     else:

@@ -154,7 +154,7 @@ async def plan_items(clients: Clients, topics: list[Topic]) -> list[list[Item]]:
     Raises:
         CommandError: If a template is unknown or a topic does not fit.
     """
-    wanted = {content_type for topic in topics for content_type in topic.content_types}
+    wanted = {content_type for topic in topics if not topic.prompt for content_type in topic.content_types}
     declared = await templates.look_up(clients.optimizer, wanted)
     templates.check(topics, declared)
     return make_groups(topics, declared=declared)

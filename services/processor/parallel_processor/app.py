@@ -114,6 +114,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
         ),
         budgets=TenantBudgets(stores.budgets, clock=clock),
         capacity=capacity,
+        handlers=engine.workshop.post_processing.names,
     )
 
 

@@ -111,6 +111,17 @@ class Settings(CommonSettings):
     processor_score_wait_s: float = Field(
         0.25, ge=0, le=10, description="The longest a piece waits for its quality score."
     )
+    processor_handlers: str = Field(
+        "",
+        description="Functions that register handlers of yours, as package.module:function, separated by "
+        "commas.",
+    )
+    processor_handler_threads: int = Field(
+        4, ge=1, le=256, description="The most blocking handlers that run at a time."
+    )
+    processor_handler_timeout_s: float = Field(
+        30, gt=0, le=3600, description="The longest a handler may take that was registered without a limit."
+    )
 
     def problems(self) -> Iterable[Problem]:
         """Yield what is wrong between fields that are each right."""

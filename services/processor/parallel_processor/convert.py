@@ -30,6 +30,7 @@ from parallel_processor.jobs.piece import (
     Usage,
 )
 from parallel_processor.jobs.terms import NORMAL_WEIGHT, Terms
+from parallel_processor.output.messages import contract_of_message
 from parallel_processor.results import ListedItem
 from parallel_processor.spool import Text
 from parallel_processor.tenant_budgets import BudgetReading
@@ -122,6 +123,10 @@ def spec(message: pb.PieceSpec) -> PieceSpec:
         max_tokens=message.max_tokens,
         variation=message.variation,
         cache_policy=cache_policy(message.cache_policy),
+        output_contract=contract_of_message(message.output_contract)
+        if message.HasField("output_contract")
+        else None,
+        handlers=tuple(message.handlers),
         fallback_models=tuple(message.fallback_models),
     )
 

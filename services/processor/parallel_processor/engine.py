@@ -21,6 +21,9 @@ from parallel_processor import metrics
 from parallel_processor.capacity import Throughput
 from parallel_processor.config import Settings
 from parallel_processor.estimating.recorder import Recorder, measured
+from parallel_processor.handlers import builtin
+from parallel_processor.handlers.post_processing import PostProcessing
+from parallel_processor.handlers.registry import HandlersError, Registry, load
 from parallel_processor.job_costs import JobCosts
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Job
@@ -41,6 +44,7 @@ from parallel_processor.repository import (
     VersionRepository,
 )
 from parallel_processor.results import CommitSignal, Results
+from parallel_processor.running.accepting import Acceptance
 from parallel_processor.running.bell import Bell
 from parallel_processor.running.breakers import Breakers
 from parallel_processor.running.calls import ModelCalls
@@ -142,6 +146,7 @@ async def start_engine(
         max_attempts=settings.processor_max_attempts,
         on_spend=metrics.observe_spend,
         hedging=_hedging(settings, calls, clock=clock),
+        acceptance=Acceptance(metrics.observe_repair),
         on_answer=lambda owner, order, answer: measured(recorder, owner, order, answer),
     )
     prompts = Prompts(neighbours.optimizer, versions, rng=rng)
@@ -184,12 +189,28 @@ def _workshop(
         prompts=prompts,
         content=content,
         making=making,
+        post_processing=PostProcessing(
+            _handlers(settings),
+            threads=settings.processor_handler_threads,
+            clock=clock,
+            observe=metrics.observe_handler,
+        ),
         default_model=settings.processor_model,
         max_output_tokens=settings.processor_max_output_tokens,
         clock=clock,
         patience_s=settings.processor_patience_s,
         urgent_patience_s=settings.processor_urgent_patience_s,
     )
+
+
+def _handlers(settings: Settings) -> Registry:
+    registry = Registry(timeout_s=settings.processor_handler_timeout_s)
+    builtin.register(registry)
+    try:
+        load(registry, settings.processor_handlers)
+    except HandlersError as error:
+        raise ConfigError([Problem("PROCESSOR_HANDLERS", str(error))]) from error
+    return registry
 
 
 def _engine(

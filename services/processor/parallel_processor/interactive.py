@@ -18,9 +18,10 @@ from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceS
 from parallel_processor.jobs.records import piece_from_fields, piece_to_fields
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.repository import RequestRepository
+from parallel_processor.running.accepting import acceptable
 from parallel_processor.running.calls import ModelCalls, OnText
 from parallel_processor.running.entries import piece_of
-from parallel_processor.running.making import Order, Work
+from parallel_processor.running.order import Order, Work
 from parallel_processor.running.ports import Owner
 from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import Effort
@@ -146,11 +147,15 @@ class Interactive:
         self, owner: Owner, spec: PieceSpec, max_cost_micros: int, listen: Callable[[], OnText] | None
     ) -> Piece:
         order = await self._order(owner, spec)
+        if refusal := self._shop.post_processing.refusal(order.handlers):
+            raise failed_precondition(refusal.reason, refusal.message)
         policy = spec.cache_policy or CachePolicy.USE
         if policy is CachePolicy.USE:
             entries = await self._shop.content.lookup(owner, [order.key])
             if entry := entries.get(order.key):
-                return piece_of(entry, order.prompt, order.key)
+                if piece := acceptable(piece_of(entry, order.prompt, order.key), order.contract):
+                    return await self._handled(order, piece)
+                policy = CachePolicy.REFRESH
         _check_cost(self._worst_case(order), max_cost_micros)
         effort, tab = Effort(), await self._purse.open(owner.tenant)
 
@@ -176,6 +181,12 @@ class Interactive:
             made = await self._shop.making.make(order, work, effort)
         finally:
             tab.settle(effort.usage)
+        return await self._handled(order, made)
+
+    async def _handled(self, order: Order, made: Piece | PieceError) -> Piece:
+        """Return a piece after its handlers."""
+        if isinstance(made, Piece) and order.handlers:
+            made = await self._shop.post_processing.process(made, order.handlers)
         if isinstance(made, PieceError):
             kind = _KINDS.get(made.reason, ErrorKind.FAILED_PRECONDITION)
             raise ServiceError(kind, made.reason, made.message)

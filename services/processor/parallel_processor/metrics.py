@@ -88,6 +88,19 @@ OUTCOMES_DROPPED = Gauge(
     "Outcomes given up because the optimizer was away too long.",
     registry=REGISTRY,
 )
+HANDLER_DURATION = Histogram(
+    "parallel_handler_seconds",
+    "Time that handlers took, waiting for a thread included, by handler and kind.",
+    ["handler", "kind"],
+    buckets=LATENCY_BUCKETS_S,
+    registry=REGISTRY,
+)
+OUTPUT_REPAIRS = Count(
+    "parallel_output_repairs_total",
+    "Outputs that did not meet their contract as they came, by what became of them.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 
 for _budget in ("job", "tenant"):
     BUDGET_REFUSALS.labels(_budget)
@@ -131,6 +144,16 @@ def observe_spend(model: str, content_type: str, usage: Usage) -> None:
 def observe_hedge(won: bool) -> None:  # noqa: FBT001 - it is a hook
     """Count a second call."""
     HEDGES.labels(str(won).lower()).inc()
+
+
+def observe_handler(handler: str, kind: str, seconds: float) -> None:
+    """Note how long a handler took."""
+    HANDLER_DURATION.labels(handler, kind).observe(seconds)
+
+
+def observe_repair(outcome: str) -> None:
+    """Count what became of an output that did not meet its contract as it came."""
+    OUTPUT_REPAIRS.labels(outcome).inc()
 
 
 def observe_refusal(budget: str) -> None:

@@ -41,6 +41,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         estimator: Estimator,
         budgets: TenantBudgets,
         capacity: Capacity,
+        handlers: frozenset[str],
     ) -> None:
         """Use the domain.
 
@@ -53,6 +54,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
             estimator: Says what jobs will cost.
             budgets: Reads and sets tenants' budgets.
             capacity: Knows how this replica stands.
+            handlers: The names of the handlers there are.
         """
         self._intake = intake
         self._jobs = jobs
@@ -62,6 +64,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         self._estimator = estimator
         self._budgets = budgets
         self._capacity = capacity
+        self._handlers = handlers
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:  # noqa: ARG002 - the signature is gRPC's
         """Create an empty job."""
@@ -91,7 +94,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         refused: dict[int, ServiceError] = {}
         for number, item in enumerate(request.items):
             try:
-                validation.check_item(f"items[{number}]", item)
+                validation.check_item(f"items[{number}]", item, handlers=self._handlers)
             except ServiceError as error:
                 refused[number] = error
         items = [
@@ -203,7 +206,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:  # noqa: ARG002 - the signature is gRPC's
         """Generate one piece now."""
-        validation.check_generate(request)
+        validation.check_generate(request, handlers=self._handlers)
         who = _principal()
         piece = await self._interactive.generate(
             Owner(who.tenant, who.user),
@@ -220,7 +223,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         context: Any,  # noqa: ARG002 - the signature is gRPC's
     ) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
         """Generate one piece now and send its text as it is written."""
-        validation.check_generate(request)
+        validation.check_generate(request, handlers=self._handlers)
         who = _principal()
         stream = self._interactive.stream(
             Owner(who.tenant, who.user),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC
 
 from contentfactory.processor.v1 import processor_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from service_common.errors import FieldViolation, invalid_argument
+from service_common.output_contract import problems
+
+from parallel_processor.output.messages import contract_of_message
 
 MAX_BATCH = 1_000
 MAX_PAGE = 1_000
@@ -23,6 +26,7 @@ _MAX_DEPENDENCIES = 16
 _MAX_STOPS = 4
 _MAX_WEIGHT = 10_000
 _MAX_FALLBACKS = 8
+_MAX_HANDLERS = 8
 _INT32_MAX = 2**31 - 1
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ITEM_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
@@ -132,13 +136,14 @@ def check_add_items(request: pb.BatchAddItemsRequest) -> None:
     found.raise_if_any()
 
 
-def check_item(field: str, item: pb.JobItem) -> None:
-    """Check one item of a batch."""
+def check_item(field: str, item: pb.JobItem, *, handlers: Container[str]) -> None:
+    """Check one item of a batch, where there are these handlers."""
     found = Violations()
     if not _ITEM_ID.fullmatch(item.item_id):
         found.add(f"{field}.item_id", "must be 1 to 128 letters, digits and ._:/-")
     found.labels(f"{field}.labels", item.labels, most=16)
     _check_spec(found, f"{field}.spec", item.spec if item.HasField("spec") else None)
+    _check_output(found, f"{field}.spec", item.spec, handlers)
     found.require(
         len(item.depends_on) <= _MAX_DEPENDENCIES,
         f"{field}.depends_on",
@@ -190,10 +195,13 @@ def check_version_id(version_id: str) -> None:
     found.raise_if_any()
 
 
-def check_generate(request: pb.GenerateRequest | pb.StreamGenerateRequest) -> None:
-    """Check a request for one piece."""
+def check_generate(
+    request: pb.GenerateRequest | pb.StreamGenerateRequest, *, handlers: Container[str]
+) -> None:
+    """Check a request for one piece, where there are these handlers."""
     found = Violations()
     _check_spec(found, "spec", request.spec if request.HasField("spec") else None)
+    _check_output(found, "spec", request.spec, handlers)
     found.text("request_id", request.request_id, most=128)
     found.require(request.max_cost_micros >= 0, "max_cost_micros", "must not be negative")
     found.raise_if_any()
@@ -225,6 +233,16 @@ def _check_spec(found: Violations, field: str, spec: pb.PieceSpec | None) -> Non
         found.add(f"{field}.content_type", "must be lower-case letters, digits and _, starting with a letter")
     found.member(f"{field}.cache_policy", spec.cache_policy, pb.CachePolicy)
     _check_variables(found, f"{field}.variables", spec.variables)
+
+
+def _check_output(found: Violations, field: str, spec: pb.PieceSpec, handlers: Container[str]) -> None:
+    if spec.HasField("output_contract"):
+        for each in problems(f"{field}.output_contract", contract_of_message(spec.output_contract)):
+            found.add(each.field, each.description)
+    names = spec.handlers
+    found.require(len(names) <= _MAX_HANDLERS, f"{field}.handlers", f"must be at most {_MAX_HANDLERS}")
+    for number, name in enumerate(names[:_MAX_HANDLERS]):
+        found.require(name in handlers, f"{field}.handlers[{number}]", "is no handler of this processor")
 
 
 def _check_variables(found: Violations, field: str, variables: Mapping[str, str]) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from parallel_processor.handlers.post_processing import PostProcessing
+from parallel_processor.handlers.registry import Registry
 from parallel_processor.interactive import Interactive
 from parallel_processor.jobs.piece import Piece, PieceSpec
 from parallel_processor.model.failures import FailureClass, Fate
@@ -74,6 +76,9 @@ class Room:
             prompts=cast("Any", _Prompts()),
             content=self.bench.content,
             making=self.bench.making,
+            post_processing=PostProcessing(
+                Registry(timeout_s=1.0), threads=1, clock=self.bench.clock, observe=lambda *_: None
+            ),
             default_model="m",
             max_output_tokens=None,
             clock=self.bench.clock,

@@ -23,7 +23,7 @@ from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.piece import CachePolicy, PieceSpec
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.running.calls import ModelCalls
-from parallel_processor.running.making import Order
+from parallel_processor.running.order import Order
 from parallel_processor.running.outages import is_outage
 from parallel_processor.running.ports import Entry, Owner, Prompt
 from parallel_processor.running.workshop import Workshop, order_of

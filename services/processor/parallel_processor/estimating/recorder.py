@@ -14,7 +14,7 @@ from service_common.errors import ServiceError
 
 from parallel_processor.estimating.measure import Kind, Measure, Measures, MeasureTally, merged
 from parallel_processor.running.calls import Answer
-from parallel_processor.running.making import Order
+from parallel_processor.running.order import Order
 from parallel_processor.running.ports import Owner
 
 _log = structlog.get_logger("parallel_processor.estimating.recorder")

@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from service_common.output_contract import contract_of, contract_to_fields
+
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState, Priority
 from parallel_processor.jobs.piece import (
@@ -79,6 +81,8 @@ def _spec_to_fields(spec: PieceSpec) -> Fields:
         record["cache_policy"] = spec.cache_policy.value
     if spec.fallback_models:
         record["fallback_models"] = [*spec.fallback_models]
+    if spec.output_contract is not None:
+        record["output_contract"] = contract_to_fields(spec.output_contract)
     return record
 
 
@@ -92,6 +96,10 @@ def spec_from_fields(record: Mapping[str, Any]) -> PieceSpec:
         known["cache_policy"] = CachePolicy(policy)
     if models := known.get("fallback_models"):
         known["fallback_models"] = tuple(models)
+    if (contract := known.get("output_contract")) is not None:
+        known["output_contract"] = contract_of(contract)
+    if handlers := known.get("handlers"):
+        known["handlers"] = tuple(handlers)
     return PieceSpec(**known)
 
 

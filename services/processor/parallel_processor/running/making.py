@@ -8,118 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Generator
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from service_common.clock import Clock
+from service_common.output_contract import OutputContract
 
-from parallel_processor.cache_key import cache_key
-from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
+from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, Usage
 from parallel_processor.model.failures import ModelFailure
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.model.requests import ModelRequest
-from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls, OnText
+from parallel_processor.running.accepting import Acceptance, acceptable
+from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls
 from parallel_processor.running.chain import Chain
 from parallel_processor.running.content import Content
 from parallel_processor.running.covering import refusal_of
 from parallel_processor.running.entries import entry_of, piece_of, tags_of
 from parallel_processor.running.hedging import HedgedCalls, Spare
+from parallel_processor.running.made import generated, report
+from parallel_processor.running.order import Anew, Done, Order, Work, replacing
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
-from parallel_processor.running.ports import Acquired, Acquisition, Fill, OutcomeReport, Owner, Prompt
-from parallel_processor.running.slots import Rank, Slots
+from parallel_processor.running.ports import Acquired, Acquisition, Fill, Owner
+from parallel_processor.running.slots import Slots
 from parallel_processor.running.treatment import NEVER_MIND, Again, Effort, treat
 
 _MAX_OUTPUT_BYTES = 600_000
 """The largest output that is kept; it must fit one document."""
 
 
-class _Done:
-    """What is waited for when nothing has to be."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield from ()
-
-
-def _no_announcement(_worst_case_micros: int) -> Awaitable[None]:
-    return _Done()
-
-
-def _nothing_to_withdraw() -> None:
-    return
-
-
 def _nobody_hears(_text: str) -> None:
     return
-
-
-def _nothing_to_expect(_worst_case_micros: int) -> None:
-    return
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """For whom a piece is made, and how.
-
-    Attributes:
-        owner: On whose behalf.
-        rank: Its place in the queue for slots.
-        holder: The name under which leases are held.
-        epoch: The holder's fencing epoch.
-        item_id: The item, to recognise its own content after a restart.
-        policy: How to use the cache.
-        patience_s: How long to wait for someone else's content before generating without a lease.
-        persistent: Whether to wait out an outage of the endpoint; otherwise it is the answer.
-        expect: Is told a call's worst-case cost when it begins to stand in line.
-        announce: Begins to make a call's worst-case cost durable; the call waits for what it returns.
-        withdraw: Takes it back when the call's fate is known and the piece must wait for its next.
-        listen: Says before each call who hears its text as it comes; None: nobody does.
-        hedged: Whether a call that is slow to begin may get a second one beside it.
-    """
-
-    owner: Owner
-    rank: Rank
-    holder: str
-    epoch: int
-    item_id: str
-    policy: CachePolicy
-    patience_s: float
-    persistent: bool = True
-    expect: Callable[[int], None] = _nothing_to_expect
-    announce: Callable[[int], Awaitable[None]] = _no_announcement
-    withdraw: Callable[[], None] = _nothing_to_withdraw
-    listen: Callable[[], OnText] | None = None
-    hedged: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A piece to make.
-
-    Attributes:
-        spec: What was asked.
-        prompt: The prompt made of it.
-        request: What the model is asked.
-        key: Its cache key.
-        stands_in: Whether another model is asked than the prompt was made for.
-    """
-
-    spec: PieceSpec
-    prompt: Prompt
-    request: ModelRequest
-    key: str
-    stands_in: bool = False
-
-    @property
-    def alike(self) -> tuple[str, tuple[str, ...]]:
-        """What orders have in common that any answer to one of them is an answer to."""
-        return self.key, self.spec.fallback_models
-
-    def instead(self, model: str, tenant: str) -> Order:
-        """Return the order for the same of another model, whose answer is kept under a key of its own."""
-        request = replace(self.request, model=model)
-        key = cache_key(tenant, request, variation=self.spec.variation)
-        return replace(self, request=request, key=key, stands_in=True)
 
 
 def _not_measured(_owner: Owner, _order: Order, _answer: Answer) -> None:
@@ -142,6 +61,7 @@ class Making:
         on_spend: Callable[[str, str, Usage], None],
         on_answer: Callable[[Owner, Order, Answer], None] = _not_measured,
         hedging: HedgedCalls | None = None,
+        acceptance: Acceptance,
     ) -> None:
         self._content = content
         self._calls = calls
@@ -153,6 +73,7 @@ class Making:
         self._on_spend = on_spend
         self._on_answer = on_answer
         self._hedging = hedging
+        self._acceptance = acceptance
 
     async def make(self, order: Order, work: Work, effort: Effort) -> Piece | PieceError:
         """Make a piece, or say why there can be none. Cancelling it gives everything back.
@@ -165,10 +86,14 @@ class Making:
         chain = Chain(order.request.model, order.spec.fallback_models, suspended=suspended)
         own = order
         while True:
-            if (model := chain.choose()) != order.request.model:
+            if order.before is None and (model := chain.choose()) != order.request.model:
                 order = own if model == own.request.model else own.instead(model, work.owner.tenant)
             leased = work.policy is CachePolicy.USE and self._clock.monotonic() < give_up_waiting_at
             result = await self._attempt(order, work, effort, backoff, chain, use_lease=leased)
+            if isinstance(result, Anew):
+                work.withdraw()
+                order, work = result.order, replacing(work) if result.replacing else work
+                continue
             if not isinstance(result, Again):
                 return result
             began = self._clock.monotonic()
@@ -177,7 +102,9 @@ class Making:
                 entry = await self._content.await_entry(work.owner, order.key, timeout_s=left_s)
                 if entry is not None:
                     effort.spend("wait", self._clock.monotonic() - began)
-                    return piece_of(entry, order.prompt, order.key)
+                    if piece := acceptable(piece_of(entry, order.prompt, order.key), order.contract):
+                        return piece
+                    work = replacing(work)
             else:
                 work.withdraw()
                 await asyncio.sleep(result.delay_s)
@@ -185,7 +112,7 @@ class Making:
 
     async def _attempt(
         self, order: Order, work: Work, effort: Effort, backoff: Backoff, chain: Chain, *, use_lease: bool
-    ) -> Piece | PieceError | Again:
+    ) -> Piece | PieceError | Again | Anew:
         """Stand in line once, and generate if it is this piece's turn and nobody else does."""
         try:
             worst_case = self._calls.worst_case_micros(order.request)
@@ -206,7 +133,8 @@ class Making:
                 work.withdraw()
                 return Again(busy=True)
             if acquisition.entry is not None:
-                return piece_of(acquisition.entry, order.prompt, order.key)
+                piece = piece_of(acquisition.entry, order.prompt, order.key)
+                return acceptable(piece, order.contract) or Anew(order, replacing=True)
             try:
                 refused = await refusal_of(announced)
                 answer = refused or await self._generate(order, work, effort, backoff, chain)
@@ -221,7 +149,7 @@ class Making:
 
     async def _generate(
         self, order: Order, work: Work, effort: Effort, backoff: Backoff, chain: Chain
-    ) -> Answer | PieceError | Again:
+    ) -> Answer | PieceError | Again | Anew:
         began = self._clock.monotonic()
         effort.committed = True
         answer: Answer | None = None
@@ -253,7 +181,7 @@ class Making:
         effort.attempts += 1
         self._spent(order, effort, answer.usage)
         self._on_answer(work.owner, order, answer)
-        return self._checked(answer, effort, backoff)
+        return self._checked(order, work, answer, effort, backoff)
 
     def _call(self, order: Order, work: Work, effort: Effort) -> Awaitable[Answer]:
         on_text = work.listen and work.listen()
@@ -281,16 +209,32 @@ class Making:
         effort.usage += usage
         self._on_spend(order.request.model, order.prompt.content_type, usage)
 
-    def _checked(self, answer: Answer, effort: Effort, backoff: Backoff) -> Answer | PieceError | Again:
+    def _checked(
+        self, order: Order, work: Work, answer: Answer, effort: Effort, backoff: Backoff
+    ) -> Answer | PieceError | Again | Anew:
         """Return an answer that can be used, or what to do about one that cannot."""
         if len(answer.reply.text.encode()) > _MAX_OUTPUT_BYTES:
             return PieceError("OUTPUT_TOO_LARGE", f"the output is larger than {_MAX_OUTPUT_BYTES} bytes")
         if answer.reply.text.strip():
-            return answer
+            return self._accepted(order, work, order.contract, answer) if order.contract else answer
         effort.faults += 1
         if effort.faults >= self._max_attempts:
             return PieceError("MODEL_EMPTY", "the model answered without text")
         return Again(backoff.next_s())
+
+    def _accepted(
+        self, order: Order, work: Work, contract: OutputContract, answer: Answer
+    ) -> Answer | PieceError | Anew:
+        """Return an answer that meets its contract, at the price of all that were asked for it."""
+        again = order.before is not None
+        usage = answer.usage if order.before is None else order.before + answer.usage
+        verdict = self._acceptance.judge(answer.reply, contract, order.request, asked_before=again)
+        if isinstance(verdict, PieceError):
+            self._outcomes.tell(work.owner, report(order, Answer(answer.reply, usage), succeeded=False))
+            return verdict
+        if isinstance(verdict, ModelRequest):
+            return Anew(replace(order, request=verdict, before=usage))
+        return Answer(verdict, usage)
 
     async def _finish(
         self, order: Order, work: Work, effort: Effort, answer: Answer, lease_token: str
@@ -300,61 +244,21 @@ class Making:
         quality: float | None = None
         try:
             if not order.stands_in:  # another model's answer says nothing about the prompt's version
-                quality = await self._outcomes.score(work.owner, _report(order, answer))
+                quality = await self._outcomes.score(work.owner, report(order, answer))
             effort.spend("score", self._clock.monotonic() - began)
         finally:
-            piece = _generated(order, answer, quality)
+            piece = generated(order, answer, quality)
             stored = self._store(order, work, piece, lease_token)
         await stored
         return piece
 
     def _store(self, order: Order, work: Work, piece: Piece, lease_token: str) -> Awaitable[None]:
         if work.policy is CachePolicy.BYPASS:
-            return _Done()
+            return Done()
+        if order.before is not None:  # whoever finds its own work here has accounted for the first answer
+            piece = replace(piece, cost_micros=piece.cost_micros - order.before.cost_micros)
         entry = entry_of(piece, holder=work.holder, item_id=work.item_id)
         fill = Fill(order.key, entry, tags_of(piece), lease_token)
         if work.policy is CachePolicy.REFRESH:
             return asyncio.shield(self._content.replace(work.owner, fill))
         return asyncio.shield(self._content.fill(work.owner, fill))
-
-
-def _generated(order: Order, answer: Answer, quality: float | None) -> Piece:
-    reply = answer.reply
-    return Piece(
-        content=reply.text,
-        content_type=order.prompt.content_type,
-        model=order.request.model,
-        template_id=order.prompt.template_id,
-        template_version=order.prompt.template_version,
-        cache_key=order.key,
-        cached=False,
-        truncated=reply.truncated,
-        prompt_tokens=reply.prompt_tokens,
-        output_tokens=reply.output_tokens,
-        cost_micros=answer.usage.cost_micros,
-        quality=quality,
-        generate_s=reply.latency_s,
-    )
-
-
-def _report(order: Order, answer: Answer) -> OutcomeReport:
-    reply = answer.reply
-    return OutcomeReport(
-        decision_id=order.prompt.decision_id,
-        spec=order.spec if order.prompt.decision_id else _pinned(order),
-        succeeded=True,
-        truncated=reply.truncated,
-        output=reply.text,
-        subjects=tuple(
-            order.spec.variables[name][:1024] for name in ("topic", "title") if name in order.spec.variables
-        ),
-        prompt_tokens=reply.prompt_tokens,
-        output_tokens=reply.output_tokens,
-        cost_micros=answer.usage.cost_micros,
-        latency_s=reply.latency_s,
-    )
-
-
-def _pinned(order: Order) -> PieceSpec:
-    """Name the version a prompt was rendered with, so that the optimizer can say later what it decided."""
-    return replace(order.spec, template_version=order.prompt.template_version)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from service_common.output_contract import OutputContract
+
 from parallel_processor.jobs.piece import PieceSpec, Sampling
 
 
@@ -30,6 +32,8 @@ class Prompt:
         template_version: 0 for a raw prompt.
         content_type: Of the output.
         decision_id: Names the optimizer's decision; empty when it was made without the optimizer.
+        output_contract: What the output must be like; None if anything goes.
+        handlers: What the output goes through.
     """
 
     messages: tuple[tuple[str, str], ...]
@@ -39,6 +43,8 @@ class Prompt:
     template_version: int
     content_type: str
     decision_id: str = ""
+    output_contract: OutputContract | None = None
+    handlers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ from service_common.telemetry.tracing import span
 from parallel_processor.jobs.item import Item, ItemState, Outcome
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
+from parallel_processor.running.accepting import acceptable
 from parallel_processor.running.dependencies import Dependencies, skipped_because_of
 from parallel_processor.running.entries import is_own_work, piece_of
 from parallel_processor.running.journal import Journal
-from parallel_processor.running.making import Order, Work
-from parallel_processor.running.ports import Entry, Owner, Prompt
+from parallel_processor.running.order import Order, Want, Work
+from parallel_processor.running.ports import Entry, Owner
 from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import Workshop, order_of
@@ -51,8 +52,7 @@ class ShardRun:
         self._dependencies = Dependencies(items)
         self._tasks: dict[asyncio.Task[None], list[int]] = {}
         self._efforts: dict[int, Effort] = {}
-        self._leaders: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-        self._prompts: dict[int, Prompt] = {}
+        self._leaders: dict[Want, dict[int, Order]] = {}
         self._stopping = False
 
     @property
@@ -190,22 +190,26 @@ class ShardRun:
 
     def _set_out(self, index: int, order: Order, entry: Entry | None) -> None:
         """Take the cached entry, follow an equal item that is being made, or make the piece."""
+        if order.handlers and (refusal := self._shop.post_processing.refusal(order.handlers)):
+            self._account_inherited(index)
+            self._finish(index, ItemState.FAILED, error=refusal)
+            return
         if order.spec.cache_policy is not CachePolicy.USE:
             self._account_inherited(index)
             self._spawn([index], self._make(index, order))
-        elif entry is not None:
-            self._take_entry(index, order, entry)
-        elif (followers := self._leaders.get(order.alike)) is not None:
+            return
+        piece = acceptable(piece_of(entry, order.prompt, order.key), order.contract) if entry else None
+        if entry is not None and piece is not None:
+            self._take_entry(index, order, entry, piece)
+        elif (followers := self._leaders.get(order.want)) is not None:
             self._account_inherited(index)
-            self._prompts[index] = order.prompt
-            followers.append(index)
+            followers[index] = order
         else:
             self._account_inherited(index)
-            self._leaders[order.alike] = []
-            self._spawn([index], self._make(index, order))
+            self._leaders[order.want] = {}
+            self._spawn([index], self._make(index, order, replacing=entry is not None))
 
-    def _take_entry(self, index: int, order: Order, entry: Entry) -> None:
-        piece = piece_of(entry, order.prompt, order.key)
+    def _take_entry(self, index: int, order: Order, entry: Entry, piece: Piece) -> None:
         item_id = self._items[index].item_id
         if index in self._inherited and is_own_work(entry, holder=self.journal.shard.holder, item_id=item_id):
             # The earlier epoch's call came back after all: it was paid once, and here is what it bought.
@@ -217,7 +221,7 @@ class ShardRun:
             piece = replace(piece, cached=False)
         else:
             self._account_inherited(index)
-        self._succeed(index, piece)
+        self._hand_on(index, order, piece)
 
     def _account_inherited(self, index: int) -> None:
         """Count a call that an earlier epoch announced, and nobody knows the fate of, as spent (law 5)."""
@@ -225,9 +229,9 @@ class ShardRun:
         if worst_case is not None:
             self.journal.account(index, Usage(uncertain_calls=1, uncertain_spend_micros=worst_case))
 
-    async def _make(self, index: int, order: Order) -> None:
+    async def _make(self, index: int, order: Order, *, replacing: bool = False) -> None:
         effort = self._efforts[index]
-        policy = order.spec.cache_policy or CachePolicy.USE
+        policy = CachePolicy.REFRESH if replacing else order.spec.cache_policy or CachePolicy.USE
         urgent = self._rank.priority.name == "URGENT"
         work = Work(
             owner=self._owner,
@@ -243,14 +247,32 @@ class ShardRun:
         )
         made: Piece | PieceError
         try:
+            if order.handlers:
+                await self._shop.post_processing.room(order.handlers)
             made = await self._shop.making.make(order, work, effort)
         except Exception as error:  # noqa: BLE001 - equal items wait for this one and must learn of it
             made = self._problem(error)
+        self._lead_on(order, made)
+        await self._handle(index, order, made)
+
+    def _hand_on(self, index: int, order: Order, piece: Piece) -> None:
+        """End an item with a piece that is not of its own making, by way of its handlers."""
+        if order.handlers:
+            self._spawn([index], self._handle(index, order, piece))
+        else:
+            self._succeed(index, piece)
+
+    async def _handle(self, index: int, order: Order, made: Piece | PieceError) -> None:
+        """Send what was made through its handlers, if it has any, to the item's end."""
+        if isinstance(made, Piece) and order.handlers:
+            self._efforts[index].committed = not made.cached  # what is paid for is not given up
+            began = self._shop.clock.monotonic()
+            made = await self._shop.post_processing.process(made, order.handlers)
+            self._spend([index], "handle", began)
         if isinstance(made, Piece):
             self._succeed(index, made)
         else:
             self._finish(index, ItemState.FAILED, error=made)
-        self._lead_on(order, made)
 
     def _withdraw(self, index: int, effort: Effort) -> None:
         """Put what an item's calls took in the place of their announcement, since none is out any more."""
@@ -259,8 +281,8 @@ class ShardRun:
 
     def _lead_on(self, order: Order, made: Piece | PieceError) -> None:
         """Give what an item came to to the equal items that waited for it."""
-        for follower in self._leaders.pop(order.alike, ()):
-            prompt = self._prompts.pop(follower)
+        for follower, its in self._leaders.pop(order.want, {}).items():
+            prompt = its.prompt
             if isinstance(made, PieceError):
                 self._finish(follower, ItemState.FAILED, error=made)
                 continue
@@ -272,7 +294,7 @@ class ShardRun:
                 template_id=prompt.template_id,
                 template_version=prompt.template_version,
             )
-            self._succeed(follower, piece)
+            self._hand_on(follower, its, piece)
 
     def _succeed(self, index: int, piece: Piece) -> None:
         self._finish(index, ItemState.SUCCEEDED, piece=piece)

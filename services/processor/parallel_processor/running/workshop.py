@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from service_common.clock import Clock
 
 from parallel_processor.cache_key import cache_key
+from parallel_processor.handlers.post_processing import PostProcessing
 from parallel_processor.jobs.piece import PieceSpec
 from parallel_processor.model.requests import Message, ModelRequest
 from parallel_processor.running.content import Content
-from parallel_processor.running.making import Making, Order
+from parallel_processor.running.making import Making
+from parallel_processor.running.order import Order
 from parallel_processor.running.ports import Prompt
 from parallel_processor.running.prompts import Prompts
 
@@ -23,6 +25,7 @@ class Workshop:
         prompts: Makes prompts of specs.
         content: The cache.
         making: Makes pieces.
+        post_processing: Sends them through their handlers.
         default_model: The model of items for which nobody names one.
         max_output_tokens: The most tokens the endpoint is asked for in one piece; None: as prompts say.
         clock: Time.
@@ -33,6 +36,7 @@ class Workshop:
     prompts: Prompts
     content: Content
     making: Making
+    post_processing: PostProcessing
     default_model: str
     max_output_tokens: int | None
     clock: Clock
@@ -58,7 +62,14 @@ def order_of(
         seed=sampling.seed,
         stop=sampling.stop,
     )
-    return Order(spec, prompt, request, cache_key(tenant, request, variation=spec.variation))
+    return Order(
+        spec,
+        prompt,
+        request,
+        cache_key(tenant, request, variation=spec.variation),
+        contract=spec.output_contract or prompt.output_contract,
+        handlers=spec.handlers or prompt.handlers,
+    )
 
 
 def _at_most(tokens: int, limit: int | None) -> int:

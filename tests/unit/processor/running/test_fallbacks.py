@@ -9,7 +9,7 @@ import pytest
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError
 from parallel_processor.model.failures import FailureClass, Fate
 from parallel_processor.running.entries import entry_of
-from parallel_processor.running.making import Order
+from parallel_processor.running.order import Order
 from parallel_processor.running.workshop import order_of
 
 from tests.unit.processor.running.fakes import failure, prompt, settle

@@ -42,6 +42,7 @@ def a_run(bench: Bench) -> ShardRun:
         prompts=Prompts(FakeOptimizer(away=True), versions, rng=rng),
         content=Content(FakeCache()),
         making=None,  # type: ignore[arg-type]  # nothing gets so far
+        post_processing=None,  # type: ignore[arg-type]  # as above
         default_model="m",
         max_output_tokens=None,
         clock=clock,

@@ -11,11 +11,13 @@ from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, Usage
 from parallel_processor.model.failures import FailureClass, Fate
 from parallel_processor.model.prices import ModelPrice, PriceTable
+from parallel_processor.running.accepting import Acceptance
 from parallel_processor.running.breakers import Breakers
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.content import Content
 from parallel_processor.running.entries import entry_of, piece_of
-from parallel_processor.running.making import Making, Order, Work
+from parallel_processor.running.making import Making
+from parallel_processor.running.order import Order, Work
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.slots import Rank, Slots
 from parallel_processor.running.treatment import Effort
@@ -66,6 +68,7 @@ class Bench:
     events: list[str] = field(default_factory=list)
     held_while_sleeping: list[tuple[int, int]] = field(default_factory=list)
     spent: list[Usage] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         rng = random.Random(1)
@@ -84,6 +87,7 @@ class Bench:
             rng=rng,
             max_attempts=3,
             on_spend=lambda _model, _content_type, usage: self.spent.append(usage),
+            acceptance=Acceptance(self.repairs.append),
         )
         self.endpoint.during = lambda: self.events.append("call")
 

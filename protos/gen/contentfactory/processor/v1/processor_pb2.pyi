@@ -337,6 +337,134 @@ class RawPrompt(_message.Message):
 Global___RawPrompt: _TypeAlias = RawPrompt  # noqa: Y015
 
 @_typing.final
+class OutputContract(_message.Message):
+    """What an output must be like to be taken. At least one demand; an output that was cut off at max_tokens meets none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class JsonForm(_message.Message):
+        """JSON. A code fence or prose around it is taken off."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SCHEMA_FIELD_NUMBER: _builtins.int
+        schema: _builtins.str
+        """A JSON Schema of draft 2020-12, as JSON. Required; at most 16 KiB, 500 subschemas, 32 patterns. `$ref` is `#` or
+        `#/$defs/NAME`; patterns match in linear time: no look-around, no back-reference; recursion goes one way only.
+        """
+        def __init__(
+            self,
+            *,
+            schema: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class MarkdownForm(_message.Message):
+        """Markdown. A code fence around the whole is taken off. Headings are lines that begin with 1 to 6 "#"."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        HEADINGS_FIELD_NUMBER: _builtins.int
+        SECTIONS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def headings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Headings that must be there, in this order; others may stand between them. Compared without case, numbering,
+            emphasis and a colon at the end. At most 32 of at most 256 bytes.
+            """
+
+        @_builtins.property
+        def sections(self) -> Global___OutputContract.Bounds:
+            """How many headings it may have, of any level."""
+
+        def __init__(
+            self,
+            *,
+            headings: _abc.Iterable[_builtins.str] | None = ...,
+            sections: Global___OutputContract.Bounds | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["sections", b"sections"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["headings", b"headings", "sections", b"sections"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Bounds(_message.Message):
+        """A range."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MIN_FIELD_NUMBER: _builtins.int
+        MAX_FIELD_NUMBER: _builtins.int
+        min: _builtins.int
+        """The fewest. Not negative. Default (0): none is needed."""
+        max: _builtins.int
+        """The most. Not less than min. Default (0): no limit."""
+        def __init__(
+            self,
+            *,
+            min: _builtins.int = ...,
+            max: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    JSON_FIELD_NUMBER: _builtins.int
+    MARKDOWN_FIELD_NUMBER: _builtins.int
+    CHARACTERS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def json(self) -> Global___OutputContract.JsonForm:
+        """JSON that fits a schema."""
+
+    @_builtins.property
+    def markdown(self) -> Global___OutputContract.MarkdownForm:
+        """Markdown with sections."""
+
+    @_builtins.property
+    def characters(self) -> Global___OutputContract.Bounds:
+        """How many characters it may have."""
+
+    @_builtins.property
+    def words(self) -> Global___OutputContract.Bounds:
+        """How many words it may have: runs of characters between white space."""
+
+    @_builtins.property
+    def items(self) -> Global___OutputContract.Bounds:
+        """How many items it may have: of JSON the elements of the list it is, or the members of the object; else the lines
+        that begin with "-", "*", "+" or a number and "." or ")".
+        """
+
+    def __init__(
+        self,
+        *,
+        json: Global___OutputContract.JsonForm | None = ...,
+        markdown: Global___OutputContract.MarkdownForm | None = ...,
+        characters: Global___OutputContract.Bounds | None = ...,
+        words: Global___OutputContract.Bounds | None = ...,
+        items: Global___OutputContract.Bounds | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "form", b"form", "items", b"items", "json", b"json", "markdown", b"markdown", "words", b"words"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "form", b"form", "items", b"items", "json", b"json", "markdown", b"markdown", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["json", "markdown"]  # noqa: Y015
+    _WhichOneofArgType_form: _TypeAlias = _typing.Literal["form", b"form"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_form) -> _WhichOneofReturnType_form | None: ...
+
+Global___OutputContract: _TypeAlias = OutputContract  # noqa: Y015
+
+@_typing.final
 class PieceSpec(_message.Message):
     """What to generate."""
 
@@ -371,6 +499,8 @@ class PieceSpec(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     VARIATION_FIELD_NUMBER: _builtins.int
     CACHE_POLICY_FIELD_NUMBER: _builtins.int
+    OUTPUT_CONTRACT_FIELD_NUMBER: _builtins.int
+    HANDLERS_FIELD_NUMBER: _builtins.int
     FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
     template_id: _builtins.str
     """A template of the optimizer, by id."""
@@ -397,6 +527,18 @@ class PieceSpec(_message.Message):
         """
 
     @_builtins.property
+    def output_contract(self) -> Global___OutputContract:
+        """What the output must be like. An output that is not is sent back to the model once, with what is wrong with it;
+        the item fails with MALFORMED_OUTPUT if the next is not either. Default: as the template version says.
+        """
+
+    @_builtins.property
+    def handlers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Handlers the output goes through before it is a result, in this order, by name: the processor's README lists
+        those that are built in. At most 8. Default: as the template version says.
+        """
+
+    @_builtins.property
     def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models to ask, in this order, when its own cannot be had: its calls are suspended after repeated failures, it
         fails this piece repeatedly, or the endpoint does not know it or does not accept the account. Each has its price
@@ -415,11 +557,13 @@ class PieceSpec(_message.Message):
         max_tokens: _builtins.int = ...,
         variation: _builtins.int = ...,
         cache_policy: Global___CachePolicy.ValueType = ...,
+        output_contract: Global___OutputContract | None = ...,
+        handlers: _abc.Iterable[_builtins.str] | None = ...,
         fallback_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "raw", b"raw", "template_id", b"template_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output_contract", b"output_contract", "prompt", b"prompt", "raw", b"raw", "template_id", b"template_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "content_type", b"content_type", "fallback_models", b"fallback_models", "max_tokens", b"max_tokens", "model", b"model", "prompt", b"prompt", "raw", b"raw", "template_id", b"template_id", "template_version", b"template_version", "variables", b"variables", "variation", b"variation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "content_type", b"content_type", "fallback_models", b"fallback_models", "handlers", b"handlers", "max_tokens", b"max_tokens", "model", b"model", "output_contract", b"output_contract", "prompt", b"prompt", "raw", b"raw", "template_id", b"template_id", "template_version", b"template_version", "variables", b"variables", "variation", b"variation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["template_id", "raw"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015

@@ -139,7 +139,9 @@ class ProcessorServiceStub:
                            price (reason PRICE_UNKNOWN); the endpoint refused the request (reasons MODEL_REFUSED,
                            CONTENT_FILTERED) or the credential of the endpoint (reason MODEL_UNAUTHENTICATED), or
                            its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
-                           keep (reason OUTPUT_TOO_LARGE); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
+                           keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
+                           fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
+                           HANDLER_UNKNOWN); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
       DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                            spent.
       UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
@@ -275,7 +277,9 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
                            price (reason PRICE_UNKNOWN); the endpoint refused the request (reasons MODEL_REFUSED,
                            CONTENT_FILTERED) or the credential of the endpoint (reason MODEL_UNAUTHENTICATED), or
                            its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
-                           keep (reason OUTPUT_TOO_LARGE); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
+                           keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
+                           fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
+                           HANDLER_UNKNOWN); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
       DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                            spent.
       UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
@@ -486,7 +490,9 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
                                price (reason PRICE_UNKNOWN); the endpoint refused the request (reasons MODEL_REFUSED,
                                CONTENT_FILTERED) or the credential of the endpoint (reason MODEL_UNAUTHENTICATED), or
                                its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
-                               keep (reason OUTPUT_TOO_LARGE); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
+                               keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
+                               fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
+                               HANDLER_UNKNOWN); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
           DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                                spent.
           UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no

@@ -61,7 +61,10 @@ class OptimizerNeighbour:
     ) -> list[float | None]:
         """Report outcomes and return their quality scores."""
         request = optimizer_pb2.BatchRecordOutcomesRequest(
-            batch_id=batch_id, outcomes=[_outcome(each) for each in reports], attempt=attempt - 1
+            batch_id=batch_id,
+            outcomes=[_outcome(each) for each in reports],
+            attempt=attempt - 1,
+            overall_only=True,
         )
 
         def each_sending(stub: optimizer_pb2_grpc.OptimizerServiceAsyncStub) -> Any:
@@ -75,10 +78,7 @@ class OptimizerNeighbour:
             act_as=self._acting.as_owner(owner),
             idempotent=True,
         )
-        return [
-            each.value.overall if each.HasField("value") and each.value.components else None
-            for each in response.results
-        ]
+        return [each.value.overall if each.HasField("value") else None for each in response.results]
 
     async def watch_active_versions(self, *, all_tenants: bool) -> AsyncIterator[VersionsChanged]:
         """Yield the active versions, then every change, until the stream breaks."""

@@ -65,12 +65,11 @@ def _encoded(key: str, content: cache_pb2.EntryContent, *, created: datetime, ex
         value=content.value,
         content_type=content.content_type,
         tags=content.tags,
-        metadata=content.metadata,
         checksum=content.checksum or sha256(content.value).digest(),
         cost_micros=content.cost_micros,
-        create_time=timestamp(created),
-        expire_time=timestamp(expires),
+        **times,
     )
+    message.metadata.MergeFrom(content.metadata)  # given to the constructor it would be copied pair by pair
     return message.SerializeToString()
 
 

@@ -1,19 +1,19 @@
 """Answers written: domain values to messages of the contract.
 
-What is written thousands of times a second is written as fields, which protobuf makes into messages where
-they belong. A message that is put into another one is serialised, parsed and thrown away: six times the work.
+What is written thousands of times a second is written as fields (see `Fields`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from contentfactory.optimizer.v1 import optimizer_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from service_common.errors import ServiceError
 from service_common.output_contract import Bounds, OutputContract
+from service_common.rpc.fields import Fields
 from service_common.rpc.status import to_status
 from service_common.rpc.times import duration
 
@@ -25,8 +25,6 @@ from prompt_optimizer.quality import QualityScore
 from prompt_optimizer.templates.source import Message, Role, Sampling, TemplateSource, TemplateVersion
 from prompt_optimizer.templates.template import Template
 from prompt_optimizer.templates.watching import ActiveVersions
-
-Fields: TypeAlias = dict[str, Any]
 
 _ROLE_NUMBERS = {
     Role.SYSTEM: pb.ChatMessage.ROLE_SYSTEM,

@@ -77,7 +77,7 @@ def _is_plain(kind: type, value: Any, depth: int) -> bool:
     if kind is datetime:
         return value.utcoffset() is not None
     if kind is list:
-        return depth < MAX_DEPTH and all([_is_plain_element(each, depth + 1) for each in value])
+        return depth < MAX_DEPTH and all(_is_plain_element(each, depth + 1) for each in value)
     return _is_plain_map(value, depth=depth + 1)
 
 

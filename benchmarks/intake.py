@@ -1,8 +1,8 @@
-"""What 100,000 items cost the processor on their way in: memory and time, until they are stored and until they start.
+"""What 100,000 items cost the processor on their way in: memory and time, until stored and until started.
 
-The items come through BatchAddItems, a thousand at a time, as `factory run` sends them. Memory is the most the
-processor had resident, above what it had before; the model endpoint answers nobody, so that no work is measured.
-Run it from the repository's root: `python -m benchmarks.intake`.
+The items come through BatchAddItems, a thousand at a time. Memory is the most the processor had resident,
+above what it had before; neighbours and model endpoint answer nobody, so that no work is measured. Run it
+from the repository's root: `python -m benchmarks.intake`.
 """
 
 from __future__ import annotations

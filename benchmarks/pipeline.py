@@ -3,10 +3,11 @@
 All processes share two cores: the mock model endpoint, the services and the client. Run it from the
 repository's root: `python -m benchmarks.pipeline`, or with `--quick`.
 
-The nearest peer, TensorZero's gateway (Rust) embedded in a Python loop, did 3,400 items/s on two such cores, 64 in
-flight, against an endpoint that answers at once. It passes a request on and notes it. An item of ours also has its
-prompt made from a versioned template, is looked up and leased in the cache, announced before the call and stored
-after it (SQLite, committed), scored, filled into the cache and reported to the tracker, in four processes.
+The nearest peer, TensorZero's gateway (Rust) embedded in a Python loop, did 3,400 items/s on two such cores,
+64 in flight, against an endpoint that answers at once. It passes a request on and notes it. An item of ours
+also has its prompt made from a versioned template, is looked up and leased in the cache, announced before the
+call and stored after it (SQLite, committed), scored, filled into the cache and reported to the tracker, in
+four processes.
 """
 
 from __future__ import annotations

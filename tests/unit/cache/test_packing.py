@@ -157,6 +157,7 @@ async def test_acquire_hands_out_what_is_sent(store: MemoryStore, clock: ManualC
         found = replica.opening.acquire(cache, entry.address, holder="h", epoch=1, ttl_s=10)
     assert isinstance(found, Entry)
     assert found == entry
+    assert replica.opening.peeked(replica.held(0)) == entry.encoded
     told = replica.opening.decided([(entry.address, replica.held(0))])
     assert told == [(entry.address, entry)]
     clock.advance(11)

@@ -42,7 +42,7 @@ class Opening:
         if not entry.packing:
             return entry.encoded
         try:
-            return unpack(entry.address.key, entry.encoded, self._using(entry))
+            return self._unpacked(entry)
         except UnpackError as error:
             self._fail(cache, entry, error.cause)
         counters = cache.counters(entry.address.tenant)
@@ -77,6 +77,13 @@ class Opening:
         """Return what waiters are told, with entries as they are sent; one that fails has gone."""
         return [(address, self._plainly(found)) for address, found in decided]
 
+    def peeked(self, entry: Entry) -> bytes | None:
+        """Return an entry as it is sent, without a trace; None if it would be a miss."""
+        try:
+            return entry.encoded if not entry.packing else self._unpacked(entry)
+        except UnpackError:
+            return None
+
     def body(self, entry: Entry) -> bytes | None:
         """Return what is kept of a packed entry, without its key and checksum; None if it does not unpack."""
         try:
@@ -88,11 +95,14 @@ class Opening:
         if not isinstance(found, Entry) or not found.packing:
             return found
         try:
-            opened = unpack(found.address.key, found.encoded, self._using(found))
+            opened = self._unpacked(found)
         except UnpackError as error:
             self._counts.unpack_failures[error.cause] += 1
             return None
         return replace(found, encoded=opened, packing="")
+
+    def _unpacked(self, entry: Entry) -> bytes:
+        return unpack(entry.address.key, entry.encoded, self._using(entry))
 
     def _using(self, entry: Entry) -> ZstdDecompressor:
         name = dictionary_of(entry)

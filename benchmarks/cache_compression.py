@@ -3,8 +3,8 @@
 The corpus (benchmarks/corpus) is divided by topic: dictionaries are trained on the entries of three quarters
 of the topics and measured on those of the last, in turns until each topic was measured. Bytes are those of
 entries as the cache holds them, key, labels, facts and checksum included. Gets are timed in turns, compressed
-and not, in one process and over RPC, where both servers hold the same entries; on a busy machine look at their
-processor time. Run it from the repository's root: `python -m benchmarks.cache_compression`.
+and not, in one process and over RPC, where both servers hold the same entries; on a busy machine look at
+their processor time. Run it from the repository's root: `python -m benchmarks.cache_compression`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from content_cache.compression.codec import MAX_BODY_BYTES, Compressor, UnpackEr
 from content_cache.compression.dictionary import Dictionary, prepare
 from content_cache.compression.learning import learn
 from contentfactory.cache.v1 import cache_pb2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from zstandard import ZstdCompressor, ZstdDecompressor
 
@@ -41,6 +41,7 @@ DICTIONARY = dictionary()
 USING = prepare(DICTIONARY, _NOW).decompressor
 
 
+@settings(deadline=None)
 @given(key=_KEYS, entry=_ENTRIES)
 def test_a_body_becomes_its_entry_again(key: str, entry: cache_pb2.Entry) -> None:
     """Of whatever entry, key and checksum are left out and come back in their places."""
@@ -55,6 +56,7 @@ def test_a_body_becomes_its_entry_again(key: str, entry: cache_pb2.Entry) -> Non
     assert restore(key, body) == encoded
 
 
+@settings(deadline=None)
 @given(key=_KEYS, content=st.binary(max_size=100))
 def test_what_is_no_entry_is_left_alone(key: str, content: bytes) -> None:
     """Other bytes have no body, or one from which they come back; as a body they are refused or restored."""
@@ -67,6 +69,7 @@ def test_what_is_no_entry_is_left_alone(key: str, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("trained", [False, True])
+@settings(deadline=None)
 @given(number=st.integers(0, 10**6), place=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_damage_is_recognised(number: int, place: int, bit: int, *, trained: bool) -> None:
     """With any bit flipped an entry comes back whole or not at all."""

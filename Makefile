@@ -74,7 +74,7 @@ iac-check: setup ## fail when they are not what the queries need; check all Terr
 
 lock: setup ## resolve requirements.lock anew, with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
-	    --group dev cli/pyproject.toml services/common/pyproject.toml --extra model --extra services \
+	    --group dev cli/pyproject.toml services/common/pyproject.toml services/cache/pyproject.toml --extra model --extra services --extra semantic \
 	    $(LOCAL_DISTS:%=--no-emit-package contentfactory-%) -o requirements.lock
 
 bench-pipeline: setup ## 20,000 items through all four services, beside a bare loop and the openai SDK

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -22,22 +22,31 @@ from content_cache.semantic.words import (
     LEADS,
     LETTERED,
     NUMBERS,
+    OPENING,
     QUESTIONS,
     REWRITES,
     SYNONYMS,
-    TENSES,
-    UNSINGULAR,
+    TO_BE,
+    TO_DO,
+    VERBS,
 )
 
 MOST_EXTRA_WORDS = 2
-_TOKEN = re.compile(r"(?<!\w)-?\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d|[^\s\w.,;:?!\"'()\[\]{}\u2026\u2013\u2014-]|_")
+_TOKEN = re.compile(
+    r"(?<![\w)])-?\d+(?:[.,:]\d+)*"  # numbers, with their sign
+    r"|\d+(?:[.,:]\d+)*"
+    r"|[^\W\d_]+(?:'[^\W\d_]+)*"  # words of any script
+    r"|(?<=\s)-(?=\s)|(?<=\d)!"  # a minus, a factorial
+    r"|[^\s\w.,;:?!\"'\u2026\u2013\u2014\u00bf\u00a1-]|_"  # signs that are no punctuation
+)
 _NUMBER = re.compile(r"-?\d")
 _ORDINAL = re.compile(r"(\d)(?:st|nd|rd|th)\b")
-_SHORTEST_PLURAL = 4
+_SHOUTED = re.compile(r"\b[^\W\d_]{2,}\b")
+_PLAIN_WORDS = IDLE | OPENING | TO_BE.keys() | TO_DO.keys() | LEADS.keys() | INTENTS.keys() | QUESTIONS.keys()
 
 
 class Verdict(Enum):
-    """What the words allow."""
+    """What the words allow, or what forbids it."""
 
     SAME = "SAME"
     EXTENDED = "EXTENDED"
@@ -61,7 +70,7 @@ class Signature:
         tense: `past` or `present`, where it is clear.
         numbers: Every number, in order.
         intents: What is wanted and which question is asked; sorted.
-        words: All other words that mean something, in order; names of people and places begin with `^`.
+        words: All else that means something, in order; names of people and places begin with `^`.
     """
 
     tense: str
@@ -75,25 +84,13 @@ def signature(prompt: str) -> Signature:
     text = unicodedata.normalize("NFKC", prompt).replace("\u2019", "'")
     names = _names(text)
     tokens = list(_tokens(text))
-    tenses = {TENSES[each] for each in tokens if each in TENSES}
-    numbers = tuple(each.replace(",", "") for each in tokens if _NUMBER.match(each))
-    intents: set[str] = set()
-    words: list[str] = []
-    for before, token in zip(["", *tokens], tokens, strict=False):
-        if token in QUESTIONS:
-            intents.add(QUESTIONS[token])
-        elif token in LEADS and not words:
-            intents.add(LEADS[token])
-        elif token in INTENTS and before != "of":
-            intents.add(INTENTS[token])
-        elif token not in IDLE and not _NUMBER.match(token):
-            words.append(f"^{_singular(token)}" if token in names else _singular(token))
+    intents, words = _parted(tokens)
     absorbed = frozenset({""}).union(*(ABSORBED.get(each, ()) for each in intents))
     return Signature(
-        tenses.pop() if len(tenses) == 1 else "",
-        numbers,
+        _tense(tokens),
+        tuple(each for each in tokens if _NUMBER.match(each)),
         tuple(sorted(intents - absorbed)),
-        tuple(each for each in words if each not in absorbed),
+        tuple(f"^{each}" if each in names else each for each in words if each not in absorbed),
     )
 
 
@@ -120,15 +117,65 @@ def compare(one: Signature, other: Signature) -> Verdict:
     return _extended(longer, shorter, extra or missing)
 
 
-def _extended(longer: tuple[str, ...], shorter: tuple[str, ...], extra: Counter[str]) -> Verdict:
-    if extra.total() > MOST_EXTRA_WORDS or any(f"^{each}" in longer or not each.isalpha() for each in extra):
+def _extended(longer: Sequence[str], shorter: Sequence[str], extra: Counter[str]) -> Verdict:
+    plain_words = all(each.isalpha() and f"^{each}" not in longer for each in extra)
+    if not shorter or extra.total() > MOST_EXTRA_WORDS or not plain_words:
         return Verdict.WORDS
     left = iter(_plain(longer))
     return Verdict.EXTENDED if all(each in left for each in shorter) else Verdict.ORDER
 
 
-def _plain(words: tuple[str, ...]) -> tuple[str, ...]:
+def _plain(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(each.removeprefix("^") for each in words)
+
+
+def _parted(tokens: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Part what is wanted from what it is wanted of."""
+    intents = {"whether"} if tokens and tokens[0] in TO_BE | TO_DO else set[str]()
+    words: list[str] = []
+    topical = False
+    for index, token in enumerate(tokens):
+        following = tokens[index + 1] if index + 1 < len(tokens) else ""
+        intent = _intent(tokens, index, topical=topical, leading=not words)
+        if intent is not None and intent not in intents:
+            intents.add(intent)
+            topical = False
+        elif intent is None and not _is_idle(tokens, index, leading=not words):
+            if _NUMBER.match(token) and following in INTENTS:
+                continue  # so many questions: wherever that is said, it is among the numbers
+            words.append(token)
+            topical = token not in BINDING
+        else:
+            topical = False
+    return intents, words
+
+
+def _intent(tokens: Sequence[str], index: int, *, topical: bool, leading: bool) -> str | None:
+    """Return what a token wants; empty if it only says that something is wanted, None if it is part of a topic."""
+    token, last = tokens[index], index == len(tokens) - 1
+    if token == "what":
+        following = "" if last else tokens[index + 1]
+        return "" if following in TO_BE or tokens[-1] in TO_BE else "what"
+    if token in QUESTIONS:
+        return QUESTIONS[token]
+    if leading and token in LEADS:
+        return LEADS[token]
+    if token in VERBS and VERBS[token][1] in tokens and (last or VERBS[token][0] == "difference"):
+        return VERBS[token][0]
+    return INTENTS.get(token) if not topical and (not index or tokens[index - 1] != "of") else None
+
+
+def _is_idle(tokens: Sequence[str], index: int, *, leading: bool) -> bool:
+    token, before = tokens[index], tokens[index - 1] if index else ""
+    if token in TO_DO:  # an auxiliary; elsewhere it is what somebody does
+        return index < len(tokens) - 1 and (not before or before in QUESTIONS)
+    some = token == "some" and index + 1 < len(tokens) and tokens[index + 1] in INTENTS
+    return token in IDLE or token in TO_BE or (leading and (some or token in OPENING))
+
+
+def _tense(tokens: Sequence[str]) -> str:
+    tenses = {(TO_BE | TO_DO)[each] for each in tokens if each in TO_BE or each in TO_DO}
+    return tenses.pop() if len(tenses) == 1 else ""
 
 
 def _names(text: str) -> frozenset[str]:
@@ -143,24 +190,21 @@ def _tokens(text: str) -> Iterator[str]:
         if token == "a" and 0 < index < len(tokens) - 1 and tokens[index - 1] in LETTERED:
             yield "letter-a"
         elif token != "a" or index == len(tokens) - 1:
-            token = NUMBERS.get(token, token)
-            yield SYNONYMS.get(token, token)
+            plain = NUMBERS.get(token, token)
+            yield plain.replace(",", "") if _NUMBER.match(plain) else SYNONYMS.get(plain, plain)
 
 
 def _reworded(text: str) -> str:
-    # A capital A inside a sentence is a name, a vitamin's for one, and no article.
-    text = re.sub(r"(?<=[^\s.?!:]) A\b", " letter-a", text)
-    text = _ORDINAL.sub(r"\1", ASIDES.sub(" ", text.lower()))
+    # A capital A inside a sentence is a name, a vitamin's for one, and no article; so are IT and AND in capitals.
+    text = re.sub(r"(?<=[^\s.?!:]) A\b", " lettera", text)
+    if not text.isupper():
+        text = _SHOUTED.sub(_unmistakable, text)
+    text = ASIDES.sub(" ", _ORDINAL.sub(r"\1", text.lower()))
     for pattern, instead in REWRITES:
         text = pattern.sub(instead, text)
     return text
 
 
-def _singular(word: str) -> str:
-    if len(word) < _SHORTEST_PLURAL or word in UNSINGULAR or word.endswith(("ss", "us", "is")):
-        return word
-    if word.endswith("ies") and len(word) > _SHORTEST_PLURAL:
-        return f"{word[:-3]}y"
-    if word.endswith(("sses", "shes", "ches", "xes", "zes")):
-        return word[:-2]
-    return word.removesuffix("s")
+def _unmistakable(word: re.Match[str]) -> str:
+    plain = word[0].lower()
+    return f"capitals{plain}" if word[0].isupper() and plain in _PLAIN_WORDS - {"faq", "faqs"} else word[0]

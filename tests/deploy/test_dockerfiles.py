@@ -100,7 +100,7 @@ def test_a_services_part_of_the_lock_is_its_own(service: str) -> None:
     names = re.findall(r"^([a-z0-9._-]+)==", part, flags=re.MULTILINE)
     assert {"grpcio", "protobuf", "structlog"} <= set(names)
     assert not {"pytest", "mypy", "ruff", "hatchling", "openai", "typer", "xllamacpp"} & set(names)
-    assert ("aiohttp" in names) is (service == "processor")
+    assert ("httptools" in names) is (service == "processor")
     assert part.count("--hash=sha256:") >= len(names)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -52,6 +53,24 @@ def run(base_port: int, directory: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr.decode()
     summary: dict[str, Any] = json.loads(done.stdout)
     return summary
+
+
+def test_text_comes_as_the_model_writes_it(base_port: int, tmp_path: Path) -> None:
+    """`factory generate --stream` prints many pieces that add up to what is cached, counted to the token."""
+    command = ("generate", "--prompt", "Write about tides.", "--max-tokens", "40")
+    subprocess.run(factory(base_port, tmp_path, "up", "--detach"), check=True, timeout=_TIMEOUT_S)
+    with subprocess.Popen(
+        factory(base_port, tmp_path, *command, "--stream"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as streaming:
+        assert streaming.stdout is not None
+        reads = list(iter(lambda: os.read(streaming.stdout.fileno(), 1 << 16), b""))  # type: ignore[union-attr]  # it is there
+    again = subprocess.run(
+        factory(base_port, tmp_path, *command, "--json"), capture_output=True, timeout=_TIMEOUT_S, check=True
+    )
+    piece = json.loads(again.stdout)
+    assert len(reads) > 5
+    assert b"".join(reads).decode() == piece["content"] + "\n"
+    assert (piece["cached"], int(piece["output_tokens"])) == (True, 40)
 
 
 def body(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -30,7 +31,7 @@ _WORDS = (
 )
 _FILLER_CHARACTERS = 1 << 16
 _FILLER = " ".join(random.Random(7).choices(_WORDS, k=_FILLER_CHARACTERS // 4))
-_CHARACTERS_PER_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 
 
@@ -52,6 +53,9 @@ class Call:
         messages: The messages, as JSON values.
         max_tokens: The most tokens to generate.
         digest: Hash of the messages; equal messages, equal digest.
+        stream: Whether the completion is to come token by token.
+        include_usage: Whether a stream is to end with its usage.
+        arrived: When it came, in Unix seconds.
     """
 
     number: int
@@ -59,6 +63,9 @@ class Call:
     messages: list[dict[str, str]]
     max_tokens: int
     digest: str
+    stream: bool = False
+    include_usage: bool = False
+    arrived: float = 0.0
 
     @classmethod
     def read(cls, number: int, body: bytes) -> Call:
@@ -67,7 +74,9 @@ class Call:
         messages = parsed["messages"]
         digest = blake2b(orjson.dumps(messages), digest_size=12).hexdigest()
         limit = parsed.get("max_tokens") or parsed.get("max_completion_tokens") or 1 << 30
-        return cls(number, parsed["model"], messages, limit, digest)
+        stream = bool(parsed.get("stream"))
+        include_usage = stream and bool((parsed.get("stream_options") or {}).get("include_usage"))
+        return cls(number, parsed["model"], messages, limit, digest, stream, include_usage, time.time())
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,7 @@ class Rule:
         retry_after: The Retry-After header of the refusals; none when empty.
         status: The status of the fault `status`.
         latency_ms: How long it takes; None: as long as a good answer.
+        text: What the fault `says` answers.
     """
 
     fault: str
@@ -118,6 +128,7 @@ class Rule:
     retry_after: str = ""
     status: int = 500
     latency_ms: float | None = None
+    text: str = ""
     _met: int = 0
     _struck: int = 0
 
@@ -152,6 +163,7 @@ class Behaviour:
         text_characters: Length of the text of a good answer.
         latency_ms: Median latency of a good answer.
         latency_sigma: Spread of a lognormal latency; 0 for a fixed one.
+        token_ms: Further time per token of the output, streamed or not.
         seed: Seed of the latencies.
     """
 
@@ -162,12 +174,14 @@ class Behaviour:
         text_characters: int = 400,
         latency_ms: float = 0.0,
         latency_sigma: float = 0.0,
+        token_ms: float = 0.0,
         seed: int = 1,
     ) -> None:
         self.rules = list(rules)
         self._text_characters = text_characters
         self._latency_s = latency_ms / 1_000
         self._sigma = latency_sigma
+        self.token_s = token_ms / 1_000
         self._dice = random.Random(seed)
 
     def answer(self, call: Call) -> tuple[Answer, float]:
@@ -189,7 +203,7 @@ def completion(call: Call, text: str, *, finish_reason: str = "stop") -> Answer:
     prompt_tokens = sum(_TOKENS_PER_MESSAGE + _tokens(each["content"]) for each in call.messages)
     output_tokens = _tokens(text)
     if output_tokens > call.max_tokens:
-        text, output_tokens = text[: call.max_tokens * _CHARACTERS_PER_TOKEN], call.max_tokens
+        text, output_tokens = text[: call.max_tokens * CHARACTERS_PER_TOKEN], call.max_tokens
         finish_reason = "length"
     body = {
         "id": f"chatcmpl-{call.number}",
@@ -213,7 +227,7 @@ def completion(call: Call, text: str, *, finish_reason: str = "stop") -> Answer:
 
 
 def _tokens(text: str) -> int:
-    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
 def _text(digest: str, characters: int) -> str:
@@ -245,6 +259,7 @@ Fault = Callable[[Call, Rule, Answer], Answer]
 
 FAULTS: dict[str, Fault] = {
     "slow": lambda _call, _rule, good: good,
+    "says": lambda call, rule, _good: completion(call, rule.text),
     "truncated": _truncated,
     "empty": lambda call, _rule, _good: completion(call, ""),
     "filtered_output": _filtered_output,

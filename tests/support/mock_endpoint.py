@@ -8,6 +8,9 @@ repository's root, `python -m tests.support.mock_endpoint --port 0` prints one l
     GET  /__counts              what was counted since the start
     GET  /__requests            the latest requests, with --keep N
     POST /__rules               replaces the rules: a JSON list of `Rule` objects
+    POST /__capacity            replaces what it can bear: a `Plan` of `mock_capacity`, or a list of them
+
+With `"stream": true` in the request the completion comes as server-sent events.
 """
 
 from __future__ import annotations
@@ -15,22 +18,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
-import socket
-import struct
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import orjson
 
 from tests.support.mock_behaviour import Answer, Behaviour, Call, Delivery, Rule
+from tests.support.mock_capacity import Capacities, Capacity, Plan, read_plans
+from tests.support.mock_connection import Connection
 
-_HEAD_END = b"\r\n\r\n"
-_NO_LINGER = struct.pack("ii", 1, 0)
 CLIENT_LEFT = 499
+_AFTER_A_STEP_S = 0.001  # so that the step has been taken, whatever the clock's grain
 _KEPT_HEADERS = ("traceparent", "x-client-request-id", "authorization")
 
 
@@ -86,13 +89,23 @@ class MockEndpoint:
 
     Args:
         behaviour: Decides the answers.
+        capacity: What it can bear, from when it listens; anything unless given.
         log: Gets one JSON line per answered request, and one with status `CLIENT_LEFT` per request whose
             client went away.
         keep: How many of the latest requests to remember.
     """
 
-    def __init__(self, behaviour: Behaviour, *, log: IO[bytes] | None = None, keep: int = 0) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        *,
+        capacity: Iterable[Plan] = (),
+        log: IO[bytes] | None = None,
+        keep: int = 0,
+    ) -> None:
         self.behaviour = behaviour
+        self.capacities = Capacities((), 0.0)
+        self._first_plans = list(capacity)
         self.counts = Counts()
         self.kept: deque[dict[str, Any]] = deque(maxlen=keep)
         self._log = log
@@ -110,15 +123,34 @@ class MockEndpoint:
         self.counts.answered(call.model, answer)
         self._note(call, answer, answer.status if answer.delivery is Delivery.SEND else 0)
 
-    def left(self, call: Call, answer: Answer) -> None:
-        """Take note of a client that went away before its answer; a real endpoint may charge for it."""
+    def left(self, call: Call, answer: Answer, *, output_tokens: int | None = None) -> None:
+        """Take note of a client that went away before its answer; a real endpoint may charge for it.
+
+        Args:
+            call: What it had asked.
+            answer: What it would have got.
+            output_tokens: What it got of a stream; None when it was to be answered whole.
+        """
         self.counts.left()
+        if output_tokens is not None:
+            answer = replace(answer, output_tokens=output_tokens)
         self._note(call, answer, CLIENT_LEFT)
+
+    def bear(self, plans: Iterable[Plan]) -> None:
+        """Set what it can bear from now on; calls that are under way count no more."""
+        loop = asyncio.get_running_loop()
+        before, self.capacities = self.capacities, Capacities(plans, loop.time())
+        for old in before.all:
+            old.release()
+        for capacity in self.capacities.all:
+            for step_s in capacity.steps_at_s:
+                loop.call_later(step_s + _AFTER_A_STEP_S, _pump, capacity, loop)
 
     def _note(self, call: Call, answer: Answer, status: int) -> None:
         if self._log is None:
             return
         line = {
+            "arrived": call.arrived,
             "time": time.time(),
             "model": call.model,
             "hash": call.digest,
@@ -137,6 +169,9 @@ class MockEndpoint:
         if path == b"/__rules":
             self.behaviour.rules = [Rule(**each) for each in orjson.loads(body)]
             return 200, b"{}"
+        if path == b"/__capacity":
+            self.bear(read_plans(body))
+            return 200, b"{}"
         if path == b"/v1/models":
             return 200, orjson.dumps({"object": "list", "data": [{"id": "mock", "object": "model"}]})
         return 404, orjson.dumps({"error": {"message": "no such path", "type": "not_found", "code": 404}})
@@ -144,101 +179,17 @@ class MockEndpoint:
     async def listen(self, port: int = 0) -> asyncio.Server:
         """Serve on loopback; 0 picks a free port."""
         loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: _Connection(self, loop), "127.0.0.1", port, backlog=1024)
+        self.bear(self._first_plans)
+        return await loop.create_server(lambda: Connection(self, loop), "127.0.0.1", port, backlog=1024)
 
 
-class _Connection(asyncio.Protocol):
-    """One keep-alive connection; answers one request at a time, in order."""
-
-    def __init__(self, endpoint: MockEndpoint, loop: asyncio.AbstractEventLoop) -> None:
-        self._endpoint = endpoint
-        self._loop = loop
-        self._buffer = b""
-        self._call: Call | None = None
-        self._answer: Answer
-        self._timer: asyncio.TimerHandle | None = None
-        self._transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._call is not None:
-            call, self._call = self._call, None
-            self._endpoint.left(call, self._answer)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer = self._buffer + data if self._buffer else data
-        self._advance()
-
-    def _advance(self) -> None:
-        """Begin requests while there is a whole one and none is being answered."""
-        while self._call is None and (end := self._buffer.find(_HEAD_END)) >= 0:
-            head = self._buffer[:end]
-            start = end + len(_HEAD_END)
-            stop = start + _content_length(head)
-            if len(self._buffer) < stop:
-                return
-            body, self._buffer = self._buffer[start:stop], self._buffer[stop:]
-            self._begin(head, body)
-
-    def _begin(self, head: bytes, body: bytes) -> None:
-        path = head.split(b" ", 2)[1]
-        if path != b"/v1/chat/completions":
-            status, page = self._endpoint.page(path, body)
-            self._transport.write(_response(status, page))
-            return
-        call = self._call = self._endpoint.arrive(body, head)
-        answer, delay_s = self._endpoint.behaviour.answer(call)
-        self._answer = answer
-        if delay_s > 0:
-            self._timer = self._loop.call_later(delay_s, self._finish, call, answer)
-        else:
-            self._deliver(call, answer)
-
-    def _finish(self, call: Call, answer: Answer) -> None:
-        self._timer = None
-        self._deliver(call, answer)
-        self._advance()
-
-    def _deliver(self, call: Call, answer: Answer) -> None:
-        if answer.delivery is Delivery.HANG:
-            return
-        self._call = None
-        self._endpoint.answered(call, answer)
-        if answer.delivery is Delivery.RESET:
-            # Without lingering, closing sends RST.
-            self._transport.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER
-            )
-            self._transport.abort()
-        else:
-            self._transport.write(_response(answer.status, answer.body, answer.headers))
-
-
-def _content_length(head: bytes) -> int:
-    at = head.lower().find(b"\r\ncontent-length:")
-    if at < 0:
-        return 0
-    value = head[at + 17 :]
-    return int(value.split(b"\r\n", 1)[0])
+def _pump(capacity: Capacity, loop: asyncio.AbstractEventLoop) -> None:
+    capacity.pump(loop.time())
 
 
 def _kept_headers(head: bytes) -> dict[str, str]:
     pairs = (line.partition(": ") for line in head.decode("latin-1").split("\r\n")[1:])
     return {name.lower(): value for name, _, value in pairs if name.lower() in _KEPT_HEADERS}
-
-
-def _response(status: int, body: bytes, headers: tuple[str, ...] = ()) -> bytes:
-    lines = (
-        f"HTTP/1.1 {status} -",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        *headers,
-    )
-    return "\r\n".join((*lines, "", "")).encode() + body
 
 
 def _arguments() -> argparse.Namespace:
@@ -248,6 +199,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--latency-sigma", type=float, default=0.0, help="spread of a lognormal latency; 0: fixed"
     )
+    parser.add_argument("--token-ms", type=float, default=0.0, help="further time per token of output")
+    parser.add_argument("--capacity", default="[]", help="JSON list of plans of what it can bear")
     parser.add_argument("--seed", type=int, default=1, help="seed of the latencies")
     parser.add_argument("--text-characters", type=int, default=400, help="length of the generated texts")
     parser.add_argument("--rules", default="[]", help="JSON list of fault rules")
@@ -262,11 +215,15 @@ async def _serve(arguments: argparse.Namespace) -> None:
         text_characters=arguments.text_characters,
         latency_ms=arguments.latency_ms,
         latency_sigma=arguments.latency_sigma,
+        token_ms=arguments.token_ms,
         seed=arguments.seed,
     )
     # Unbuffered: a reader beside the running process sees every line.
     log = arguments.log.open("ab", buffering=0) if arguments.log else None
-    server = await MockEndpoint(behaviour, log=log, keep=arguments.keep).listen(arguments.port)
+    endpoint = MockEndpoint(
+        behaviour, capacity=read_plans(arguments.capacity.encode()), log=log, keep=arguments.keep
+    )
+    server = await endpoint.listen(arguments.port)
     sys.stdout.write(orjson.dumps({"port": server.sockets[0].getsockname()[1]}).decode() + "\n")
     sys.stdout.flush()
     stopped = asyncio.Event()

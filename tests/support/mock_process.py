@@ -48,6 +48,10 @@ class MockProcess:
         """Replace its rules; call numbers go on counting."""
         self._exchange("/__rules", orjson.dumps(rules))
 
+    def bear(self, *plans: Mapping[str, Any]) -> None:
+        """Replace what it can bear, by plans of `mock_capacity`; their steps begin to count now."""
+        self._exchange("/__capacity", orjson.dumps(plans))
+
     def _exchange(self, path: str, body: bytes | None) -> Any:
         with urlopen(
             Request(f"http://127.0.0.1:{self.port}{path}", data=body), timeout=_TIMEOUT_S
@@ -61,6 +65,8 @@ def mock_endpoint(
     rules: Iterable[Mapping[str, Any]] = (),
     latency_ms: float = 0.0,
     latency_sigma: float = 0.0,
+    token_ms: float = 0.0,
+    capacity: Iterable[Mapping[str, Any]] = (),
     text_characters: int = 400,
     log: Path | None = None,
     keep: int = 0,
@@ -70,6 +76,7 @@ def mock_endpoint(
     command = [sys.executable, "-m", "tests.support.mock_endpoint", "--port", str(port)]
     command += ["--rules", orjson.dumps(list(rules)).decode(), "--keep", str(keep)]
     command += ["--latency-ms", str(latency_ms), "--latency-sigma", str(latency_sigma)]
+    command += ["--token-ms", str(token_ms), "--capacity", orjson.dumps(list(capacity)).decode()]
     command += ["--text-characters", str(text_characters)]
     if log is not None:
         command += ["--log", str(log)]

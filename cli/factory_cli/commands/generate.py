@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +20,8 @@ from factory_cli.console import messages, print_json
 from factory_cli.failures import CommandError
 from factory_cli.progress import figures
 from factory_cli.settings import Settings, with_settings
+from factory_cli.submission.demands import contract_from
+from factory_cli.writing import write_piece
 
 _DEFAULT_MAX_TOKENS = 512
 _TIMEOUT_S = 600.0
@@ -42,6 +46,18 @@ def generate(
     max_cost_micros: Annotated[
         int, typer.Option(min=0, help="Refuse if it might cost more millionths of a dollar; 0: no limit.")
     ] = 0,
+    fallback: Annotated[
+        list[str] | None, typer.Option(help="A model to ask when its own cannot be had; may be repeated.")
+    ] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the text as the model writes it.")] = False,
+    contract: Annotated[
+        Path | None,
+        typer.Option(help="JSON file with an output contract, in place of the template's.", exists=True),
+    ] = None,
+    handler: Annotated[
+        list[str] | None,
+        typer.Option(help="Handler the output goes through, in place of the template's; may be repeated."),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Generate one piece: `factory generate faq --var topic="Tides"`, or `factory generate --prompt TEXT`."""
@@ -51,17 +67,27 @@ def generate(
         )
     if prompt and var:
         raise CommandError("--var belongs to a template; a prompt is taken literally")
+    if stream and json:
+        raise CommandError("--stream prints text as it comes and --json one value at the end; choose one")
     spec = pb.PieceSpec(
         model=model,
         variation=variation,
         cache_policy=pb.CachePolicy.Value(f"CACHE_POLICY_{cache_policy.value.upper()}"),
+        fallback_models=fallback or [],
     )
+    spec.handlers.extend(handler or [])
+    if contract is not None:
+        spec.output_contract.CopyFrom(contract_from(contract))
     if prompt:
         spec.raw.CopyFrom(_raw(prompt, system, max_tokens))
     else:
         spec.template_id = template
         spec.max_tokens = max_tokens
         spec.variables.update(pairs(var or [], option="--var"))
+    if stream:
+        return asyncio.run(
+            _stream(settings, pb.StreamGenerateRequest(spec=spec, max_cost_micros=max_cost_micros))
+        )
     request = pb.GenerateRequest(spec=spec, request_id=uuid.uuid4().hex, max_cost_micros=max_cost_micros)
     return asyncio.run(_generate(settings, request, json=json))
 
@@ -82,6 +108,22 @@ async def _generate(settings: Settings, request: pb.GenerateRequest, *, json: bo
     else:
         print(answer.piece.content)  # noqa: T201 - the content that was asked for
         messages().print(_facts(answer.piece), style="dim", markup=False, soft_wrap=True)
+    return exit_codes.OK
+
+
+async def _stream(settings: Settings, request: pb.StreamGenerateRequest) -> int:
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def anew() -> None:
+        write("\n")
+        messages().print("the text broke off and begins anew", style="yellow", markup=False)
+
+    async with connect(settings.endpoints, settings.credentials) as clients:
+        piece = await write_piece(clients.processor, request, write=write, on_anew=anew, timeout_s=_TIMEOUT_S)
+    write("\n")
+    messages().print(_facts(piece), style="dim", markup=False, soft_wrap=True)
     return exit_codes.OK
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from contentfactory.processor.v1 import processor_pb2 as pb
 
+from factory_cli.submission.demands import contract_message
 from factory_cli.submission.items import Item
 from factory_cli.submission.topic import OUTLINE
 
@@ -16,13 +17,16 @@ _ITEM_OVERHEAD_BYTES = 8  # tag and length of an item within the request
 
 def to_message(item: Item) -> pb.JobItem:
     """Write an item as the contract says it."""
-    message = pb.JobItem(
-        item_id=item.item_id,
-        spec=pb.PieceSpec(
-            template_id=item.content_type, content_type=item.content_type, variables=dict(item.variables)
-        ),
-        labels=dict(item.labels),
-    )
+    spec = pb.PieceSpec(content_type=item.content_type, handlers=item.handlers)
+    if item.prompt:
+        said = pb.ChatMessage(role=pb.ChatMessage.ROLE_USER, content=item.prompt)
+        spec.raw.CopyFrom(pb.RawPrompt(messages=[said], max_tokens=item.max_tokens))
+    else:
+        spec.template_id = item.content_type
+        spec.variables.update(item.variables)
+    if item.output_contract is not None:
+        spec.output_contract.CopyFrom(contract_message(item.output_contract))
+    message = pb.JobItem(item_id=item.item_id, spec=spec, labels=dict(item.labels))
     if item.depends_on:
         message.depends_on.add(item_id=item.depends_on, variable=OUTLINE)
     return message

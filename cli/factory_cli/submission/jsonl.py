@@ -8,13 +8,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from factory_cli.submission.demands import contract_of, handlers_of
 from factory_cli.submission.topic import STANDARD_TYPES, Topic
 
-_FIELDS = {"topic", "audience", "language", "content_types", "variables", "id"}
+_FIELDS = {
+    *("topic", "audience", "language", "content_types", "variables", "id"),
+    *("prompt", "max_tokens", "output_contract", "handlers"),
+}
+_ONLY_WITH_A_TOPIC = ("topic", "audience", "language", "variables")
 _TEMPLATE_ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _MAX_TOPIC_BYTES = 1024
 _MAX_VALUE_BYTES = 65_536
+_DEFAULT_MAX_TOKENS = 512
+_MOST_TOKENS = 131_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,10 @@ def _parse_line(text: str, problems: list[str]) -> Topic | None:
     if unknown:
         known = ", ".join(sorted(_FIELDS))
         problems.append(f"unknown field {', '.join(map(repr, unknown))} (known: {known})")
+    if "prompt" in row:
+        return _parse_prompt(row, problems)
+    if "max_tokens" in row:
+        problems.append("max_tokens goes with a prompt; a template says its own")
     topic = _text(row, "topic", problems, limit=_MAX_TOPIC_BYTES)
     if not topic and "topic" not in " ".join(problems):
         problems.append("topic is missing or empty")
@@ -72,6 +83,34 @@ def _parse_line(text: str, problems: list[str]) -> Topic | None:
         content_types=_content_types(row, problems),
         variables=_variables(row, problems),
         topic_id=_text(row, "id", problems, limit=_MAX_TOPIC_BYTES),
+        output_contract=contract_of(row, problems),
+        handlers=handlers_of(row, problems),
+    )
+
+
+def _parse_prompt(row: dict[str, Any], problems: list[str]) -> Topic:
+    """Read a line that asks the model literally."""
+    problems.extend(
+        f"{name} goes with a template, not with a prompt" for name in _ONLY_WITH_A_TOPIC if name in row
+    )
+    prompt = _text(row, "prompt", problems, limit=_MAX_VALUE_BYTES)
+    if not prompt and not problems:
+        problems.append("prompt is empty")
+    tokens = row.get("max_tokens", _DEFAULT_MAX_TOKENS)
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or not 1 <= tokens <= _MOST_TOKENS:
+        problems.append(f"max_tokens must be a number, 1 to {_MOST_TOKENS:,}")
+        tokens = 1
+    content_types = _content_types(row, problems) if "content_types" in row else ("text",)
+    if len(content_types) > 1:
+        problems.append("content_types: a prompt makes content of one type")
+    return Topic(
+        topic=prompt.split("\n", 1)[0],
+        content_types=content_types[:1],
+        topic_id=_text(row, "id", problems, limit=_MAX_TOPIC_BYTES),
+        prompt=prompt,
+        max_tokens=tokens,
+        output_contract=contract_of(row, problems),
+        handlers=handlers_of(row, problems),
     )
 
 

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 OUTLINE = "outline"
 DERIVATIVES = (
@@ -34,6 +35,10 @@ class Topic:
         variables: Values for templates beside the topic.
         topic_id: The author's own id; empty for none.
         notes: What the reader of the input should tell its author, for example that a source was cut.
+        prompt: What to ask the model, literally and instead of a template; then there is one content type.
+        max_tokens: The most tokens of an answer to the prompt.
+        output_contract: What outputs must be like, as written; None if the templates say.
+        handlers: What outputs go through; empty if the templates say.
     """
 
     topic: str
@@ -41,6 +46,10 @@ class Topic:
     variables: Mapping[str, str] = field(default_factory=dict)
     topic_id: str = ""
     notes: tuple[str, ...] = ()
+    prompt: str = ""
+    max_tokens: int = 0
+    output_contract: Mapping[str, Any] | None = None
+    handlers: tuple[str, ...] = ()
 
 
 def slugify(text: str) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from contentfactory.optimizer.v1 import optimizer_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from service_common.errors import ServiceError
+from service_common.output_contract import Bounds, OutputContract
 from service_common.rpc.status import to_status
 from service_common.rpc.times import duration
 
@@ -79,7 +80,31 @@ def _source_to(source: TemplateSource) -> pb.TemplateSource:
         ],
         sampling=_sampling_to(source.sampling),
         model=source.model,
+        output_contract=_contract_to(source.output_contract),
+        handlers=source.handlers,
     )
+
+
+def _contract_to(contract: OutputContract | None) -> pb.OutputContract | None:
+    if contract is None:
+        return None
+    message = pb.OutputContract(
+        characters=_bounds_to(contract.characters),
+        words=_bounds_to(contract.words),
+        items=_bounds_to(contract.items),
+    )
+    if contract.json_schema is not None:
+        message.json.schema = contract.json_schema
+    elif contract.markdown:
+        message.markdown.SetInParent()
+        message.markdown.MergeFrom(
+            pb.OutputContract.MarkdownForm(headings=contract.headings, sections=_bounds_to(contract.sections))
+        )
+    return message
+
+
+def _bounds_to(bounds: Bounds) -> pb.OutputContract.Bounds | None:
+    return pb.OutputContract.Bounds(min=bounds.min, max=bounds.max) if bounds else None
 
 
 def _messages_to(messages: Sequence[Message]) -> list[pb.ChatMessage]:
@@ -108,6 +133,8 @@ def prompt_to(prompt: Prompt) -> pb.OptimizeResponse:
         content_type=prompt.decision.content_type,
         estimated_prompt_tokens=prompt.estimated_prompt_tokens,
         estimated_output_tokens=prompt.estimated_output_tokens,
+        output_contract=_contract_to(prompt.output_contract),
+        handlers=prompt.handlers,
     )
 
 

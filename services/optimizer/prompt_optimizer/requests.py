@@ -10,6 +10,7 @@ from contentfactory.optimizer.v1 import optimizer_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message as ProtoMessage
 from service_common.errors import FieldViolation, ServiceError, invalid_field
+from service_common.output_contract import Bounds, OutputContract
 
 from prompt_optimizer import validation
 from prompt_optimizer.decisions.optimizer import PromptRequest, RawPrompt
@@ -54,6 +55,8 @@ def source_from(field: str, message: pb.TemplateSource) -> TemplateSource:
         variables=tuple(_variable_from(each) for each in message.variables),
         sampling=_sampling_from(message.sampling),
         model=message.model,
+        output_contract=_contract_from(message),
+        handlers=tuple(message.handlers),
     )
     validation.check(validation.source(field, source))
     return source
@@ -84,6 +87,25 @@ def _sampling_from(message: pb.SamplingParameters) -> Sampling:
         seed=message.seed if message.HasField("seed") else None,
         stop=tuple(message.stop),
     )
+
+
+def _contract_from(message: pb.TemplateSource) -> OutputContract | None:
+    if not message.HasField("output_contract"):
+        return None
+    contract = message.output_contract
+    return OutputContract(
+        json_schema=contract.json.schema if contract.HasField("json") else None,
+        markdown=contract.HasField("markdown"),
+        headings=tuple(contract.markdown.headings),
+        sections=_bounds_from(contract.markdown.sections),
+        characters=_bounds_from(contract.characters),
+        words=_bounds_from(contract.words),
+        items=_bounds_from(contract.items),
+    )
+
+
+def _bounds_from(message: pb.OutputContract.Bounds) -> Bounds:
+    return Bounds(message.min, message.max)
 
 
 def prompt_request_from(message: pb.OptimizeRequest) -> PromptRequest:

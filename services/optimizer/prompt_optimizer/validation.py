@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 
 from service_common.errors import FieldViolation, ServiceError, invalid_argument
+from service_common.output_contract import problems
 from service_common.templating import compile_template
 
 from prompt_optimizer.outcomes.outcome import Outcome
@@ -36,6 +37,7 @@ MAX_OUTPUT_BYTES = 1024 * 1024
 MAX_SUBJECTS = 8
 MAX_SUBJECT_BYTES = 1024
 MAX_DECISION_BYTES = 256
+MAX_HANDLERS = 8
 MAX_DURATION_S = 366 * 24 * 3600
 
 _ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -114,6 +116,9 @@ def source(field: str, value: TemplateSource) -> Violations:
     """Check what a version says, so that whatever passes can be rendered."""
     yield from sampling(f"{field}.sampling", value.sampling)
     yield from text(f"{field}.model", value.model, most=MAX_MODEL_BYTES)
+    if value.output_contract is not None:
+        yield from problems(f"{field}.output_contract", value.output_contract)
+    yield from handlers(f"{field}.handlers", value.handlers)
     yield from _variables(f"{field}.variables", value.variables)
     sizes = list(messages(f"{field}.messages", value.messages, most_bytes=MAX_SOURCE_BYTES))
     yield from sizes
@@ -121,6 +126,14 @@ def source(field: str, value: TemplateSource) -> Violations:
         names = {each.name for each in value.variables}
         for index, each in enumerate(value.messages):
             yield from _message(f"{field}.messages[{index}].content", each.content, names)
+
+
+def handlers(field: str, values: tuple[str, ...]) -> Violations:
+    """Check the names of handlers; whether there are such is the processor's to say."""
+    if len(values) > MAX_HANDLERS:
+        yield FieldViolation(field, f"must be at most {MAX_HANDLERS} handlers")
+    for index, each in enumerate(values[:MAX_HANDLERS]):
+        yield from identifier(f"{field}[{index}]", each)
 
 
 def _message(field: str, content: str, names: set[str]) -> Violations:

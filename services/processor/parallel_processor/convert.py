@@ -8,16 +8,14 @@ from datetime import UTC
 
 from contentfactory.processor.v1 import processor_pb2 as pb
 from service_common.errors import ServiceError
-from service_common.resilience.breaker import BreakerState
 from service_common.rpc.status import to_status
 from service_common.rpc.times import duration, timestamp
 
-from parallel_processor.capacity import CapacityReading, explain
 from parallel_processor.content_versions.question import Question, VersionOrder
 from parallel_processor.content_versions.version import ContentVersion
 from parallel_processor.interactive import served
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
-from parallel_processor.jobs.job import Job, JobState, Priority
+from parallel_processor.jobs.job import Job, JobState, Priority, StateReason
 from parallel_processor.jobs.piece import (
     CachePolicy,
     Piece,
@@ -28,7 +26,10 @@ from parallel_processor.jobs.piece import (
     Usage,
 )
 from parallel_processor.jobs.terms import NORMAL_WEIGHT, Terms
+from parallel_processor.output.messages import contract_of_message
 from parallel_processor.results import ListedItem
+from parallel_processor.spool import Text
+from parallel_processor.validation import TERMS_PATHS
 
 _ROLES = {
     pb.ChatMessage.ROLE_SYSTEM: "system",
@@ -46,11 +47,6 @@ _JOB_STATES_BACK = {number: state for state, number in _JOB_STATES.items()}
 _VERSION_ORDERS = {
     pb.CONTENT_VERSION_ORDER_LOWEST_QUALITY_FIRST: VersionOrder.LOWEST_QUALITY_FIRST,
     pb.CONTENT_VERSION_ORDER_HIGHEST_QUALITY_FIRST: VersionOrder.HIGHEST_QUALITY_FIRST,
-}
-_BREAKER_STATES = {
-    BreakerState.CLOSED: pb.BREAKER_STATE_CLOSED,
-    BreakerState.OPEN: pb.BREAKER_STATE_OPEN,
-    BreakerState.HALF_OPEN: pb.BREAKER_STATE_HALF_OPEN,
 }
 
 
@@ -72,6 +68,25 @@ def terms(message: pb.JobTerms) -> Terms:
         weight=message.weight or NORMAL_WEIGHT,
         max_failed_ratio=message.max_failed_ratio if message.HasField("max_failed_ratio") else 1.0,
         fallback_models=tuple(message.fallback_models),
+    )
+
+
+def job_changes(message: pb.Job, paths: Sequence[str]) -> tuple[dict[str, object], dict[str, object]]:
+    """Read what a mask names of a job: its own fields, and those of its terms."""
+    named = {each for path in paths for each in (TERMS_PATHS if path == "terms" else (path,))}
+    asked = {
+        "display_name": message.display_name,
+        "labels": dict(message.labels),
+        "priority": priority(message.priority),
+    }
+    agreed = terms(message.terms)
+    return (
+        {name: value for name, value in asked.items() if name in named},
+        {
+            path.removeprefix("terms."): getattr(agreed, path.removeprefix("terms."))
+            for path in TERMS_PATHS
+            if path in named
+        },
     )
 
 
@@ -118,6 +133,11 @@ def spec(message: pb.PieceSpec) -> PieceSpec:
         max_tokens=message.max_tokens,
         variation=message.variation,
         cache_policy=cache_policy(message.cache_policy),
+        output_contract=contract_of_message(message.output_contract)
+        if message.HasField("output_contract")
+        else None,
+        handlers=tuple(message.handlers),
+        fallback_models=tuple(message.fallback_models),
     )
 
 
@@ -170,7 +190,12 @@ def job_message(job: Job, counts: ItemCounts, usage: Usage) -> pb.Job:
         start_time=timestamp(job.start_time),
         finish_time=timestamp(job.finish_time),
         terms=_terms_message(job.terms),
+        state_reason=_state_reason(job.state_reason),
     )
+
+
+def _state_reason(why: StateReason | None) -> pb.JobStateReason | None:
+    return pb.JobStateReason(reason=why.reason, message=why.message) if why else None
 
 
 def add_items_response(results: Sequence[bool | ServiceError]) -> pb.BatchAddItemsResponse:
@@ -229,6 +254,15 @@ def piece(made: Piece) -> pb.Piece:
     )
 
 
+def generated_frame(frame: Text | Piece) -> pb.StreamGenerateResponse:
+    """Write a frame of a piece that is sent as it is written."""
+    if isinstance(frame, Piece):
+        return pb.StreamGenerateResponse(piece=piece(replace(frame, content="")))
+    if frame.anew:
+        return pb.StreamGenerateResponse(anew=frame.text)
+    return pb.StreamGenerateResponse(text=frame.text)
+
+
 def question(message: pb.ListContentVersionsRequest) -> Question:
     """Read which content versions to list, and in which order."""
     return Question(
@@ -254,26 +288,3 @@ def content_version(version: ContentVersion, *, with_content: bool) -> pb.Conten
 
 def _error(error: PieceError | None) -> pb.ItemError | None:
     return pb.ItemError(reason=error.reason, message=error.message) if error else None
-
-
-def capacity(now: CapacityReading) -> pb.GetCapacityResponse:
-    """Write how the replica stands."""
-    return pb.GetCapacityResponse(
-        concurrency_limit=now.limit,
-        active_calls=now.active,
-        queues=[
-            pb.GetCapacityResponse.QueueDepth(priority=pb.JobPriority.ValueType(int(each)), items=items)
-            for each, items in sorted(now.waiting.items(), reverse=True)
-        ],
-        leased_shards=now.shards,
-        breakers=[
-            pb.GetCapacityResponse.Breaker(
-                name=each.name, target=each.target, state=_BREAKER_STATES[each.state]
-            )
-            for each in now.breakers
-        ],
-        cpu_percent=now.resources.cpu_percent,
-        memory_bytes=now.resources.memory_bytes,
-        calls_per_second=now.calls_per_second,
-        explanation=explain(now),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,13 +18,15 @@ from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceS
 from parallel_processor.jobs.records import piece_from_fields, piece_to_fields
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.repository import RequestRepository
-from parallel_processor.running.calls import ModelCalls
+from parallel_processor.running.accepting import acceptable
+from parallel_processor.running.calls import ModelCalls, OnText
 from parallel_processor.running.entries import piece_of
-from parallel_processor.running.making import Order, Work
+from parallel_processor.running.order import Order, Work
 from parallel_processor.running.ports import Owner
 from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import Workshop, order_of
+from parallel_processor.spool import Spool, Text
 
 _IN_PROGRESS = timedelta(minutes=3)
 """How long a request that was begun is left to whoever began it."""
@@ -49,8 +51,49 @@ class Interactive:
         self._requests = requests
         self._clock = clock
 
-    async def generate(
+    async def stream(
         self, owner: Owner, spec: PieceSpec, *, request_id: str, body: bytes, max_cost_micros: int
+    ) -> AsyncGenerator[Text | Piece]:
+        """Generate a piece and yield its text as it is written, then the piece; arguments as for `generate`.
+
+        Leaving it, with `aclosing`, cancels the call that is under way. A slow reader holds nothing up: what
+        was not read yet waits here, at most as much as an answer may have.
+
+        Raises:
+            ServiceError: As the contract says; texts that were yielded before are void then.
+        """
+        spool = Spool()
+        made = asyncio.create_task(
+            self.generate(
+                owner,
+                spec,
+                request_id=request_id,
+                body=body,
+                max_cost_micros=max_cost_micros,
+                listen=spool.begin,
+            )
+        )
+        made.add_done_callback(lambda _task: spool.close())
+        try:
+            async for text in spool.texts():
+                yield text
+            piece = await made
+            for text in spool.rest(piece.content):
+                yield text
+            yield piece
+        finally:
+            made.cancel()
+            await asyncio.gather(made, return_exceptions=True)
+
+    async def generate(
+        self,
+        owner: Owner,
+        spec: PieceSpec,
+        *,
+        request_id: str,
+        body: bytes,
+        max_cost_micros: int,
+        listen: Callable[[], OnText] | None = None,
     ) -> Piece:
         """Generate a piece; a repeat of a request returns the piece it made before.
 
@@ -60,13 +103,15 @@ class Interactive:
             request_id: Names the request; empty for no such protection.
             body: The request's body, to tell a repeat from another request.
             max_cost_micros: The most it may cost; 0 for no limit.
+            listen: Says before each call who hears its text as it comes; None: nobody does.
 
         Raises:
             ServiceError: As the contract says.
         """
         if not request_id:
-            return await self._generate(owner, spec, max_cost_micros)
-        name, body_hash = f"Generate/{request_id}", hashlib.sha256(body).hexdigest()
+            return await self._generate(owner, spec, max_cost_micros, listen)
+        rpc = "Generate" if listen is None else "StreamGenerate"
+        name, body_hash = f"{rpc}/{request_id}", hashlib.sha256(body).hexdigest()
         token = uuid4().hex
         begun = {"by": token, "until": self._clock.now() + _IN_PROGRESS}
         kept = await self._requests.claim(
@@ -78,7 +123,7 @@ class Interactive:
             raise _in_progress(kept, self._clock.now())
         piece: Piece | None = None
         try:
-            piece = await self._generate(owner, spec, max_cost_micros)
+            piece = await self._generate(owner, spec, max_cost_micros, listen)
         finally:
             answer: Mapping[str, Any] = {"by": token, "until": self._clock.now()}
             if piece is not None:
@@ -90,23 +135,29 @@ class Interactive:
             )
         return piece
 
-    async def _generate(self, owner: Owner, spec: PieceSpec, max_cost_micros: int) -> Piece:
+    async def _generate(
+        self, owner: Owner, spec: PieceSpec, max_cost_micros: int, listen: Callable[[], OnText] | None
+    ) -> Piece:
         order = await self._order(owner, spec)
+        if refusal := self._shop.post_processing.refusal(order.handlers):
+            raise failed_precondition(refusal.reason, refusal.message)
         policy = spec.cache_policy or CachePolicy.USE
         if policy is CachePolicy.USE:
             entries = await self._shop.content.lookup(owner, [order.key])
             if entry := entries.get(order.key):
-                return piece_of(entry, order.prompt, order.key)
-        self._check_cost(order, max_cost_micros)
+                if piece := acceptable(piece_of(entry, order.prompt, order.key), order.contract):
+                    return await self._handled(order, piece)
+                policy = CachePolicy.REFRESH
+        _check_cost(self._worst_case(order), max_cost_micros)
         effort = Effort()
 
-        async def within_budget(_worst_case_micros: int) -> None:
+        async def within_budget(worst_case_micros: int) -> None:
             """Check before every call, since earlier ones may have cost something and brought nothing."""
-            self._check_cost(order, max_cost_micros, spent=effort.usage)
+            _check_cost(worst_case_micros, max_cost_micros, spent=effort.usage)
 
         work = Work(
             owner=owner,
-            rank=Rank.of(Priority.URGENT, self._clock.now()),
+            rank=Rank.of(Priority.URGENT, self._clock.now(), tenant=owner.tenant),
             holder=f"generate/{uuid4().hex}",
             epoch=1,
             item_id="",
@@ -114,8 +165,16 @@ class Interactive:
             patience_s=self._shop.urgent_patience_s,
             persistent=False,
             announce=within_budget,
+            listen=listen,
+            hedged=True,
         )
         made = await self._shop.making.make(order, work, effort)
+        return await self._handled(order, made)
+
+    async def _handled(self, order: Order, made: Piece | PieceError) -> Piece:
+        """Return a piece after its handlers."""
+        if isinstance(made, Piece) and order.handlers:
+            made = await self._shop.post_processing.process(made, order.handlers)
         if isinstance(made, PieceError):
             kind = _KINDS.get(made.reason, ErrorKind.FAILED_PRECONDITION)
             raise ServiceError(kind, made.reason, made.message)
@@ -133,22 +192,25 @@ class Interactive:
             max_output_tokens=self._shop.max_output_tokens,
         )
 
-    def _check_cost(self, order: Order, max_cost_micros: int, *, spent: Usage | None = None) -> None:
+    def _worst_case(self, order: Order) -> int:
         try:
-            worst_case = self._calls.worst_case_micros(order.request)
+            return self._calls.worst_case_micros(order.request)
         except PriceUnknownError as error:
             raise failed_precondition(
                 "PRICE_UNKNOWN", f"there is no price for model {error.model!r} in the price table"
             ) from error
-        if spent is not None:
-            worst_case += spent.cost_micros + spent.uncertain_spend_micros
-        if max_cost_micros and worst_case > max_cost_micros:
-            raise ServiceError(
-                ErrorKind.FAILED_PRECONDITION,
-                "MAX_COST_EXCEEDED",
-                f"the piece may cost up to {worst_case} micros, max_cost_micros is {max_cost_micros}",
-                metadata={"worst_case_micros": str(worst_case)},
-            )
+
+
+def _check_cost(worst_case: int, max_cost_micros: int, *, spent: Usage | None = None) -> None:
+    if spent is not None:
+        worst_case += spent.cost_micros + spent.uncertain_spend_micros
+    if max_cost_micros and worst_case > max_cost_micros:
+        raise ServiceError(
+            ErrorKind.FAILED_PRECONDITION,
+            "MAX_COST_EXCEEDED",
+            f"the piece may cost up to {worst_case} micros, max_cost_micros is {max_cost_micros}",
+            metadata={"worst_case_micros": str(worst_case)},
+        )
 
 
 def _in_progress(kept: Mapping[str, Any], now: datetime) -> ServiceError:

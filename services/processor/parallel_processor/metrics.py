@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from prometheus_client import Counter as Count
 from prometheus_client import Gauge, Histogram
@@ -13,7 +14,11 @@ from service_common.storage.metering import Operation
 from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
 
 from parallel_processor.jobs.item import Outcome
+from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.piece import Usage
+from parallel_processor.limits.cause import Cause
+from parallel_processor.limits.lane import LaneReading
+from parallel_processor.running.error_class import OF_REASON, ErrorClass
 
 ACTIVE_WORKERS = Gauge("parallel_active_workers", "Model calls under way.", registry=REGISTRY)
 QUEUE_SIZE = Gauge(
@@ -28,6 +33,19 @@ MEMORY_MB = Gauge("parallel_memory_usage_mb", "Resident memory of this process, 
 CPU_PERCENT = Gauge(
     "parallel_cpu_usage_percent", "CPU use of this process, in percent of one core.", registry=REGISTRY
 )
+QUEUE_BY_PRIORITY = Gauge(
+    "parallel_queue_waiting",
+    "Items that wait for a model call, by priority.",
+    ["priority"],
+    registry=REGISTRY,
+)
+QUEUE_WAIT = Histogram(
+    "parallel_queue_wait_seconds",
+    "Time items waited in line for a model call, each time they did, by priority.",
+    ["priority"],
+    buckets=LATENCY_BUCKETS_S,
+    registry=REGISTRY,
+)
 TASK_DURATION = Histogram(
     "parallel_task_duration_seconds",
     "Time from when an item could begin to its end, by its final state.",
@@ -39,6 +57,18 @@ SPEND = Count(
     "model_spend_micros_total",
     "Cost of answered model calls, in micros of US dollars.",
     ["model", "content_type"],
+    registry=REGISTRY,
+)
+UNCERTAIN_SPEND = Count(
+    "model_uncertain_spend_micros_total",
+    "The most that calls of this process may have cost whose answers never came, in micros of US dollars.",
+    ["model", "content_type"],
+    registry=REGISTRY,
+)
+HEDGES = Count(
+    "model_hedges_total",
+    "Second calls for interactive pieces that were slow to begin, by whether they brought the answer.",
+    ["won"],
     registry=REGISTRY,
 )
 TOKENS = Count(
@@ -53,6 +83,17 @@ ITEMS = Count(
     ["state", "cached"],
     registry=REGISTRY,
 )
+ERRORS = Count(
+    "parallel_errors_total",
+    "Failed calls, and items that ended for other reasons than a call, by class.",
+    ["class"],
+    registry=REGISTRY,
+)
+RETRY_BUDGET = Gauge(
+    "parallel_retry_budget",
+    "Repeats of calls that may be made at once, for the model that has the fewest; below 0: promised ahead.",
+    registry=REGISTRY,
+)
 JOB_STORE_OPERATIONS = Histogram(
     "parallel_job_store_operations",
     "Operations that a finished job cost, as a hosted database bills them, as far as this process did them.",
@@ -60,14 +101,40 @@ JOB_STORE_OPERATIONS = Histogram(
     buckets=(10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000),
     registry=REGISTRY,
 )
+LIMIT = Gauge(
+    "parallel_concurrency_limit",
+    "Model calls that may be under way to a model; 0 while its lane pauses.",
+    ["model"],
+    registry=REGISTRY,
+)
+LIMIT_CAUSE = Gauge(
+    "parallel_concurrency_limit_cause",
+    "1 for what holds that limit, 0 for everything else.",
+    ["model", "cause"],
+    registry=REGISTRY,
+)
 OUTCOMES_DROPPED = Gauge(
     "parallel_outcomes_dropped",
     "Outcomes given up because the optimizer was away too long.",
     registry=REGISTRY,
 )
+HANDLER_DURATION = Histogram(
+    "parallel_handler_seconds",
+    "Time that handlers took, waiting for a thread included, by handler and kind.",
+    ["handler", "kind"],
+    buckets=LATENCY_BUCKETS_S,
+    registry=REGISTRY,
+)
+OUTPUT_REPAIRS = Count(
+    "parallel_output_repairs_total",
+    "Outputs that did not meet their contract as they came, by what became of them.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 
 _PROMPT_TOKENS = TOKENS.labels("prompt")
 _OUTPUT_TOKENS = TOKENS.labels("output")
+_ERRORS = {each: ERRORS.labels(each.value) for each in ErrorClass}
 _MAX_LABELS = 100
 _seen: dict[str, set[str]] = {"model": set(), "content_type": set()}
 
@@ -86,18 +153,62 @@ def observe_outcomes(outcomes: Sequence[Outcome]) -> None:
     kinds = Counter((each.state, each.piece is not None and each.piece.cached) for each in outcomes)
     for (state, cached), count in kinds.items():
         ITEMS.labels(state.name, str(cached).lower()).inc(count)
+    for error in filter(None, (each.error for each in outcomes)):
+        if (kind := OF_REASON.get(error.reason)) is not None:
+            observe_error(kind)
     durations = {state: TASK_DURATION.labels(state.name) for state, _ in kinds}
     for outcome in outcomes:
         durations[outcome.state].observe(sum(outcome.stages.values()))
 
 
+_QUEUE_WAITS = {each: QUEUE_WAIT.labels(each.name) for each in Priority}
+
+
+def observe_turn(priority: Priority, waited_s: float) -> None:
+    """Note that an item has got a slot."""
+    _QUEUE_WAITS[priority].observe(max(0.0, waited_s))
+
+
+def show_waiting(read: Callable[[], Mapping[Priority, int]]) -> None:
+    """Let the gauges of who waits be read when they are scraped."""
+    for each in Priority:
+        QUEUE_BY_PRIORITY.labels(each.name).set_function(partial(_waiting, read, each))
+
+
+def _waiting(read: Callable[[], Mapping[Priority, int]], priority: Priority) -> float:
+    return read().get(priority, 0)
+
+
+def observe_error(kind: ErrorClass) -> None:
+    """Count an error of a call."""
+    _ERRORS[kind].inc()
+
+
 def observe_spend(model: str, content_type: str, usage: Usage) -> None:
-    """Count what an answered call took, of an item or an interactive piece."""
+    """Count what a call took, of an item or an interactive piece."""
     if usage.model_calls:
         _PROMPT_TOKENS.inc(usage.prompt_tokens)
         _OUTPUT_TOKENS.inc(usage.output_tokens)
         labels = _bounded("model", model), _bounded("content_type", content_type)
         SPEND.labels(*labels).inc(usage.cost_micros)
+    if usage.uncertain_calls:
+        labels = _bounded("model", model), _bounded("content_type", content_type)
+        UNCERTAIN_SPEND.labels(*labels).inc(usage.uncertain_spend_micros)
+
+
+def observe_hedge(won: bool) -> None:  # noqa: FBT001 - it is a hook
+    """Count a second call."""
+    HEDGES.labels(str(won).lower()).inc()
+
+
+def observe_handler(handler: str, kind: str, seconds: float) -> None:
+    """Note how long a handler took."""
+    HANDLER_DURATION.labels(handler, kind).observe(seconds)
+
+
+def observe_repair(outcome: str) -> None:
+    """Count what became of an output that did not meet its contract as it came."""
+    OUTPUT_REPAIRS.labels(outcome).inc()
 
 
 def observe_job_cost(spent: Mapping[Operation, int]) -> None:
@@ -111,7 +222,30 @@ def show(gauge: Gauge, read: Callable[[], float]) -> None:
     gauge.set_function(read)
 
 
+def show_lane(model: str, read: Callable[[], LaneReading | None]) -> None:
+    """Let the limit of a model's lane, and what holds it, be read when they are scraped."""
+    if _bounded("model", model) != model:
+        return
+
+    def limit() -> float:
+        lane = read()
+        return lane.limit if lane else 0
+
+    def holds(cause: Cause) -> float:
+        lane = read()
+        return lane is not None and lane.cause is cause
+
+    LIMIT.labels(model).set_function(limit)
+    for each in Cause:
+        LIMIT_CAUSE.labels(model, each.value).set_function(partial(holds, each))
+
+
 def model_breaker_changed(target: str) -> Callable[[StateChanged], None]:
-    """Return a hook that shows the model endpoint's breaker beside those of the neighbours."""
+    """Return a hook that shows a model's breaker beside those of the neighbours."""
     BREAKER_STATE.labels("model", target).set(0)
     return lambda change: BREAKER_STATE.labels("model", target).set(change.after.value)
+
+
+def model_breaker_forgotten(target: str) -> None:
+    """Show a model's breaker no longer."""
+    BREAKER_STATE.remove("model", target)

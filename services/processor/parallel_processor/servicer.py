@@ -12,7 +12,7 @@ from service_common.errors import ServiceError
 from service_common.rpc.call import Principal, current_call
 from service_common.telemetry.tracing import current_traceparent
 
-from parallel_processor import convert, validation
+from parallel_processor import capacity_message, convert, validation
 from parallel_processor.capacity import Capacity
 from parallel_processor.content_versions.listing import ContentVersions
 from parallel_processor.intake import REFUSED_ITEM, Intake
@@ -20,6 +20,7 @@ from parallel_processor.interactive import Interactive
 from parallel_processor.jobs.item import ItemCounts
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.piece import CachePolicy, Usage
+from parallel_processor.lifetime import Lifetime
 from parallel_processor.repository import JobRepository
 from parallel_processor.results import Results
 from parallel_processor.running.ports import Owner
@@ -32,28 +33,34 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         self,
         *,
         intake: Intake,
+        lifetime: Lifetime,
         jobs: JobRepository,
         results: Results,
         versions: ContentVersions,
         interactive: Interactive,
         capacity: Capacity,
+        handlers: frozenset[str],
     ) -> None:
         """Use the domain.
 
         Args:
             intake: Takes jobs in.
+            lifetime: Changes jobs that are under way.
             jobs: Where jobs are.
             results: Reads items and results.
             versions: Reads content versions.
             interactive: Generates single pieces.
             capacity: Knows how this replica stands.
+            handlers: The names of the handlers there are.
         """
         self._intake = intake
+        self._lifetime = lifetime
         self._jobs = jobs
         self._results = results
         self._versions = versions
         self._interactive = interactive
         self._capacity = capacity
+        self._handlers = handlers
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:  # noqa: ARG002 - the signature is gRPC's
         """Create an empty job."""
@@ -83,7 +90,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         refused: dict[int, ServiceError] = {}
         for number, item in enumerate(request.items):
             try:
-                validation.check_item(f"items[{number}]", item)
+                validation.check_item(f"items[{number}]", item, handlers=self._handlers)
             except ServiceError as error:
                 refused[number] = error
         items = [
@@ -135,8 +142,43 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
     async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.CancelJobResponse:  # noqa: ARG002 - the signature is gRPC's
         """Stop a job."""
         validation.check_job_id(request.job_id)
-        job = await self._intake.cancel(_principal().tenant, request.job_id)
+        job = await self._lifetime.cancel(_principal().tenant, request.job_id)
         return pb.CancelJobResponse(job=await self._message(job))
+
+    async def PauseJob(self, request: pb.PauseJobRequest, context: Any) -> pb.PauseJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Let a job begin nothing new."""
+        validation.check_job_id(request.job_id)
+        job = await self._lifetime.pause(_principal().tenant, request.job_id)
+        return pb.PauseJobResponse(job=await self._message(job))
+
+    async def ResumeJob(self, request: pb.ResumeJobRequest, context: Any) -> pb.ResumeJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Let a paused job go on."""
+        validation.check_job_id(request.job_id)
+        job = await self._lifetime.resume(_principal().tenant, request.job_id)
+        return pb.ResumeJobResponse(job=await self._message(job))
+
+    async def UpdateJob(self, request: pb.UpdateJobRequest, context: Any) -> pb.UpdateJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Change fields of a job."""
+        validation.check_update_job(request)
+        fields, terms = convert.job_changes(request.job, request.update_mask.paths)
+        job = await self._lifetime.update(_principal().tenant, request.job.job_id, fields=fields, terms=terms)
+        return pb.UpdateJobResponse(job=await self._message(job))
+
+    async def RetryFailedItems(
+        self,
+        request: pb.RetryFailedItemsRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.RetryFailedItemsResponse:
+        """Let items without content be worked on again."""
+        validation.check_job_id(request.job_id)
+        job, items = await self._lifetime.retry_failed(_principal().tenant, request.job_id)
+        return pb.RetryFailedItemsResponse(job=await self._message(job), items=items)
+
+    async def DeleteJob(self, request: pb.DeleteJobRequest, context: Any) -> pb.DeleteJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Remove a job."""
+        validation.check_job_id(request.job_id)
+        await self._lifetime.delete(_principal().tenant, request.job_id)
+        return pb.DeleteJobResponse()
 
     async def ListResults(self, request: pb.ListResultsRequest, context: Any) -> pb.ListResultsResponse:  # noqa: ARG002 - the signature is gRPC's
         """List results of finished items."""
@@ -188,7 +230,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:  # noqa: ARG002 - the signature is gRPC's
         """Generate one piece now."""
-        validation.check_generate(request)
+        validation.check_generate(request, handlers=self._handlers)
         who = _principal()
         piece = await self._interactive.generate(
             Owner(who.tenant, who.user),
@@ -199,9 +241,28 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         )
         return pb.GenerateResponse(piece=convert.piece(piece))
 
+    async def StreamGenerate(
+        self,
+        request: pb.StreamGenerateRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
+        """Generate one piece now and send its text as it is written."""
+        validation.check_generate(request, handlers=self._handlers)
+        who = _principal()
+        stream = self._interactive.stream(
+            Owner(who.tenant, who.user),
+            convert.spec(request.spec),
+            request_id=request.request_id,
+            body=request.SerializeToString(deterministic=True),
+            max_cost_micros=request.max_cost_micros,
+        )
+        async with aclosing(stream) as frames:
+            async for frame in frames:
+                yield convert.generated_frame(frame)
+
     async def GetCapacity(self, request: pb.GetCapacityRequest, context: Any) -> pb.GetCapacityResponse:  # noqa: ARG002 - the signature is gRPC's
         """Say how this replica stands."""
-        return convert.capacity(self._capacity.read())
+        return capacity_message.capacity(self._capacity.read())
 
     async def _job(self, job_id: str) -> Job:
         validation.check_job_id(job_id)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC
 
 from contentfactory.processor.v1 import processor_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from service_common.errors import FieldViolation, invalid_argument
+from service_common.output_contract import problems
+
+from parallel_processor.output.messages import contract_of_message
 
 MAX_BATCH = 1_000
 MAX_PAGE = 1_000
@@ -23,6 +26,17 @@ _MAX_DEPENDENCIES = 16
 _MAX_STOPS = 4
 _MAX_WEIGHT = 10_000
 _MAX_FALLBACKS = 8
+_MAX_HANDLERS = 8
+_JOB_PATHS = ("display_name", "labels", "priority")
+TERMS_PATHS = (
+    "terms.max_cost_micros",
+    "terms.deadline",
+    "terms.weight",
+    "terms.max_failed_ratio",
+    "terms.fallback_models",
+)
+"""What a mask may name of a job's terms, each by itself; `terms` names them all."""
+
 _INT32_MAX = 2**31 - 1
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ITEM_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
@@ -106,6 +120,28 @@ def check_create_job(request: pb.CreateJobRequest) -> None:
     found.raise_if_any()
 
 
+def check_update_job(request: pb.UpdateJobRequest) -> None:
+    """Check what is to change about a job: only what the mask names is looked at."""
+    found = Violations()
+    job = request.job
+    found.text("job.job_id", job.job_id, most=128, required=True)
+    if job.job_id and not _JOB_ID.fullmatch(job.job_id):
+        found.add("job.job_id", "is made of letters, digits, '.', '_' and '-'")
+    paths = set(request.update_mask.paths)
+    found.require(bool(paths), "update_mask", "must name what is to change")
+    for unknown in sorted(paths - {"terms", *_JOB_PATHS, *TERMS_PATHS}):
+        found.add("update_mask", f"{unknown[:64]!r} is not a field that can change")
+    if "display_name" in paths:
+        found.text("job.display_name", job.display_name, most=256)
+    if "labels" in paths:
+        found.labels("job.labels", job.labels, most=32)
+    if "priority" in paths:
+        found.member("job.priority", job.priority, pb.JobPriority)
+    if paths & {"terms", *TERMS_PATHS}:
+        check_terms(found, "job.terms", job.terms)
+    found.raise_if_any()
+
+
 def check_terms(found: Violations, field: str, terms: pb.JobTerms) -> None:
     """Check the terms of a job."""
     found.require(terms.max_cost_micros >= 0, f"{field}.max_cost_micros", "must not be negative")
@@ -115,12 +151,13 @@ def check_terms(found: Violations, field: str, terms: pb.JobTerms) -> None:
     found.require(0.0 <= terms.max_failed_ratio <= 1.0, f"{field}.max_failed_ratio", "must be 0 to 1")
     if terms.HasField("deadline"):
         found.moment(f"{field}.deadline", terms.deadline)
-    models = terms.fallback_models
-    found.require(
-        len(models) <= _MAX_FALLBACKS, f"{field}.fallback_models", f"must be at most {_MAX_FALLBACKS}"
-    )
+    _check_fallbacks(found, f"{field}.fallback_models", terms.fallback_models)
+
+
+def _check_fallbacks(found: Violations, field: str, models: Sequence[str]) -> None:
+    found.require(len(models) <= _MAX_FALLBACKS, field, f"must be at most {_MAX_FALLBACKS}")
     for number, model in enumerate(models):
-        found.text(f"{field}.fallback_models[{number}]", model, most=256, required=True)
+        found.text(f"{field}[{number}]", model, most=256, required=True)
 
 
 def check_add_items(request: pb.BatchAddItemsRequest) -> None:
@@ -131,13 +168,14 @@ def check_add_items(request: pb.BatchAddItemsRequest) -> None:
     found.raise_if_any()
 
 
-def check_item(field: str, item: pb.JobItem) -> None:
-    """Check one item of a batch."""
+def check_item(field: str, item: pb.JobItem, *, handlers: Container[str]) -> None:
+    """Check one item of a batch, where there are these handlers."""
     found = Violations()
     if not _ITEM_ID.fullmatch(item.item_id):
         found.add(f"{field}.item_id", "must be 1 to 128 letters, digits and ._:/-")
     found.labels(f"{field}.labels", item.labels, most=16)
     _check_spec(found, f"{field}.spec", item.spec if item.HasField("spec") else None)
+    _check_output(found, f"{field}.spec", item.spec, handlers)
     found.require(
         len(item.depends_on) <= _MAX_DEPENDENCIES,
         f"{field}.depends_on",
@@ -189,10 +227,13 @@ def check_version_id(version_id: str) -> None:
     found.raise_if_any()
 
 
-def check_generate(request: pb.GenerateRequest) -> None:
-    """Check a request for one piece."""
+def check_generate(
+    request: pb.GenerateRequest | pb.StreamGenerateRequest, *, handlers: Container[str]
+) -> None:
+    """Check a request for one piece, where there are these handlers."""
     found = Violations()
     _check_spec(found, "spec", request.spec if request.HasField("spec") else None)
+    _check_output(found, "spec", request.spec, handlers)
     found.text("request_id", request.request_id, most=128)
     found.require(request.max_cost_micros >= 0, "max_cost_micros", "must not be negative")
     found.raise_if_any()
@@ -212,10 +253,21 @@ def _check_spec(found: Violations, field: str, spec: pb.PieceSpec | None) -> Non
     found.require(0 <= spec.max_tokens <= _MAX_TOKENS, f"{field}.max_tokens", f"must be 0 to {_MAX_TOKENS}")
     found.require(spec.variation >= 0, f"{field}.variation", "must not be negative")
     found.text(f"{field}.model", spec.model, most=256)
+    _check_fallbacks(found, f"{field}.fallback_models", spec.fallback_models)
     if spec.content_type and not _NAME.fullmatch(spec.content_type):
         found.add(f"{field}.content_type", "must be lower-case letters, digits and _, starting with a letter")
     found.member(f"{field}.cache_policy", spec.cache_policy, pb.CachePolicy)
     _check_variables(found, f"{field}.variables", spec.variables)
+
+
+def _check_output(found: Violations, field: str, spec: pb.PieceSpec, handlers: Container[str]) -> None:
+    if spec.HasField("output_contract"):
+        for each in problems(f"{field}.output_contract", contract_of_message(spec.output_contract)):
+            found.add(each.field, each.description)
+    names = spec.handlers
+    found.require(len(names) <= _MAX_HANDLERS, f"{field}.handlers", f"must be at most {_MAX_HANDLERS}")
+    for number, name in enumerate(names[:_MAX_HANDLERS]):
+        found.require(name in handlers, f"{field}.handlers[{number}]", "is no handler of this processor")
 
 
 def _check_variables(found: Violations, field: str, variables: Mapping[str, str]) -> None:

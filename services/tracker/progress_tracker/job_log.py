@@ -158,6 +158,8 @@ class JobLog:
             self._apply_job(report.job, report.time)
         second = int(min(report.time, now).timestamp())
         self.fold.apply_totals(before, before if report.totals is None else report.totals, second)
+        if report.queue is not None:
+            self.fold.apply_standing(report.queue)
         for item in report.items:
             self._apply_item(item, report.time)
         return Acknowledgement(report.sequence, duplicate=False)
@@ -169,13 +171,13 @@ class JobLog:
 
     def _apply_item(self, update: ItemUpdate, time: datetime) -> None:
         before = self.items.get(update.item_id)
-        if before is update.state or (before is not None and before.is_terminal):
+        if before is not None and not before.may_become(update.state):
             return
         self.items[update.item_id] = update.state
         self._append(self._encoder.item_event(self._next(), time, update))
         self._item_events += 1
         if update.state.is_terminal:
-            self.fold.apply_end(update)
+            self.fold.apply_end(update, again=before is not None and before.is_terminal)
             self._ended.append(update)
 
     def _next(self) -> int:

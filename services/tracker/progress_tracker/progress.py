@@ -1,7 +1,7 @@
 """A job's progress, folded from its reports: the same reports give the same progress, in whatever order.
 
-Promised for producers that each keep their own order: sums are exact integers, states only go forward, and an
-item counts once, when it first reaches its end.
+Promised for producers that each keep their own order: sums are exact integers, states go where they may, and
+an item counts once, when it first reaches its end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,16 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from progress_tracker.rate import RateWindow
-from progress_tracker.report import NO_TOTALS, ItemState, ItemUpdate, JobPriority, JobState, JobUpdate, Totals
+from progress_tracker.report import (
+    NO_TOTALS,
+    ItemState,
+    ItemUpdate,
+    JobPriority,
+    JobState,
+    JobUpdate,
+    QueueStanding,
+    Totals,
+)
 
 OTHER = "other"
 MAX_STAGES = 32
@@ -72,6 +81,7 @@ class JobProgress:
     finish_time: datetime | None
     update_time: datetime | None
     message: str
+    queue: QueueStanding | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -110,6 +120,7 @@ class ProgressFold:
     last_sequence: int = 0
     items_ended: int = 0
     update_time: datetime | None = None
+    queue: QueueStanding | None = None
 
     def apply_job(self, update: JobUpdate) -> JobUpdate | None:
         """Take in what is said about the job.
@@ -120,7 +131,12 @@ class ProgressFold:
         changes = {name: value for name, value in _said(update) if self._is_news(name, value)}
         if not changes:
             return None
-        self.about = JobUpdate(**{**dict(_said(self.about)), **changes})
+        kept = dict(_said(self.about))
+        if "state" in changes:
+            kept.pop("message", None)  # it was the reason of the state before
+            if not changes["state"].is_terminal:
+                kept.pop("finish_time", None)
+        self.about = JobUpdate(**{**kept, **changes})
         return JobUpdate(**changes)
 
     def _is_news(self, name: str, value: Any) -> bool:
@@ -133,9 +149,17 @@ class ProgressFold:
         self.totals = self.totals.replaced(before, after)
         self.rate.add(second, after.finished - before.finished)
 
-    def apply_end(self, update: ItemUpdate) -> None:
-        """Count an item that has just reached its end."""
-        self.items_ended += 1
+    def apply_standing(self, standing: QueueStanding) -> None:
+        """Take in where the job stands in the queue; of two the later one holds, of equal times the lower."""
+        if self.queue is None or (standing.time, -standing.position) > (
+            self.queue.time,
+            -self.queue.position,
+        ):
+            self.queue = standing
+
+    def apply_end(self, update: ItemUpdate, *, again: bool = False) -> None:
+        """Count an item that has just reached its end; one that was run again has been counted as ended."""
+        self.items_ended += not again
         for stage, micros in update.stages:
             name = _bounded(stage, self.stages, MAX_STAGES)
             items, spent = self.stages.get(name, (0, 0))
@@ -176,6 +200,7 @@ class ProgressFold:
             finish_time=about.finish_time,
             update_time=self.update_time,
             message=about.message,
+            queue=None if about.state.is_terminal else self.queue,
         )
 
     def _content_types(self) -> tuple[ContentTypeProgress, ...]:

@@ -180,6 +180,23 @@ async def test_generate_separates_content_and_facts(factory: Run, environ: dict[
     assert (ended.code, raw.code, unknown.code, neither.code) == (0, 0, 1, 1)
 
 
+async def test_generate_prints_as_it_is_written(factory: Run, environ: dict[str, str]) -> None:
+    """Text is printed as it comes; where it begins anew is said; one that breaks off is an error."""
+    async with serving(environ, FakeProcessor()):
+        topic = ("generate", "faq", "--stream", "--fallback", "b", "--fallback", "c", "--var")
+        plain = await factory(*topic, "topic=Tides")
+        anew = await factory(*topic, "topic=stumble")
+        broken = await factory(*topic, "topic=fall")
+        both = await factory("generate", "faq", "--stream", "--json")
+    assert (plain.code, plain.out) == (0, "void \n")
+    assert "fake-model,b,c" in plain.err
+    assert (anew.code, anew.out) == (0, "void \n# faq of stumble\n\nText.\n")
+    assert "begins anew" in anew.err
+    assert (broken.code, broken.out) == (3, "void ")
+    assert "the model is away" in broken.err
+    assert (both.code, both.out) == (1, "")
+
+
 async def test_jobs_and_cancel(factory: Run, environ: dict[str, str], topics: str) -> None:
     """Jobs are listed over all pages; a cancelled job keeps what is finished."""
     processor = FakeProcessor(pace_s=60)
@@ -193,6 +210,52 @@ async def test_jobs_and_cancel(factory: Run, environ: dict[str, str], topics: st
     assert cancelled.json["state"] == "CANCELLED"
     assert "job-2" in filtered.out
     assert "job-1" not in filtered.out
+
+
+async def test_a_job_is_paused_resumed_retried_and_deleted(
+    factory: Run, environ: dict[str, str], topics: str
+) -> None:
+    """Each command says what the job is then; a paused one says why, and goes on to its end."""
+    processor = FakeProcessor(pace_s=0.3, fail="volcanoes/faq")
+    async with serving(environ, processor):
+        await factory("submit", topics)
+        paused = await factory("pause", "job-1")
+        listed = await factory("jobs")
+        resumed = await factory("resume", "job-1", "--json")
+        watched = await factory("watch", "job-1")
+        retried = await factory("retry", "job-1")
+        unsure = await factory("delete", "job-1")
+        deleted = await factory("delete", "job-1", "--yes")
+        gone = await factory("pause", "job-1")
+    assert "job-1: paused" in paused.err
+    assert "on request" in paused.err
+    assert "paused" in listed.out
+    assert resumed.json["state"] == "RUNNING"
+    assert watched.code != 0, "an item has no content"
+    assert "1 items run again" in retried.err
+    assert (unsure.code == 0, deleted.code) == (False, 0)
+    assert gone.code != 0
+
+
+async def test_terms_reach_the_service(factory: Run, environ: dict[str, str], topics: str) -> None:
+    """With a new job, and with one under way, where only what was given is named."""
+    processor = FakeProcessor()
+    given = ("--weight", "7", "--budget", "2.50", "--max-failed", "5%", "--fallback", "b")
+    async with serving(environ, processor):
+        await factory("submit", topics, *given, "--deadline", "2030-01-01T00:00:00+00:00")
+        updated = await factory("update", "job-1", "--budget", "none", "--priority", "urgent")
+        nothing = await factory("update", "job-1")
+        bad = await factory("update", "job-1", "--deadline", "soon")
+    terms = processor.created[0].terms
+    assert (terms.weight, terms.max_cost_micros, [*terms.fallback_models]) == (7, 2_500_000, ["b"])
+    assert (terms.max_failed_ratio, terms.deadline.seconds) == (0.05, 1_893_456_000)
+    (request,) = processor.updates
+    assert updated.code == 0
+    assert [*request.update_mask.paths] == ["terms.max_cost_micros", "priority"]
+    assert not request.job.terms.HasField("max_cost_micros")
+    assert request.job.priority == pb.JOB_PRIORITY_URGENT
+    assert (nothing.code, bad.code) != (0, 0)
+    assert "--deadline" in bad.err
 
 
 async def test_versions_are_listed_over_all_pages(factory: Run, environ: dict[str, str], topics: str) -> None:

@@ -30,7 +30,11 @@ TOKENS = [
     {"token": "umbrella-secret", "tenant": "umbrella", "user": "uma"},
     {"token": "service-secret", "tenant": "service", "user": "processor", "roles": ["act_as"]},
 ]
-PRICES = {MODEL: {"prompt_micros_per_million": 1_000_000, "output_micros_per_million": 2_000_000}}
+FALLBACK = "dearer-model"
+PRICES = {
+    MODEL: {"prompt_micros_per_million": 1_000_000, "output_micros_per_million": 2_000_000},
+    FALLBACK: {"prompt_micros_per_million": 3_000_000, "output_micros_per_million": 5_000_000},
+}
 QUICK = {
     "PROCESSOR_POLL_S": "0.05",
     "PROCESSOR_COMMIT_INTERVAL_S": "0.02",
@@ -176,7 +180,7 @@ def client(factory: Factory) -> Client:
     return factory.client()
 
 
-def raw(text: str, *, max_tokens: int = 40, **fields: Any) -> pb.PieceSpec:
+def raw(text: str, *, max_tokens: int = 128, **fields: Any) -> pb.PieceSpec:
     """Return the spec of a raw prompt."""
     message = pb.ChatMessage(role=pb.ChatMessage.ROLE_USER, content=text)
     return pb.PieceSpec(raw=pb.RawPrompt(messages=[message], max_tokens=max_tokens), **fields)

@@ -22,9 +22,9 @@ def test_each_variable_gets_its_value_from_one_place() -> None:
         Dependency(item_id="o", variable="outline"),
         Dependency(item_id="n", variable="notes"),
     )
-    check_item("items[0]", item(outline, notes, topic="Tides"))
+    check_item("items[0]", item(outline, notes, topic="Tides"), handlers=())
     for refused in (item(outline, Dependency(item_id="p", variable="outline")), item(outline, outline="x")):
         with pytest.raises(ServiceError) as caught:
-            check_item("items[0]", refused)
+            check_item("items[0]", refused, handlers=())
         last = len(refused.depends_on) - 1
         assert [each.field for each in caught.value.violations] == [f"items[0].depends_on[{last}].variable"]

@@ -126,6 +126,12 @@ class CircuitBreaker:
         self._expire()
         return self._state
 
+    @property
+    def admits(self) -> bool:
+        """Whether a call would be admitted now."""
+        half_open = self.state is BreakerState.HALF_OPEN
+        return self._state is not BreakerState.OPEN and not (half_open and self._trials_left == 0)
+
     def admit(self) -> int | None:
         """Ask to make a call.
 

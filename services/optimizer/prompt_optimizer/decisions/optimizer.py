@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
 from service_common.errors import ServiceError
+from service_common.output_contract import OutputContract
 
 from prompt_optimizer.decisions.decision import Decision, DecisionIds, sticky_unit
 from prompt_optimizer.decisions.tokens import estimate_tokens
@@ -72,6 +73,8 @@ class Prompt:
     model: str
     estimated_prompt_tokens: int
     estimated_output_tokens: int
+    output_contract: OutputContract | None = None
+    handlers: tuple[str, ...] = ()
 
 
 Result: TypeAlias = Prompt | ServiceError
@@ -197,13 +200,18 @@ class Optimizer:
             content_type=request.content_type or version.content_type,
             unit=sticky_unit(tenant, request.template_id, request.variables),
         )
-        return self._prompt(
+        prompt = self._prompt(
             tenant,
             decision,
             messages=compiled.render(request.variables),
             sampling=_limited(version.source.sampling, request.max_tokens),
             model=request.model or version.source.model,
             length=length,
+        )
+        if version.source.output_contract is None and not version.source.handlers:
+            return prompt
+        return replace(
+            prompt, output_contract=version.source.output_contract, handlers=version.source.handlers
         )
 
     def _prompt(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from service_common.output_contract import contract_to_fields
 from service_common.storage import Value
 
 from prompt_optimizer.outcomes.account import Account
@@ -51,7 +52,7 @@ def template_of(fields: Mapping[str, Any]) -> Template:
 def version_fields(version: TemplateVersion) -> dict[str, Value]:
     """Return a version as fields."""
     source = version.source
-    return {
+    fields: dict[str, Value] = {
         "template_id": version.template_id,
         "version": version.version,
         "content_type": version.content_type,
@@ -63,6 +64,11 @@ def version_fields(version: TemplateVersion) -> dict[str, Value]:
         "sampling": asdict(source.sampling),
         "model": source.model,
     }
+    if source.output_contract is not None:
+        fields["output_contract"] = contract_to_fields(source.output_contract)
+    if source.handlers:
+        fields["handlers"] = source.handlers
+    return fields
 
 
 def version_of(fields: Mapping[str, Any]) -> TemplateVersion:

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from service_common.output_contract import OutputContract, contract_of
+
 DEFAULT_VARIABLE_BYTES = 65_536
 
 
@@ -59,12 +61,17 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """The whole of a version's meaning; an empty model leaves the choice to the processor."""
+    """The whole of a version's meaning; an empty model leaves the choice to the processor.
+
+    Without a contract any output goes; handlers are those of the processor, by name.
+    """
 
     messages: tuple[Message, ...]
     variables: tuple[Variable, ...]
     sampling: Sampling
     model: str = ""
+    output_contract: OutputContract | None = None
+    handlers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +89,12 @@ class TemplateVersion:
 
 def source_of(fields: Mapping[str, Any]) -> TemplateSource:
     """Return the source written down as plain fields, in a document or in a file."""
-    sampling = fields["sampling"]
+    sampling, contract = fields["sampling"], fields.get("output_contract")
     return TemplateSource(
         messages=tuple(Message(Role(each["role"]), each["content"]) for each in fields["messages"]),
         variables=tuple(Variable(**each) for each in fields["variables"]),
         sampling=Sampling(**{**sampling, "stop": tuple(sampling.get("stop", ()))}),
         model=fields.get("model", ""),
+        output_contract=contract_of(contract) if contract is not None else None,
+        handlers=tuple(fields.get("handlers", ())),
     )

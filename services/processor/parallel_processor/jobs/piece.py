@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
+from service_common.output_contract import OutputContract
+
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -59,6 +61,9 @@ class PieceSpec:
         max_tokens: The most tokens to generate, if fewer than the template says; 0 for as the template says.
         variation: Tells several pieces of one prompt apart.
         cache_policy: How to use the cache; None for the job's policy.
+        output_contract: What the output must be like; None for the template's.
+        handlers: What the output goes through; empty for the template's.
+        fallback_models: Models to ask, in this order, when its own cannot be had.
     """
 
     template_id: str | None = None
@@ -70,6 +75,9 @@ class PieceSpec:
     max_tokens: int = 0
     variation: int = 0
     cache_policy: CachePolicy | None = None
+    output_contract: OutputContract | None = None
+    handlers: tuple[str, ...] = ()
+    fallback_models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

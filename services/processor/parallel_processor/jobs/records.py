@@ -8,8 +8,11 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from service_common.output_contract import contract_of, contract_to_fields
+
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
-from parallel_processor.jobs.job import Job, JobState, Priority
+from parallel_processor.jobs.job import Job, JobState, Priority, StateReason
+from parallel_processor.jobs.life import attention_at
 from parallel_processor.jobs.piece import (
     CachePolicy,
     Piece,
@@ -77,6 +80,10 @@ def _spec_to_fields(spec: PieceSpec) -> Fields:
         record["raw"] = {"messages": messages, "sampling": _sparse(spec.raw.sampling)}
     if spec.cache_policy is not None:
         record["cache_policy"] = spec.cache_policy.value
+    if spec.fallback_models:
+        record["fallback_models"] = [*spec.fallback_models]
+    if spec.output_contract is not None:
+        record["output_contract"] = contract_to_fields(spec.output_contract)
     return record
 
 
@@ -88,6 +95,12 @@ def spec_from_fields(record: Mapping[str, Any]) -> PieceSpec:
         known["raw"] = RawPrompt(messages, sampling_from_fields(raw["sampling"]))
     if policy := known.get("cache_policy"):
         known["cache_policy"] = CachePolicy(policy)
+    if models := known.get("fallback_models"):
+        known["fallback_models"] = tuple(models)
+    if (contract := known.get("output_contract")) is not None:
+        known["output_contract"] = contract_of(contract)
+    if handlers := known.get("handlers"):
+        known["handlers"] = tuple(handlers)
     return PieceSpec(**known)
 
 
@@ -142,9 +155,16 @@ def job_to_fields(job: Job) -> Fields:
         "counts": _sparse(job.counts),
         "usage": _sparse(job.usage),
         "unreported": job.unreported,
+        "open": job.start_time is not None and job.finish_time is None,
     }
+    if job.start_time is not None:
+        record["stirred"] = job.stir_time or job.start_time
     if terms := _terms_to_fields(job.terms):
         record["terms"] = terms
+    if job.state_reason is not None:
+        record["state_reason"] = _flat(job.state_reason)
+    if (due := attention_at(job)) is not None:  # only those that are due some time are found by it
+        record["attention_at"] = due
     del record["tenant"]
     return record
 
@@ -163,12 +183,17 @@ def _terms_from_fields(record: Mapping[str, Any]) -> Terms:
 def job_from_fields(tenant: str, record: Mapping[str, Any]) -> Job:
     """Read a job."""
     known = dict(record)
+    known.pop("open", None)
+    known.pop("stirred", None)
     known["state"] = JobState(known["state"])
     known["priority"] = Priority(known["priority"])
     known["cache_policy"] = CachePolicy(known["cache_policy"])
     known["counts"] = ItemCounts(**known["counts"])
     known["usage"] = Usage(**known["usage"])
     known["terms"] = _terms_from_fields(known.get("terms", {}))
+    if reason := known.get("state_reason"):
+        known["state_reason"] = StateReason(**reason)
+    known.pop("attention_at", None)
     return Job(tenant=tenant, **known)
 
 
@@ -180,7 +205,9 @@ def shard_to_fields(shard: Shard) -> Fields:
         "sources": [{"chunk": each.chunk, "positions": list(each.positions)} for each in shard.sources],
         "intents": {str(index): worst for index, worst in shard.intents.items()},
         "usage": _sparse(shard.usage),
-        "claimable": shard.claimable_at is not None,
+        "reopened": {str(round_): results for round_, results in shard.reopened.items()},
+        "crashes": {str(index): times for index, times in shard.crashes.items()},
+        "claimable": shard.claimable_at is not None and not shard.parked,
         "unreported": shard.unreported,
     }
     del record["tenant"]
@@ -196,6 +223,9 @@ def shard_from_fields(tenant: str, record: Mapping[str, Any]) -> Shard:
     known["sources"] = tuple(ItemSource(each["chunk"], tuple(each["positions"])) for each in known["sources"])
     known["intents"] = {int(index): worst for index, worst in known["intents"].items()}
     known["usage"] = Usage(**known["usage"])
-    known["result_chunks"] = tuple(known.get("result_chunks", ()))
+    for counted in ("reopened", "crashes"):
+        known[counted] = {int(each): number for each, number in known.get(counted, {}).items()}
+    for listed in ("result_chunks", "inherited"):
+        known[listed] = tuple(known.get(listed, ()))
     claimable_at: datetime | None = known.get("claimable_at")
     return Shard(tenant=tenant, **{**known, "claimable_at": claimable_at})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from service_common.output_contract import OutputContract
+
 from parallel_processor.jobs.piece import Sampling
 
 DEFAULT_MAX_VARIABLE_BYTES = 65_536
@@ -39,6 +41,8 @@ class TemplateVersion:
         variables: The variables its messages use.
         sampling: How to sample.
         model: The model to ask; empty for the default.
+        output_contract: What its output must be like; None if anything goes.
+        handlers: What its output goes through.
     """
 
     tenant: str
@@ -49,3 +53,5 @@ class TemplateVersion:
     variables: tuple[TemplateVariable, ...]
     sampling: Sampling
     model: str = ""
+    output_contract: OutputContract | None = None
+    handlers: tuple[str, ...] = ()

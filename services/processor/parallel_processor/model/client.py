@@ -8,7 +8,7 @@ from the environment, and neither prompts nor keys are logged.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -16,7 +16,9 @@ from service_common.clock import Clock, SystemClock
 
 from parallel_processor.model.classify import classify
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
+from parallel_processor.model.rate_headers import RateHints, rate_hints
 from parallel_processor.model.requests import ModelReply, ModelRequest
+from parallel_processor.model.text_stream import TextStream
 from parallel_processor.model.transport.failures import BrokenError, ExchangeError, TooLargeError
 from parallel_processor.model.transport.pool import Exchange, Origin, Pool
 from parallel_processor.model.wire import (
@@ -28,11 +30,20 @@ from parallel_processor.model.wire import (
 )
 
 _SUCCESS = 200
+_EVENTS = "text/event-stream"
+# A stream's end follows its last event at once; a connection whose end does not come is not worth keeping.
+_END_S = 0.05
 _ERROR_BODY_BYTES = 1 << 16
 _PORTS = {"http": 80, "https": 443}
 # Shorter than the 5 s after which uvicorn (vLLM and many others) closes an idle connection: a request that
 # meets the close would have an unknown fate.
 _KEEP_ALIVE_S = 4.0
+
+OnRates = Callable[[str, RateHints], None]
+
+
+def _unheard(_model: str, _hints: RateHints) -> None:
+    return
 
 
 class ModelClient:
@@ -49,6 +60,7 @@ class ModelClient:
         connections: int = 256,
         max_tokens_field: MaxTokensField = "max_tokens",
         clock: Clock | None = None,
+        on_rates: OnRates = _unheard,
     ) -> None:
         """Prepare the client; connects with the first call.
 
@@ -61,6 +73,7 @@ class ModelClient:
             connections: The most connections, and so calls, at a time; further calls wait.
             max_tokens_field: What the endpoint calls the limit on output tokens.
             clock: Time, for latencies and for dates in headers.
+            on_rates: Is told what every answer's headers say of a model's rates, before what it answered.
 
         Raises:
             ValueError: If base_url is not an http(s) URL without credentials.
@@ -68,11 +81,13 @@ class ModelClient:
         base = _base(base_url)
         origin = Origin(base.hostname or "", base.port or _PORTS[base.scheme], base.scheme == "https")
         self._completions = _head("POST", base, "/chat/completions", host=origin.authority, api_key=api_key)
+        self._streamed = self._completions.replace("Accept: application/json", f"Accept: {_EVENTS}", 1)
         self._models = _head("GET", base, "/models", host=origin.authority, api_key=api_key)
         self._total_s = total_s
         self._max_response_bytes = max_response_bytes
         self._max_tokens_field = max_tokens_field
         self._clock = clock or SystemClock()
+        self._on_rates = on_rates
         self._pool = Pool(origin, limit=connections, connect_s=connect_s, keep_alive_s=_KEEP_ALIVE_S)
 
     async def generate(
@@ -94,15 +109,62 @@ class ModelClient:
         Raises:
             ModelFailure: If there is no content; its fate says whether the call may have cost money.
         """
-        headers = {}
-        if request_id is not None:
-            headers["X-Client-Request-Id"] = request_id
-        if traceparent is not None:
-            headers["traceparent"] = traceparent
+        headers = _call_headers(request_id, traceparent)
         body = encode_request(request, max_tokens_field=self._max_tokens_field)
         started = self._clock.monotonic()
-        answer = await self._answer(_request(self._completions, headers, body), timeout_s=timeout_s)
+        answer = await self._answer(
+            _request(self._completions, headers, body), timeout_s=timeout_s, model=request.model
+        )
         return decode_reply(answer, request, latency_s=self._clock.monotonic() - started)
+
+    async def stream(
+        self,
+        request: ModelRequest,
+        on_text: Callable[[str], None],
+        *,
+        timeout_s: float | None = None,
+        request_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> ModelReply:
+        """Ask for one completion and pass its text on as it comes.
+
+        An endpoint that answers whole although it was asked for a stream is taken at its word.
+
+        Args:
+            request: What to ask.
+            on_text: Called with each piece of the text, in order; it must not block. What it was called with
+                is void if the call fails.
+            timeout_s: As for `generate`, until the end of the text.
+            request_id: As for `generate`.
+            traceparent: As for `generate`.
+
+        Raises:
+            ModelFailure: As for `generate`; a stream that was cut has an unknown fate unless its usage came.
+        """
+        headers = _call_headers(request_id, traceparent)
+        body = encode_request(request, max_tokens_field=self._max_tokens_field, streamed=True)
+        total_s = self._total_s if timeout_s is None else timeout_s
+        stream = TextStream(request, on_text, clock=self._clock, most_bytes=self._max_response_bytes)
+        exchange = self._pool.exchange(_request(self._streamed, headers, body))
+        broken: ModelFailure | None = None
+        try:
+            async with asyncio.timeout(total_s), exchange:
+                self._hear(request.model, exchange.headers)
+                if exchange.status != _SUCCESS:
+                    refusal = await _read_start(exchange)
+                    raise classify(exchange.status, exchange.headers, refusal, now=self._clock.now())
+                if not exchange.headers.get("content-type", "").startswith(_EVENTS):
+                    return stream.whole(await exchange.read(self._max_response_bytes))
+                await _follow(exchange, stream)
+        except TimeoutError:
+            broken = stream.broken(_timed_out(total_s, sent=exchange.sent))
+        except TooLargeError as error:
+            raise malformed(str(error)) from error
+        except ExchangeError as error:
+            broken = stream.broken(_network_failure(error))
+        if broken is not None:
+            raise broken
+        return stream.end()
 
     async def check(self, *, timeout_s: float | None = None) -> tuple[str, ...]:
         """Ask which models there are; costs nothing.
@@ -122,12 +184,18 @@ class ModelClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _answer(self, request: bytes, *, timeout_s: float | None) -> bytes:
+    def _hear(self, model: str, headers: Mapping[str, str]) -> None:
+        """Tell what an answer's headers say of rates."""
+        if hints := rate_hints(headers, now=self._clock.now()):
+            self._on_rates(model, hints)
+
+    async def _answer(self, request: bytes, *, timeout_s: float | None, model: str = "") -> bytes:
         """Exchange one request for the body of a successful answer."""
         total_s = self._total_s if timeout_s is None else timeout_s
         exchange = self._pool.exchange(request)
         try:
             async with asyncio.timeout(total_s), exchange:
+                self._hear(model, exchange.headers)
                 if exchange.status == _SUCCESS:
                     return await exchange.read(self._max_response_bytes)
                 refusal = await _read_start(exchange)
@@ -170,6 +238,29 @@ def _head(method: str, base: SplitResult, path: str, *, host: str, api_key: str 
 def _request(head: str, headers: Mapping[str, str], body: bytes) -> bytes:
     more = "".join(f"\r\n{name}: {value}" for name, value in headers.items())
     return f"{head}{more}\r\nContent-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
+
+
+def _call_headers(request_id: str | None, traceparent: str | None) -> dict[str, str]:
+    headers = {}
+    if request_id is not None:
+        headers["X-Client-Request-Id"] = request_id
+    if traceparent is not None:
+        headers["traceparent"] = traceparent
+    return headers
+
+
+async def _follow(exchange: Exchange, stream: TextStream) -> None:
+    """Read to the end of the text, then a moment for the end of the answer, to keep the connection."""
+    chunks = exchange.chunks()
+    async for chunk in chunks:
+        stream.feed(chunk)
+        if stream.over:
+            break
+    try:
+        async with asyncio.timeout(_END_S):
+            await anext(chunks, b"")
+    except TimeoutError:
+        pass
 
 
 async def _read_start(exchange: Exchange) -> bytes:

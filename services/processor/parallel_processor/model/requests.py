@@ -68,6 +68,7 @@ class ModelReply:
         output_tokens: Tokens of the output.
         latency_s: From sending the request to having the whole reply.
         usage_estimated: Whether the endpoint sent no usage, so that the token counts are guesses.
+        first_token_s: From sending the request to the first token; None when the reply came whole.
     """
 
     text: str
@@ -77,3 +78,4 @@ class ModelReply:
     output_tokens: int
     latency_s: float
     usage_estimated: bool = False
+    first_token_s: float | None = None

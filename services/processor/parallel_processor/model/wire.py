@@ -7,7 +7,7 @@ from typing import Any, Literal
 import orjson
 
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
-from parallel_processor.model.requests import Message, ModelReply, ModelRequest, TokenUsage
+from parallel_processor.model.requests import ModelReply, ModelRequest, TokenUsage
 from parallel_processor.model.tokens import estimate_tokens
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
@@ -17,7 +17,9 @@ _TEMPLATE_TOKENS_PER_MESSAGE = 4
 _SUCCESS = 200
 
 
-def encode_request(request: ModelRequest, *, max_tokens_field: MaxTokensField) -> bytes:
+def encode_request(
+    request: ModelRequest, *, max_tokens_field: MaxTokensField, streamed: bool = False
+) -> bytes:
     """Write the body of a chat completion request; what is None or empty is left out."""
     body: dict[str, Any] = {
         "model": request.model,
@@ -32,6 +34,9 @@ def encode_request(request: ModelRequest, *, max_tokens_field: MaxTokensField) -
         body["seed"] = request.seed
     if request.stop:
         body["stop"] = request.stop
+    if streamed:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
     return orjson.dumps(body)
 
 
@@ -47,10 +52,10 @@ def decode_reply(body: bytes, request: ModelRequest, *, latency_s: float) -> Mod
     if not isinstance(message, dict):
         raise malformed("the choice has no message")
     finish = choice.get("finish_reason")
-    text = _text(message.get("content"))
-    usage = _usage(parsed.get("usage"), request, text)
+    text = text_of(message.get("content"))
+    usage = told_usage(parsed.get("usage")) or estimated_usage(request, text)
     if finish == "content_filter" or message.get("refusal"):
-        raise _filtered(usage)
+        raise filtered(usage)
     model = parsed.get("model")
     return ModelReply(
         text,
@@ -104,7 +109,12 @@ def _first_choice(parsed: dict[str, Any]) -> dict[str, Any]:
     return choices[0]
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """Read the content of a message, or of a piece of one.
+
+    Raises:
+        ModelFailure: MALFORMED if it is no text.
+    """
     if isinstance(content, str):
         return content
     if content is None:
@@ -115,19 +125,23 @@ def _text(content: Any) -> str:
     raise malformed("the content is not text")
 
 
-def _usage(usage: Any, request: ModelRequest, text: str) -> TokenUsage:
+def told_usage(usage: Any) -> TokenUsage | None:
+    """Read what an answer says it took; None when it does not say."""
     if isinstance(usage, dict):
         prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
         if type(prompt) is int and type(output) is int and prompt >= 0 and output >= 0:
             return TokenUsage(prompt, output)
-    return TokenUsage(_estimate_prompt(request.messages), estimate_tokens(text), estimated=True)
+    return None
 
 
-def _estimate_prompt(messages: tuple[Message, ...]) -> int:
-    return sum(_TEMPLATE_TOKENS_PER_MESSAGE + estimate_tokens(each.content) for each in messages)
+def estimated_usage(request: ModelRequest, text: str) -> TokenUsage:
+    """Guess what an answer took from the lengths of the texts."""
+    prompt = sum(_TEMPLATE_TOKENS_PER_MESSAGE + estimate_tokens(each.content) for each in request.messages)
+    return TokenUsage(prompt, estimate_tokens(text), estimated=True)
 
 
-def _filtered(usage: TokenUsage) -> ModelFailure:
+def filtered(usage: TokenUsage) -> ModelFailure:
+    """Make the failure for an output that a filter stopped or the model refused."""
     told = not usage.estimated
     return ModelFailure(
         FailureClass.CONTENT_FILTERED,

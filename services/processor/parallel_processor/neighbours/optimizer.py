@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from contentfactory.optimizer.v1 import optimizer_pb2, optimizer_pb2_grpc
 from service_common.errors import FieldViolation, ServiceError
+from service_common.output_contract import OutputContract
 from service_common.rpc.client import ClientPool
 from service_common.rpc.status import from_status
 from service_common.rpc.times import duration
@@ -19,6 +20,7 @@ from parallel_processor.jobs.template import (
     TemplateVersion,
 )
 from parallel_processor.neighbours.acting import Acting
+from parallel_processor.output.messages import contract_of_message
 from parallel_processor.running.ports import OutcomeReport, Owner, Prompt
 from parallel_processor.running.versions import VersionsChanged
 
@@ -145,7 +147,15 @@ def _prompt(message: optimizer_pb2.OptimizeResponse) -> Prompt:
         template_version=message.version,
         content_type=message.content_type,
         decision_id=message.decision_id,
+        output_contract=_contract(message),
+        handlers=tuple(message.handlers),
     )
+
+
+def _contract(
+    message: optimizer_pb2.OptimizeResponse | optimizer_pb2.TemplateSource,
+) -> OutputContract | None:
+    return contract_of_message(message.output_contract) if message.HasField("output_contract") else None
 
 
 def _sampling(message: optimizer_pb2.SamplingParameters) -> Sampling:
@@ -192,4 +202,6 @@ def _version(message: optimizer_pb2.WatchActiveVersionsResponse.ActiveVersion) -
         ),
         sampling=_sampling(version.source.sampling),
         model=version.source.model,
+        output_contract=_contract(version.source),
+        handlers=tuple(version.source.handlers),
     )

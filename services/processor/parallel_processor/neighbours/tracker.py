@@ -15,6 +15,7 @@ from parallel_processor.jobs.job import Job, JobState
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.neighbours.acting import Acting
 from parallel_processor.running.ports import Owner
+from parallel_processor.running.queueing.standing import Standing
 from parallel_processor.running.reporting import Report
 
 Pool: TypeAlias = "ClientPool[tracker_pb2_grpc.TrackerServiceAsyncStub]"
@@ -30,6 +31,7 @@ _JOB_STATES = {
     JobState.PARTIALLY_SUCCEEDED: tracker_pb2.JOB_STATE_PARTIALLY_SUCCEEDED,
     JobState.FAILED: tracker_pb2.JOB_STATE_FAILED,
     JobState.CANCELLED: tracker_pb2.JOB_STATE_CANCELLED,
+    JobState.PAUSED: tracker_pb2.JOB_STATE_PAUSED,
 }
 _ITEM_STATES = {
     ItemState.PENDING: tracker_pb2.ITEM_STATE_PENDING,
@@ -79,9 +81,19 @@ def _report(report: Report) -> tracker_pb2.ProgressReport:
     )
     if report.job is not None:
         message.job.CopyFrom(_job(report.job))
+    if report.queue is not None:
+        message.queue.CopyFrom(_standing(report.queue))
     if report.counts is not None:
         message.totals.CopyFrom(_totals(report.counts, report.usage))
     return message
+
+
+def _standing(standing: Standing) -> tracker_pb2.QueueStanding:
+    return tracker_pb2.QueueStanding(
+        position=standing.position,
+        priority=tracker_pb2.JobPriority.ValueType(int(standing.priority)),
+        waiting_since=timestamp(standing.waiting_since),
+    )
 
 
 def _job(job: Job) -> tracker_pb2.JobUpdate:
@@ -96,6 +108,7 @@ def _job(job: Job) -> tracker_pb2.JobUpdate:
         create_time=timestamp(job.create_time),
         start_time=timestamp(job.start_time),
         finish_time=timestamp(job.finish_time),
+        message=_cut(job.state_reason.message) if job.state_reason else "",
     )
 
 
@@ -142,5 +155,9 @@ def _item(outcome: Outcome) -> tracker_pb2.ItemUpdate:
             message.quality = piece.quality
     if outcome.error is not None:
         message.error_reason = outcome.error.reason
-        message.error_message = outcome.error.message.encode()[:_MAX_MESSAGE].decode(errors="ignore")
+        message.error_message = _cut(outcome.error.message)
     return message
+
+
+def _cut(text: str) -> str:
+    return text.encode()[:_MAX_MESSAGE].decode(errors="ignore")

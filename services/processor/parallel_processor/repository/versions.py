@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from service_common.output_contract import contract_of, contract_to_fields
 from service_common.storage import Delete, DocumentStore, Key, Query, Set
 
 from parallel_processor.jobs.records import sampling_from_fields
@@ -31,6 +32,9 @@ class VersionRepository:
                 fields["messages"] = tuple((each["role"], each["source"]) for each in fields["messages"])
                 fields["variables"] = tuple(TemplateVariable(**each) for each in fields["variables"])
                 fields["sampling"] = sampling_from_fields(fields["sampling"])
+                if (contract := fields.get("output_contract")) is not None:
+                    fields["output_contract"] = contract_of(contract)
+                fields["handlers"] = tuple(fields.get("handlers", ()))
                 kept.append(TemplateVersion(**fields))
             cursor = page.next_cursor
             if cursor is None:
@@ -40,6 +44,8 @@ class VersionRepository:
         """Keep a version in place of an earlier one of its template."""
         fields = asdict(version)
         fields["messages"] = [{"role": role, "source": source} for role, source in version.messages]
+        if version.output_contract is not None:
+            fields["output_contract"] = contract_to_fields(version.output_contract)
         await self._store.commit([Set(_key(version.tenant, version.template_id), fields)])
 
     async def forget(self, tenant: str, template_id: str) -> None:

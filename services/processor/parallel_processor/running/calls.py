@@ -1,4 +1,4 @@
-"""Calls to the model endpoint: behind a breaker, with what they cost and what they might have cost."""
+"""Calls to models: each behind its breaker, with what they cost and what they might have cost."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from service_common.resilience.breaker import CircuitBreaker
 from service_common.telemetry.tracing import current_traceparent, span
 
 from parallel_processor.jobs.piece import Usage
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.failures import Fate, ModelFailure
 from parallel_processor.model.prices import PriceTable
 from parallel_processor.model.requests import ModelReply, ModelRequest
 from parallel_processor.model.tokens import prompt_tokens_upper_bound
+from parallel_processor.running.breakers import Breakers
+
+OnText = Callable[[str], None]
+"""Hears an answer's text as it comes, piece by piece; what it heard is void if the call fails."""
 
 
 class ModelPort(Protocol):
@@ -23,16 +27,22 @@ class ModelPort(Protocol):
         """Ask for one completion; raises ModelFailure."""
         ...
 
+    async def stream(
+        self, request: ModelRequest, on_text: OnText, *, traceparent: str | None = None
+    ) -> ModelReply:
+        """Ask for one completion and pass its text on as it comes; raises ModelFailure."""
+        ...
+
 
 class EndpointSuspendedError(Exception):
-    """The endpoint's breaker is open, so no call was made.
+    """The model's breaker is open, so no call was made.
 
     Attributes:
         retry_in_s: When to ask again.
     """
 
-    def __init__(self, retry_in_s: float) -> None:
-        super().__init__("calls to the model endpoint are suspended after repeated failures")
+    def __init__(self, model: str, retry_in_s: float) -> None:
+        super().__init__(f"calls to model {model!r} are suspended after repeated failures")
         self.retry_in_s = retry_in_s
 
 
@@ -45,16 +55,23 @@ class Answer:
 
 
 class ModelCalls:
-    """Calls one endpoint.
+    """Calls models.
 
     Attributes:
-        breaker: Whether the endpoint is called at all.
+        breakers: Which models are called at all.
+
+    Args:
+        endpoint: The endpoint.
+        prices: What its models cost.
+        breakers: Decide which are called.
+        lanes: Hear what becomes of every call, by model.
     """
 
-    def __init__(self, endpoint: ModelPort, *, prices: PriceTable, breaker: CircuitBreaker) -> None:
+    def __init__(self, endpoint: ModelPort, *, prices: PriceTable, breakers: Breakers, lanes: Lanes) -> None:
         self._endpoint = endpoint
+        self._lanes = lanes
         self._prices = prices
-        self.breaker = breaker
+        self.breakers = breakers
         self._answered: Callable[[], None] = lambda: None
 
     def on_answer(self, hook: Callable[[], None]) -> None:
@@ -70,31 +87,46 @@ class ModelCalls:
         bound = prompt_tokens_upper_bound(request.messages)
         return self._prices.worst_case_micros(request.model, bound, request.max_tokens)
 
-    async def call(self, request: ModelRequest) -> Answer:
+    async def call(self, request: ModelRequest, on_text: OnText | None = None) -> Answer:
         """Ask for one completion.
 
+        Args:
+            request: What to ask.
+            on_text: Who hears the text as it comes; None: it is asked for whole.
+
         Raises:
-            EndpointSuspendedError: Without a call, while the breaker is open.
+            EndpointSuspendedError: Without a call, while the model's breaker is open.
             ModelFailure: If there is no content.
         """
-        ticket = self.breaker.admit()
+        breaker = self.breakers.of(request.model)
+        ticket = breaker.admit()
         if ticket is None:
-            raise EndpointSuspendedError(self.breaker.retry_in_s())
+            raise EndpointSuspendedError(request.model, breaker.retry_in_s())
+        lane = self._lanes.of(request.model)
+        call = lane.begin()
         try:
             with span("model.generate", attributes={"model": request.model}):
-                reply = await self._endpoint.generate(request, traceparent=current_traceparent())
+                reply = await self._ask(request, on_text)
         except ModelFailure as failure:
+            lane.failed(call, failure)
             if failure.endpoint_fault:
-                self.breaker.failed(ticket)
+                breaker.failed(ticket)
             else:
-                self.breaker.succeeded(ticket)
+                breaker.succeeded(ticket)
             raise
         except BaseException:
-            self.breaker.abandoned(ticket)
+            lane.abandoned(call)
+            breaker.abandoned(ticket)
             raise
-        self.breaker.succeeded(ticket)
+        lane.answered(call, reply)
+        breaker.succeeded(ticket)
         self._answered()
         return Answer(reply, self._usage(request, reply.prompt_tokens, reply.output_tokens))
+
+    async def _ask(self, request: ModelRequest, on_text: OnText | None) -> ModelReply:
+        if on_text is None:
+            return await self._endpoint.generate(request, traceparent=current_traceparent())
+        return await self._endpoint.stream(request, on_text, traceparent=current_traceparent())
 
     def spent_on(self, request: ModelRequest, failure: ModelFailure) -> Usage:
         """Return what a failed call took; one of unknown fate counts at its worst case (law 5)."""

@@ -8,93 +8,43 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Generator
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from service_common.clock import Clock
+from service_common.output_contract import OutputContract
 
-from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
+from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, Usage
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.failures import ModelFailure
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.model.requests import ModelRequest
+from parallel_processor.model.tokens import tokens_bound
+from parallel_processor.running.accepting import Acceptance, acceptable
 from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls
+from parallel_processor.running.chain import Chain
 from parallel_processor.running.content import Content
 from parallel_processor.running.entries import entry_of, piece_of, tags_of
+from parallel_processor.running.error_class import ErrorClass
+from parallel_processor.running.hedging import HedgedCalls, Spare
+from parallel_processor.running.made import generated, report
+from parallel_processor.running.order import Anew, Done, Order, Work, replacing
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
-from parallel_processor.running.ports import Acquired, Acquisition, Fill, OutcomeReport, Owner, Prompt
-from parallel_processor.running.slots import Rank, Slots
-from parallel_processor.running.treatment import NEVER_MIND, Again, Effort, treat
+from parallel_processor.running.ports import Acquired, Acquisition, Fill
+from parallel_processor.running.retry_budget import RetryBudgets
+from parallel_processor.running.treatment import Again, Effort, Treating
 
 _MAX_OUTPUT_BYTES = 600_000
 """The largest output that is kept; it must fit one document."""
 
 
-class _Done:
-    """What is waited for when nothing has to be."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield from ()
-
-
-def _no_announcement(_worst_case_micros: int) -> Awaitable[None]:
-    return _Done()
-
-
-def _nothing_to_withdraw() -> None:
+def _nobody_hears(_text: str) -> None:
     return
 
 
-def _nothing_to_expect(_worst_case_micros: int) -> None:
+def _nothing_to_count(_error: ErrorClass) -> None:
     return
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """For whom a piece is made, and how.
-
-    Attributes:
-        owner: On whose behalf.
-        rank: Its place in the queue for slots.
-        holder: The name under which leases are held.
-        epoch: The holder's fencing epoch.
-        item_id: The item, to recognise its own content after a restart.
-        policy: How to use the cache.
-        patience_s: How long to wait for someone else's content before generating without a lease.
-        persistent: Whether to wait out an outage of the endpoint; otherwise it is the answer.
-        expect: Is told a call's worst-case cost when it begins to stand in line.
-        announce: Begins to make a call's worst-case cost durable; the call waits for what it returns.
-        withdraw: Takes it back when the call's fate is known and the piece must wait for its next.
-    """
-
-    owner: Owner
-    rank: Rank
-    holder: str
-    epoch: int
-    item_id: str
-    policy: CachePolicy
-    patience_s: float
-    persistent: bool = True
-    expect: Callable[[int], None] = _nothing_to_expect
-    announce: Callable[[int], Awaitable[None]] = _no_announcement
-    withdraw: Callable[[], None] = _nothing_to_withdraw
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A piece to make.
-
-    Attributes:
-        spec: What was asked.
-        prompt: The prompt made of it.
-        request: What the model is asked.
-        key: Its cache key.
-    """
-
-    spec: PieceSpec
-    prompt: Prompt
-    request: ModelRequest
-    key: str
 
 
 class Making:
@@ -106,20 +56,28 @@ class Making:
         content: Content,
         calls: ModelCalls,
         outcomes: Outcomes,
-        slots: Slots,
+        lanes: Lanes,
         clock: Clock,
         rng: random.Random,
         max_attempts: int,
         on_spend: Callable[[str, str, Usage], None],
+        hedging: HedgedCalls | None = None,
+        acceptance: Acceptance,
+        on_error: Callable[[ErrorClass], None] = _nothing_to_count,
+        budgets: RetryBudgets | None = None,
     ) -> None:
         self._content = content
         self._calls = calls
         self._outcomes = outcomes
-        self._slots = slots
+        self._lanes = lanes
         self._clock = clock
         self._rng = rng
-        self._max_attempts = max_attempts
         self._on_spend = on_spend
+        self._treating = Treating(
+            max_attempts=max_attempts, budgets=budgets or RetryBudgets(), clock=clock, on_error=on_error
+        )
+        self._hedging = hedging
+        self._acceptance = acceptance
 
     async def make(self, order: Order, work: Work, effort: Effort) -> Piece | PieceError:
         """Make a piece, or say why there can be none. Cancelling it gives everything back.
@@ -128,9 +86,18 @@ class Making:
         """
         backoff = Backoff(base_s=0.5, cap_s=20.0, rng=self._rng)
         give_up_waiting_at = self._clock.monotonic() + work.patience_s
+        suspended = self._calls.breakers.suspended
+        chain = Chain(order.request.model, order.spec.fallback_models, suspended=suspended)
+        own = order
         while True:
+            if order.before is None and (model := chain.choose()) != order.request.model:
+                order = own if model == own.request.model else own.instead(model, work.owner.tenant)
             leased = work.policy is CachePolicy.USE and self._clock.monotonic() < give_up_waiting_at
-            result = await self._attempt(order, work, effort, backoff, use_lease=leased)
+            result = await self._attempt(order, work, effort, backoff, chain, use_lease=leased)
+            if isinstance(result, Anew):
+                work.withdraw()
+                order, work = result.order, replacing(work) if result.replacing else work
+                continue
             if not isinstance(result, Again):
                 return result
             began = self._clock.monotonic()
@@ -139,15 +106,19 @@ class Making:
                 entry = await self._content.await_entry(work.owner, order.key, timeout_s=left_s)
                 if entry is not None:
                     effort.spend("wait", self._clock.monotonic() - began)
-                    return piece_of(entry, order.prompt, order.key)
+                    if piece := acceptable(piece_of(entry, order.prompt, order.key), order.contract):
+                        return piece
+                    work = replacing(work)
             else:
+                if result.pause is not None:
+                    work.pause(result.pause)
                 work.withdraw()
                 await asyncio.sleep(result.delay_s)
             effort.spend("wait", self._clock.monotonic() - began)
 
     async def _attempt(
-        self, order: Order, work: Work, effort: Effort, backoff: Backoff, *, use_lease: bool
-    ) -> Piece | PieceError | Again:
+        self, order: Order, work: Work, effort: Effort, backoff: Backoff, chain: Chain, *, use_lease: bool
+    ) -> Piece | PieceError | Again | Anew:
         """Stand in line once, and generate if it is this piece's turn and nobody else does."""
         try:
             worst_case = self._calls.worst_case_micros(order.request)
@@ -159,20 +130,24 @@ class Making:
         began = self._clock.monotonic()
         acquisition = Acquisition(Acquired.LEASED)
         filled = False
-        async with self._slots.hold(work.rank):
+        async with self._lanes.hold(order.request.model, work.rank, tokens_bound(order.request)) as slot:
             effort.spend("wait", self._clock.monotonic() - began)
             announced = work.announce(worst_case)  # on its way while the lease is asked for
             if use_lease:
                 acquisition = await self._content.acquire(work.owner, work.holder, work.epoch, order.key)
             if acquisition.outcome is Acquired.BUSY:
                 work.withdraw()
+                slot.used = 0
                 return Again(busy=True)
             if acquisition.entry is not None:
-                return piece_of(acquisition.entry, order.prompt, order.key)
+                slot.used = 0
+                piece = piece_of(acquisition.entry, order.prompt, order.key)
+                return acceptable(piece, order.contract) or Anew(order, replacing=True)
             try:
                 await announced
-                answer = await self._generate(order, work, effort, backoff)
-                filled = isinstance(answer, Answer)
+                answer = await self._generate(order, work, effort, backoff, chain)
+                if isinstance(answer, Answer):
+                    filled, slot.used = True, answer.usage.prompt_tokens + answer.usage.output_tokens
             finally:
                 if use_lease and not filled:
                     self._content.release(work.owner, order.key, acquisition.lease_token)
@@ -182,50 +157,90 @@ class Making:
         return await self._finish(order, work, effort, answer, acquisition.lease_token)
 
     async def _generate(
-        self, order: Order, work: Work, effort: Effort, backoff: Backoff
-    ) -> Answer | PieceError | Again:
+        self, order: Order, work: Work, effort: Effort, backoff: Backoff, chain: Chain
+    ) -> Answer | PieceError | Again | Anew:
         began = self._clock.monotonic()
         effort.committed = True
         answer: Answer | None = None
         try:
-            answer = await self._calls.call(order.request)
+            answer = await self._call(order, work, effort)
         except EndpointSuspendedError as suspended:
+            if chain.choose() != order.request.model:
+                return Again()
             if not work.persistent:
                 return PieceError("MODEL_UNAVAILABLE", str(suspended))
             return Again(suspended.retry_in_s + backoff.next_s())
         except ModelFailure as failure:
             effort.attempts += 1
             self._spent(order, effort, self._calls.spent_on(order.request, failure))
-            effort.faults += failure.failure_class not in NEVER_MIND
-            return treat(
-                failure, effort, backoff, persistent=work.persistent, max_attempts=self._max_attempts
+            if chain.failed(order.request.model, failure):
+                self._treating.passed_on(failure)
+                effort.faults = 0  # those of one model do not speak against the piece at the next
+                return Again()
+            return self._treating.failed(
+                order.request.model, failure, effort, backoff, persistent=work.persistent
             )
         except asyncio.CancelledError:
             effort.attempts += 1
-            effort.usage += self._calls.uncertain(order.request)
+            self._spent(order, effort, self._calls.uncertain(order.request))
             raise
         finally:
             effort.committed = answer is not None
             effort.spend("generate", self._clock.monotonic() - began)
         effort.attempts += 1
         self._spent(order, effort, answer.usage)
-        return self._checked(answer, effort, backoff)
+        self._treating.answered(order.request.model, effort, truncated=answer.reply.truncated)
+        return self._checked(order, work, answer, effort, backoff)
+
+    def _call(self, order: Order, work: Work, effort: Effort) -> Awaitable[Answer]:
+        on_text = work.listen and work.listen()
+        if self._hedging is None or not work.hedged:
+            return self._calls.call(order.request, on_text)
+
+        async def afford() -> None:
+            await work.announce(2 * self._calls.worst_case_micros(order.request))
+
+        def lost(usage: Usage) -> None:
+            effort.attempts += 1
+            self._spent(order, effort, usage)
+
+        model = order.request.model
+        spare = Spare(
+            room=lambda: self._lanes.of(model).has_room,
+            slot=lambda: self._lanes.hold(model, work.rank, tokens_bound(order.request)),
+            afford=afford,
+            lost=lost,
+        )
+        return self._hedging.call(order.request, on_text or _nobody_hears, spare)
 
     def _spent(self, order: Order, effort: Effort, usage: Usage) -> None:
         """Count what a call took, whatever it bought."""
         effort.usage += usage
         self._on_spend(order.request.model, order.prompt.content_type, usage)
 
-    def _checked(self, answer: Answer, effort: Effort, backoff: Backoff) -> Answer | PieceError | Again:
+    def _checked(
+        self, order: Order, work: Work, answer: Answer, effort: Effort, backoff: Backoff
+    ) -> Answer | PieceError | Again | Anew:
         """Return an answer that can be used, or what to do about one that cannot."""
         if len(answer.reply.text.encode()) > _MAX_OUTPUT_BYTES:
             return PieceError("OUTPUT_TOO_LARGE", f"the output is larger than {_MAX_OUTPUT_BYTES} bytes")
         if answer.reply.text.strip():
-            return answer
-        effort.faults += 1
-        if effort.faults >= self._max_attempts:
-            return PieceError("MODEL_EMPTY", "the model answered without text")
-        return Again(backoff.next_s())
+            return self._accepted(order, work, order.contract, answer) if order.contract else answer
+        return self._treating.empty(order.request.model, effort, backoff)
+
+    def _accepted(
+        self, order: Order, work: Work, contract: OutputContract, answer: Answer
+    ) -> Answer | PieceError | Anew:
+        """Return an answer that meets its contract, at the price of all that were asked for it."""
+        again = order.before is not None
+        usage = answer.usage if order.before is None else order.before + answer.usage
+        verdict = self._acceptance.judge(answer.reply, contract, order.request, asked_before=again)
+        if isinstance(verdict, PieceError):
+            self._outcomes.tell(work.owner, report(order, Answer(answer.reply, usage), succeeded=False))
+            return verdict
+        if isinstance(verdict, ModelRequest):
+            return Anew(replace(order, request=verdict, before=usage))
+        return Answer(verdict, usage)
 
     async def _finish(
         self, order: Order, work: Work, effort: Effort, answer: Answer, lease_token: str
@@ -234,61 +249,22 @@ class Making:
         began = self._clock.monotonic()
         quality: float | None = None
         try:
-            quality = await self._outcomes.score(work.owner, _report(order, answer))
+            if not order.stands_in:  # another model's answer says nothing about the prompt's version
+                quality = await self._outcomes.score(work.owner, report(order, answer))
             effort.spend("score", self._clock.monotonic() - began)
         finally:
-            piece = _generated(order, answer, quality)
+            piece = generated(order, answer, quality)
             stored = self._store(order, work, piece, lease_token)
         await stored
         return piece
 
     def _store(self, order: Order, work: Work, piece: Piece, lease_token: str) -> Awaitable[None]:
         if work.policy is CachePolicy.BYPASS:
-            return _Done()
+            return Done()
+        if order.before is not None:  # whoever finds its own work here has accounted for the first answer
+            piece = replace(piece, cost_micros=piece.cost_micros - order.before.cost_micros)
         entry = entry_of(piece, holder=work.holder, item_id=work.item_id)
         fill = Fill(order.key, entry, tags_of(piece), lease_token)
         if work.policy is CachePolicy.REFRESH:
             return asyncio.shield(self._content.replace(work.owner, fill))
         return asyncio.shield(self._content.fill(work.owner, fill))
-
-
-def _generated(order: Order, answer: Answer, quality: float | None) -> Piece:
-    reply = answer.reply
-    return Piece(
-        content=reply.text,
-        content_type=order.prompt.content_type,
-        model=order.request.model,
-        template_id=order.prompt.template_id,
-        template_version=order.prompt.template_version,
-        cache_key=order.key,
-        cached=False,
-        truncated=reply.truncated,
-        prompt_tokens=reply.prompt_tokens,
-        output_tokens=reply.output_tokens,
-        cost_micros=answer.usage.cost_micros,
-        quality=quality,
-        generate_s=reply.latency_s,
-    )
-
-
-def _report(order: Order, answer: Answer) -> OutcomeReport:
-    reply = answer.reply
-    return OutcomeReport(
-        decision_id=order.prompt.decision_id,
-        spec=order.spec if order.prompt.decision_id else _pinned(order),
-        succeeded=True,
-        truncated=reply.truncated,
-        output=reply.text,
-        subjects=tuple(
-            order.spec.variables[name][:1024] for name in ("topic", "title") if name in order.spec.variables
-        ),
-        prompt_tokens=reply.prompt_tokens,
-        output_tokens=reply.output_tokens,
-        cost_micros=answer.usage.cost_micros,
-        latency_s=reply.latency_s,
-    )
-
-
-def _pinned(order: Order) -> PieceSpec:
-    """Name the version a prompt was rendered with, so that the optimizer can say later what it decided."""
-    return replace(order.spec, template_version=order.prompt.template_version)

@@ -57,6 +57,10 @@ class Outcomes:
         """Report an outcome and return its quality score; None when the optimizer does not answer soon."""
         return await self._batches.submit(owner, report)
 
+    def tell(self, owner: Owner, report: OutcomeReport) -> None:
+        """Report an outcome that has no score for anyone to wait for."""
+        self._batches.post(owner, report)
+
     async def deliver_backlog(self) -> None:
         """Send what could not be sent before, for ever; a repeated batch counts once."""
         while True:

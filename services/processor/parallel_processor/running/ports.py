@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from service_common.output_contract import OutputContract
+
 from parallel_processor.jobs.piece import PieceSpec, Sampling
 
 
@@ -30,6 +32,8 @@ class Prompt:
         template_version: 0 for a raw prompt.
         content_type: Of the output.
         decision_id: Names the optimizer's decision; empty when it was made without the optimizer.
+        output_contract: What the output must be like; None if anything goes.
+        handlers: What the output goes through.
     """
 
     messages: tuple[tuple[str, str], ...]
@@ -39,6 +43,8 @@ class Prompt:
     template_version: int
     content_type: str
     decision_id: str = ""
+    output_contract: OutputContract | None = None
+    handlers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +76,21 @@ class Acquisition:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Content to store; the token is empty when it was generated without a lease."""
+    """Content to store.
+
+    Attributes:
+        key: Under which key.
+        entry: The content.
+        tags: Its labels.
+        lease_token: Empty when it was generated without a lease.
+        keep: Whether to store it; otherwise those who wait for it now get it and nobody else.
+    """
 
     key: str
     entry: Entry
     tags: tuple[str, ...]
     lease_token: str = ""
+    keep: bool = True
 
 
 @dataclass(frozen=True, slots=True)

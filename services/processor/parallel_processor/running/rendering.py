@@ -42,6 +42,8 @@ def render(version: TemplateVersion, spec: PieceSpec) -> Prompt:
         template_id=version.template_id,
         template_version=version.version,
         content_type=spec.content_type or version.content_type,
+        output_contract=version.output_contract,
+        handlers=version.handlers,
     )
 
 

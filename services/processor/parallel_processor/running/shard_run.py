@@ -6,7 +6,7 @@ The run ends when every item is finished, when the shard is taken over, or when 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,25 +15,31 @@ from service_common.errors import ServiceError
 from service_common.telemetry.tracing import span
 
 from parallel_processor.jobs.item import Item, ItemState, Outcome
-from parallel_processor.jobs.job import Job
+from parallel_processor.jobs.job import Job, JobState, StateReason
+from parallel_processor.jobs.life import Ending, ending_of
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
+from parallel_processor.running.accepting import acceptable
 from parallel_processor.running.dependencies import Dependencies, skipped_because_of
 from parallel_processor.running.entries import is_own_work, piece_of
 from parallel_processor.running.journal import Journal
-from parallel_processor.running.making import Order, Work
-from parallel_processor.running.ports import Entry, Owner, Prompt
+from parallel_processor.running.order import Order, Want, Work
+from parallel_processor.running.ports import Entry, Owner
 from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import Workshop, order_of
 
 _log = structlog.get_logger("parallel_processor.running.shard_run")
-_CANCELLED = PieceError("JOB_CANCELLED", "the job was cancelled")
 
 
 class ShardRun:
     """Runs one claimed shard.
 
     Its mutable state: the items' states, the tasks that work on them, and who leads which cache key.
+
+    Attributes:
+        job: The job as last seen.
+        is_given_up: Whether what was left has been ended.
+        trouble: Why the job should rest, when no call of it can succeed; whoever acts on it takes it away.
     """
 
     def __init__(
@@ -45,15 +51,16 @@ class ShardRun:
         self._shop = workshop
         self._epoch = epoch
         self._owner = Owner(job.tenant, job.user)
-        self._rank = Rank.of(job.priority, job.start_time or job.create_time)
+        self._rank = Rank.of_job(job)
         self._states = bytearray(journal.shard.states)
         self._inherited = dict(journal.shard.intents)
         self._dependencies = Dependencies(items)
         self._tasks: dict[asyncio.Task[None], list[int]] = {}
         self._efforts: dict[int, Effort] = {}
-        self._leaders: dict[str, list[int]] = {}
-        self._prompts: dict[int, Prompt] = {}
+        self._leaders: dict[Want, dict[int, Order]] = {}
         self._stopping = False
+        self.is_given_up = False
+        self.trouble: StateReason | None = None
 
     @property
     def unfinished(self) -> int:
@@ -81,16 +88,31 @@ class ShardRun:
             finally:
                 await self._stop_tasks()
 
-    async def cancel_job(self) -> None:
-        """Finish what is left as cancelled; calls in flight are cut off and count as of unknown fate."""
+    async def adopt(self, job: Job) -> None:
+        """Follow what the job has become: work on under its new terms, pause, or give up the rest."""
+        if job.revision < self.job.revision:
+            return
+        self.job, self._rank = job, Rank.of_job(job)
+        if (ending := ending_of(job, self._shop.clock.now())) is not None:
+            await self.give_up(ending)
+        elif job.state is JobState.PAUSED and not self._stopping:
+            await self.drain(None)
+
+    async def give_up(self, ending: Ending) -> None:
+        """Finish what is left, all alike; calls in flight are cut off and count as of unknown fate."""
+        self.is_given_up = True
         await self._stop_tasks()
         for index, state in enumerate(bytes(self._states)):
             if state < ItemState.SUCCEEDED:
                 self._account_inherited(index)
-                self._finish(index, ItemState.CANCELLED, error=_CANCELLED)
+                self._finish(index, ending.state, error=ending.error)
 
-    async def drain(self, grace_s: float) -> None:
-        """Let calls in flight come back for a while, commit, and stop; the rest is for the next epoch."""
+    async def drain(self, grace_s: float | None) -> None:
+        """Let calls in flight come back, commit, and stop; the rest is for the next epoch.
+
+        Args:
+            grace_s: How long to wait for them; None: as long as they take.
+        """
         self._stopping = True
         for task, indexes in self._tasks.items():
             if not any(self._efforts[index].committed for index in indexes):
@@ -174,12 +196,14 @@ class ShardRun:
 
     def _spec(self, index: int) -> PieceSpec:
         spec = self._dependencies.spec(index)
-        if spec.model and spec.cache_policy:
+        fallbacks = spec.fallback_models or self.job.terms.fallback_models
+        if spec.model and spec.cache_policy and fallbacks == spec.fallback_models:
             return spec
         return replace(
             spec,
             model=spec.model or self.job.model,
             cache_policy=spec.cache_policy or self.job.cache_policy,
+            fallback_models=fallbacks,
         )
 
     async def _lookup(self, orders: dict[int, Order]) -> dict[str, Entry]:
@@ -188,22 +212,26 @@ class ShardRun:
 
     def _set_out(self, index: int, order: Order, entry: Entry | None) -> None:
         """Take the cached entry, follow an equal item that is being made, or make the piece."""
+        if order.handlers and (refusal := self._shop.post_processing.refusal(order.handlers)):
+            self._account_inherited(index)
+            self._finish(index, ItemState.FAILED, error=refusal)
+            return
         if order.spec.cache_policy is not CachePolicy.USE:
             self._account_inherited(index)
             self._spawn([index], self._make(index, order))
-        elif entry is not None:
-            self._take_entry(index, order, entry)
-        elif (followers := self._leaders.get(order.key)) is not None:
+            return
+        piece = acceptable(piece_of(entry, order.prompt, order.key), order.contract) if entry else None
+        if entry is not None and piece is not None:
+            self._take_entry(index, order, entry, piece)
+        elif (followers := self._leaders.get(order.want)) is not None:
             self._account_inherited(index)
-            self._prompts[index] = order.prompt
-            followers.append(index)
+            followers[index] = order
         else:
             self._account_inherited(index)
-            self._leaders[order.key] = []
-            self._spawn([index], self._make(index, order))
+            self._leaders[order.want] = {}
+            self._spawn([index], self._make(index, order, replacing=entry is not None))
 
-    def _take_entry(self, index: int, order: Order, entry: Entry) -> None:
-        piece = piece_of(entry, order.prompt, order.key)
+    def _take_entry(self, index: int, order: Order, entry: Entry, piece: Piece) -> None:
         item_id = self._items[index].item_id
         if index in self._inherited and is_own_work(entry, holder=self.journal.shard.holder, item_id=item_id):
             # The earlier epoch's call came back after all: it was paid once, and here is what it bought.
@@ -215,7 +243,7 @@ class ShardRun:
             piece = replace(piece, cached=False)
         else:
             self._account_inherited(index)
-        self._succeed(index, piece)
+        self._hand_on(index, order, piece)
 
     def _account_inherited(self, index: int) -> None:
         """Count a call that an earlier epoch announced, and nobody knows the fate of, as spent (law 5)."""
@@ -223,9 +251,9 @@ class ShardRun:
         if worst_case is not None:
             self.journal.account(index, Usage(uncertain_calls=1, uncertain_spend_micros=worst_case))
 
-    async def _make(self, index: int, order: Order) -> None:
+    async def _make(self, index: int, order: Order, *, replacing: bool = False) -> None:
         effort = self._efforts[index]
-        policy = order.spec.cache_policy or CachePolicy.USE
+        policy = CachePolicy.REFRESH if replacing else order.spec.cache_policy or CachePolicy.USE
         urgent = self._rank.priority.name == "URGENT"
         work = Work(
             owner=self._owner,
@@ -236,29 +264,62 @@ class ShardRun:
             policy=policy,
             patience_s=self._shop.urgent_patience_s if urgent else self._shop.patience_s,
             expect=lambda worst_case: self.journal.expect(index, worst_case),
-            announce=lambda worst_case: self.journal.announce(index, worst_case),
+            announce=lambda worst_case: self._announce(index, order.request.model, worst_case),
             withdraw=lambda: self._withdraw(index, effort),
+            pause=self._rest,
         )
         made: Piece | PieceError
         try:
-            made = await self._shop.making.make(order, work, effort)
+            if order.handlers:
+                await self._shop.post_processing.room(order.handlers)
+            deaths = self.journal.shard.crashes.get(index, 0)
+            made = await self._shop.quarantine.make(
+                deaths, lambda: self._shop.making.make(order, work, effort)
+            )
         except Exception as error:  # noqa: BLE001 - equal items wait for this one and must learn of it
             made = self._problem(error)
+        self._lead_on(order, made)
+        await self._handle(index, order, made)
+
+    def _hand_on(self, index: int, order: Order, piece: Piece) -> None:
+        """End an item with a piece that is not of its own making, by way of its handlers."""
+        if order.handlers:
+            self._spawn([index], self._handle(index, order, piece))
+        else:
+            self._succeed(index, piece)
+
+    async def _handle(self, index: int, order: Order, made: Piece | PieceError) -> None:
+        """Send what was made through its handlers, if it has any, to the item's end."""
+        if isinstance(made, Piece) and order.handlers:
+            self._efforts[index].committed = not made.cached  # what is paid for is not given up
+            began = self._shop.clock.monotonic()
+            made = await self._shop.post_processing.process(made, order.handlers)
+            self._spend([index], "handle", began)
         if isinstance(made, Piece):
             self._succeed(index, made)
         else:
             self._finish(index, ItemState.FAILED, error=made)
-        self._lead_on(order.key, made)
+
+    def _announce(self, index: int, model: str, worst_case: int) -> Awaitable[None]:
+        """Announce a call, unless it could not be answered before the job's deadline."""
+        if (deadline := self.job.terms.deadline) is not None:
+            self._shop.latencies.check_time_left(model, deadline - self._shop.clock.now())
+        return self.journal.announce(index, worst_case)
 
     def _withdraw(self, index: int, effort: Effort) -> None:
         """Put what an item's calls took in the place of their announcement, since none is out any more."""
         self.journal.account(index, effort.usage)
         effort.usage = Usage()
+        if self._stopping:
+            raise asyncio.CancelledError  # a drain waits for calls in flight, and for no next one
 
-    def _lead_on(self, key: str, made: Piece | PieceError) -> None:
+    def _rest(self, why: StateReason) -> None:
+        self.trouble = why
+
+    def _lead_on(self, order: Order, made: Piece | PieceError) -> None:
         """Give what an item came to to the equal items that waited for it."""
-        for follower in self._leaders.pop(key, ()):
-            prompt = self._prompts.pop(follower)
+        for follower, its in self._leaders.pop(order.want, {}).items():
+            prompt = its.prompt
             if isinstance(made, PieceError):
                 self._finish(follower, ItemState.FAILED, error=made)
                 continue
@@ -270,9 +331,11 @@ class ShardRun:
                 template_id=prompt.template_id,
                 template_version=prompt.template_version,
             )
-            self._succeed(follower, piece)
+            self._hand_on(follower, its, piece)
 
     def _succeed(self, index: int, piece: Piece) -> None:
+        if piece.generate_s:
+            self._shop.latencies.observe(piece.model, piece.generate_s)
         self._finish(index, ItemState.SUCCEEDED, piece=piece)
         self._begin(self._dependencies.succeeded(index, piece.content))
 
@@ -299,7 +362,7 @@ class ShardRun:
             labels=self._items[index].labels,
         )
         self.journal.finish(index, outcome)
-        if piece is None and state is not ItemState.CANCELLED:
+        if piece is None and not self.is_given_up:
             self._skip_dependants(index)
 
     def _terminal(self, index: int) -> bool:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service_common.clock import Clock
 
 from parallel_processor.cache_key import cache_key
+from parallel_processor.handlers.post_processing import PostProcessing
 from parallel_processor.jobs.piece import PieceSpec
 from parallel_processor.model.requests import Message, ModelRequest
 from parallel_processor.running.content import Content
-from parallel_processor.running.making import Making, Order
+from parallel_processor.running.latencies import Latencies
+from parallel_processor.running.making import Making
+from parallel_processor.running.order import Order
 from parallel_processor.running.ports import Prompt
 from parallel_processor.running.prompts import Prompts
+from parallel_processor.running.quarantine import Quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +27,27 @@ class Workshop:
         prompts: Makes prompts of specs.
         content: The cache.
         making: Makes pieces.
+        post_processing: Sends them through their handlers.
         default_model: The model of items for which nobody names one.
         max_output_tokens: The most tokens the endpoint is asked for in one piece; None: as prompts say.
         clock: Time.
         patience_s: How long an item waits for what someone else generates.
         urgent_patience_s: The same, for items of urgent jobs.
+        latencies: How fast answers can come.
+        quarantine: Makes items that may be what kills workers.
     """
 
     prompts: Prompts
     content: Content
     making: Making
+    post_processing: PostProcessing
     default_model: str
     max_output_tokens: int | None
     clock: Clock
     patience_s: float
     urgent_patience_s: float
+    latencies: Latencies = field(default_factory=Latencies)
+    quarantine: Quarantine = field(default_factory=Quarantine)
 
 
 def order_of(
@@ -58,7 +68,14 @@ def order_of(
         seed=sampling.seed,
         stop=sampling.stop,
     )
-    return Order(spec, prompt, request, cache_key(tenant, request, variation=spec.variation))
+    return Order(
+        spec,
+        prompt,
+        request,
+        cache_key(tenant, request, variation=spec.variation),
+        contract=spec.output_contract or prompt.output_contract,
+        handlers=spec.handlers or prompt.handlers,
+    )
 
 
 def _at_most(tokens: int, limit: int | None) -> int:

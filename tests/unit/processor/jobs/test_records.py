@@ -32,6 +32,7 @@ from parallel_processor.jobs.records import (
     shard_to_fields,
 )
 from parallel_processor.jobs.shard import ItemSource, Shard, ShardPhase
+from service_common.output_contract import Bounds, OutputContract
 from service_common.storage.encoding import pack, unpack
 
 T = TypeVar("T")
@@ -57,6 +58,15 @@ RAWS = st.builds(
     messages=st.lists(st.tuples(st.sampled_from(["system", "user"]), TEXT), max_size=3).map(tuple),
     sampling=SAMPLINGS,
 )
+BOUNDS = st.builds(Bounds, st.integers(0, 9), st.integers(0, 9))
+CONTRACTS = st.builds(
+    OutputContract,
+    json_schema=st.none() | TEXT,
+    markdown=st.booleans(),
+    headings=st.lists(TEXT, max_size=2).map(tuple),
+    sections=BOUNDS,
+    words=BOUNDS,
+)
 SPECS = st.builds(
     PieceSpec,
     template_id=st.none() | TEXT,
@@ -68,6 +78,8 @@ SPECS = st.builds(
     max_tokens=NUMBER,
     variation=NUMBER,
     cache_policy=st.none() | st.sampled_from(CachePolicy),
+    output_contract=st.none() | CONTRACTS,
+    handlers=st.lists(TEXT, max_size=2).map(tuple),
 )
 NEEDS = st.lists(st.builds(Dependency, TEXT, TEXT), max_size=2).map(tuple)
 USAGES = st.builds(Usage, *[NUMBER] * 7)

@@ -103,7 +103,8 @@ class FakeCache:
         self._check()
         for each in fills:
             self.fills.append(each)
-            self.entries[each.key] = each.entry
+            if each.keep:
+                self.entries[each.key] = each.entry
             self.leases.pop(each.key, None)
 
     async def replace(self, owner: Owner, fills: Sequence[Fill]) -> None:
@@ -207,3 +208,12 @@ class FakeEndpoint:
         return ModelReply(
             line, request.model, truncated=False, prompt_tokens=100, output_tokens=10, latency_s=1.0
         )
+
+    async def stream(
+        self, request: ModelRequest, on_text: Callable[[str], None], *, traceparent: str | None = None
+    ) -> ModelReply:
+        """Answer a call word by word."""
+        reply = await self.generate(request, traceparent=traceparent)
+        for number, word in enumerate(reply.text.split(" ")):
+            on_text(f" {word}" if number else word)
+        return reply

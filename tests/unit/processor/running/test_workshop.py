@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from parallel_processor.running.making import Order
+from parallel_processor.running.order import Order
 from parallel_processor.running.workshop import order_of
 
 from tests.unit.processor.running.fakes import prompt

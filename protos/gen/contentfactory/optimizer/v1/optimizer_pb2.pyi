@@ -217,6 +217,134 @@ class Template(_message.Message):
 Global___Template: _TypeAlias = Template  # noqa: Y015
 
 @_typing.final
+class OutputContract(_message.Message):
+    """What an output must be like to be taken. At least one demand; an output that was cut off at max_tokens meets none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class JsonForm(_message.Message):
+        """JSON. A code fence or prose around it is taken off."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SCHEMA_FIELD_NUMBER: _builtins.int
+        schema: _builtins.str
+        """A JSON Schema of draft 2020-12, as JSON. Required; at most 16 KiB, 500 subschemas, 32 patterns. `$ref` is `#` or
+        `#/$defs/NAME`; patterns match in linear time: no look-around, no back-reference; recursion goes one way only.
+        """
+        def __init__(
+            self,
+            *,
+            schema: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class MarkdownForm(_message.Message):
+        """Markdown. A code fence around the whole is taken off. Headings are lines that begin with 1 to 6 "#"."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        HEADINGS_FIELD_NUMBER: _builtins.int
+        SECTIONS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def headings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Headings that must be there, in this order; others may stand between them. Compared without case, numbering,
+            emphasis and a colon at the end. At most 32 of at most 256 bytes.
+            """
+
+        @_builtins.property
+        def sections(self) -> Global___OutputContract.Bounds:
+            """How many headings it may have, of any level."""
+
+        def __init__(
+            self,
+            *,
+            headings: _abc.Iterable[_builtins.str] | None = ...,
+            sections: Global___OutputContract.Bounds | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["sections", b"sections"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["headings", b"headings", "sections", b"sections"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Bounds(_message.Message):
+        """A range."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MIN_FIELD_NUMBER: _builtins.int
+        MAX_FIELD_NUMBER: _builtins.int
+        min: _builtins.int
+        """The fewest. Not negative. Default (0): none is needed."""
+        max: _builtins.int
+        """The most. Not less than min. Default (0): no limit."""
+        def __init__(
+            self,
+            *,
+            min: _builtins.int = ...,
+            max: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    JSON_FIELD_NUMBER: _builtins.int
+    MARKDOWN_FIELD_NUMBER: _builtins.int
+    CHARACTERS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def json(self) -> Global___OutputContract.JsonForm:
+        """JSON that fits a schema."""
+
+    @_builtins.property
+    def markdown(self) -> Global___OutputContract.MarkdownForm:
+        """Markdown with sections."""
+
+    @_builtins.property
+    def characters(self) -> Global___OutputContract.Bounds:
+        """How many characters it may have."""
+
+    @_builtins.property
+    def words(self) -> Global___OutputContract.Bounds:
+        """How many words it may have: runs of characters between white space."""
+
+    @_builtins.property
+    def items(self) -> Global___OutputContract.Bounds:
+        """How many items it may have: of JSON the elements of the list it is, or the members of the object; else the lines
+        that begin with "-", "*", "+" or a number and "." or ")".
+        """
+
+    def __init__(
+        self,
+        *,
+        json: Global___OutputContract.JsonForm | None = ...,
+        markdown: Global___OutputContract.MarkdownForm | None = ...,
+        characters: Global___OutputContract.Bounds | None = ...,
+        words: Global___OutputContract.Bounds | None = ...,
+        items: Global___OutputContract.Bounds | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "form", b"form", "items", b"items", "json", b"json", "markdown", b"markdown", "words", b"words"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "form", b"form", "items", b"items", "json", b"json", "markdown", b"markdown", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["json", "markdown"]  # noqa: Y015
+    _WhichOneofArgType_form: _TypeAlias = _typing.Literal["form", b"form"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_form) -> _WhichOneofReturnType_form | None: ...
+
+Global___OutputContract: _TypeAlias = OutputContract  # noqa: Y015
+
+@_typing.final
 class TemplateSource(_message.Message):
     """What a version says: the source of its messages, the variables they use and how to sample."""
 
@@ -262,6 +390,8 @@ class TemplateSource(_message.Message):
     VARIABLES_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    OUTPUT_CONTRACT_FIELD_NUMBER: _builtins.int
+    HANDLERS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model to ask. Empty: the processor's default model. At most 256 bytes."""
     @_builtins.property
@@ -278,6 +408,16 @@ class TemplateSource(_message.Message):
     def sampling(self) -> Global___SamplingParameters:
         """How to sample. max_tokens is required."""
 
+    @_builtins.property
+    def output_contract(self) -> Global___OutputContract:
+        """What an output must be like. Default: anything goes."""
+
+    @_builtins.property
+    def handlers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Handlers of the processor that an output goes through, in this order, by name. At most 8; the processor knows
+        which there are.
+        """
+
     def __init__(
         self,
         *,
@@ -285,10 +425,12 @@ class TemplateSource(_message.Message):
         variables: _abc.Iterable[Global___TemplateSource.Variable] | None = ...,
         sampling: Global___SamplingParameters | None = ...,
         model: _builtins.str = ...,
+        output_contract: Global___OutputContract | None = ...,
+        handlers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output_contract", b"output_contract", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "model", b"model", "sampling", b"sampling", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handlers", b"handlers", "messages", b"messages", "model", b"model", "output_contract", b"output_contract", "sampling", b"sampling", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1098,6 +1240,8 @@ class OptimizeResponse(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     ESTIMATED_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     ESTIMATED_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_CONTRACT_FIELD_NUMBER: _builtins.int
+    HANDLERS_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Names this decision when its outcome is reported. Opaque, at most 256 bytes."""
     model: _builtins.str
@@ -1120,6 +1264,14 @@ class OptimizeResponse(_message.Message):
     def sampling(self) -> Global___SamplingParameters:
         """How to sample."""
 
+    @_builtins.property
+    def output_contract(self) -> Global___OutputContract:
+        """What the output must be like, as the version says. Unset for a raw prompt."""
+
+    @_builtins.property
+    def handlers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Handlers the output goes through, as the version says. Empty for a raw prompt."""
+
     def __init__(
         self,
         *,
@@ -1132,10 +1284,12 @@ class OptimizeResponse(_message.Message):
         content_type: _builtins.str = ...,
         estimated_prompt_tokens: _builtins.int = ...,
         estimated_output_tokens: _builtins.int = ...,
+        output_contract: Global___OutputContract | None = ...,
+        handlers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output_contract", b"output_contract", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "decision_id", b"decision_id", "estimated_output_tokens", b"estimated_output_tokens", "estimated_prompt_tokens", b"estimated_prompt_tokens", "messages", b"messages", "model", b"model", "sampling", b"sampling", "template_id", b"template_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "decision_id", b"decision_id", "estimated_output_tokens", b"estimated_output_tokens", "estimated_prompt_tokens", b"estimated_prompt_tokens", "handlers", b"handlers", "messages", b"messages", "model", b"model", "output_contract", b"output_contract", "sampling", b"sampling", "template_id", b"template_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ The parallel processor: jobs of content items, run against a model endpoint, not
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -41,9 +42,11 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_PARTIALLY_SUCCEEDED: _JobState.ValueType  # 5
     """Finished: some items succeeded, some did not."""
     JOB_STATE_FAILED: _JobState.ValueType  # 6
-    """Finished: no item succeeded."""
+    """Finished: no item succeeded; or given up, because more items failed than its terms tolerate."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 7
     """Stopped on request. Finished items keep their results."""
+    JOB_STATE_PAUSED: _JobState.ValueType  # 8
+    """Nothing new is begun, on request or because it cannot go on; state_reason says why, and what helps."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """Where a job is in its life."""
@@ -61,9 +64,11 @@ JOB_STATE_SUCCEEDED: JobState.ValueType  # 4
 JOB_STATE_PARTIALLY_SUCCEEDED: JobState.ValueType  # 5
 """Finished: some items succeeded, some did not."""
 JOB_STATE_FAILED: JobState.ValueType  # 6
-"""Finished: no item succeeded."""
+"""Finished: no item succeeded; or given up, because more items failed than its terms tolerate."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 7
 """Stopped on request. Finished items keep their results."""
+JOB_STATE_PAUSED: JobState.ValueType  # 8
+"""Nothing new is begun, on request or because it cannot go on; state_reason says why, and what helps."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 class _ItemState:
@@ -85,7 +90,7 @@ class _ItemStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ItemState.V
     ITEM_STATE_SKIPPED: _ItemState.ValueType  # 5
     """Not worked on, because an item it depends on has no content; the error names it."""
     ITEM_STATE_CANCELLED: _ItemState.ValueType  # 6
-    """Not worked on, or stopped, because the job was cancelled."""
+    """Not worked on, or stopped, because the job was cancelled or given up; the error says which."""
 
 class ItemState(_ItemState, metaclass=_ItemStateEnumTypeWrapper):
     """Where an item is in its life."""
@@ -103,7 +108,7 @@ ITEM_STATE_FAILED: ItemState.ValueType  # 4
 ITEM_STATE_SKIPPED: ItemState.ValueType  # 5
 """Not worked on, because an item it depends on has no content; the error names it."""
 ITEM_STATE_CANCELLED: ItemState.ValueType  # 6
-"""Not worked on, or stopped, because the job was cancelled."""
+"""Not worked on, or stopped, because the job was cancelled or given up; the error says which."""
 Global___ItemState: _TypeAlias = ItemState  # noqa: Y015
 
 class _JobPriority:
@@ -115,27 +120,27 @@ class _JobPriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobPriori
     JOB_PRIORITY_UNSPECIFIED: _JobPriority.ValueType  # 0
     """Taken as NORMAL."""
     JOB_PRIORITY_LOW: _JobPriority.ValueType  # 1
-    """When nothing else waits."""
+    """When nothing else of the tenant waits."""
     JOB_PRIORITY_NORMAL: _JobPriority.ValueType  # 2
     """The usual case."""
     JOB_PRIORITY_HIGH: _JobPriority.ValueType  # 3
-    """Before normal jobs."""
+    """Before the tenant's normal jobs."""
     JOB_PRIORITY_URGENT: _JobPriority.ValueType  # 4
-    """Before everything else; someone is waiting."""
+    """Before everything else, also of other tenants unless the tenant is far beyond its share; someone is waiting."""
 
 class JobPriority(_JobPriority, metaclass=_JobPriorityEnumTypeWrapper):
-    """How urgent a job is."""
+    """How urgent a job is among the jobs of its tenant. What waits rises with time, so nothing starves."""
 
 JOB_PRIORITY_UNSPECIFIED: JobPriority.ValueType  # 0
 """Taken as NORMAL."""
 JOB_PRIORITY_LOW: JobPriority.ValueType  # 1
-"""When nothing else waits."""
+"""When nothing else of the tenant waits."""
 JOB_PRIORITY_NORMAL: JobPriority.ValueType  # 2
 """The usual case."""
 JOB_PRIORITY_HIGH: JobPriority.ValueType  # 3
-"""Before normal jobs."""
+"""Before the tenant's normal jobs."""
 JOB_PRIORITY_URGENT: JobPriority.ValueType  # 4
-"""Before everything else; someone is waiting."""
+"""Before everything else, also of other tenants unless the tenant is far beyond its share; someone is waiting."""
 Global___JobPriority: _TypeAlias = JobPriority  # noqa: Y015
 
 class _CachePolicy:
@@ -197,6 +202,110 @@ by quality exactly. Versions without a score are left out. Only with a content_t
 CONTENT_VERSION_ORDER_HIGHEST_QUALITY_FIRST: ContentVersionOrder.ValueType  # 3
 """The same, the highest first."""
 Global___ContentVersionOrder: _TypeAlias = ContentVersionOrder  # noqa: Y015
+
+class _Bottleneck:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BottleneckEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Bottleneck.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BOTTLENECK_UNSPECIFIED: _Bottleneck.ValueType  # 0
+    """Never sent."""
+    BOTTLENECK_NOTHING_TO_DO: _Bottleneck.ValueType  # 1
+    """There is no work."""
+    BOTTLENECK_ENDPOINT: _Bottleneck.ValueType  # 2
+    """The model endpoint bears no more calls, or answers slowly."""
+    BOTTLENECK_CONCURRENCY: _Bottleneck.ValueType  # 3
+    """PROCESSOR_MAX_CONCURRENCY allows no more calls."""
+    BOTTLENECK_CPU: _Bottleneck.ValueType  # 4
+    """This machine has no more CPU for the processor."""
+    BOTTLENECK_MEMORY: _Bottleneck.ValueType  # 5
+    """This machine has no more memory."""
+    BOTTLENECK_STORE: _Bottleneck.ValueType  # 6
+    """Calls wait to be made durable, or for their leases."""
+    BOTTLENECK_CACHE: _Bottleneck.ValueType  # 7
+    """Items wait for looks into the cache."""
+    BOTTLENECK_OPTIMIZER: _Bottleneck.ValueType  # 8
+    """Items wait for prompts or for scores."""
+
+class Bottleneck(_Bottleneck, metaclass=_BottleneckEnumTypeWrapper):
+    """What holds throughput back."""
+
+BOTTLENECK_UNSPECIFIED: Bottleneck.ValueType  # 0
+"""Never sent."""
+BOTTLENECK_NOTHING_TO_DO: Bottleneck.ValueType  # 1
+"""There is no work."""
+BOTTLENECK_ENDPOINT: Bottleneck.ValueType  # 2
+"""The model endpoint bears no more calls, or answers slowly."""
+BOTTLENECK_CONCURRENCY: Bottleneck.ValueType  # 3
+"""PROCESSOR_MAX_CONCURRENCY allows no more calls."""
+BOTTLENECK_CPU: Bottleneck.ValueType  # 4
+"""This machine has no more CPU for the processor."""
+BOTTLENECK_MEMORY: Bottleneck.ValueType  # 5
+"""This machine has no more memory."""
+BOTTLENECK_STORE: Bottleneck.ValueType  # 6
+"""Calls wait to be made durable, or for their leases."""
+BOTTLENECK_CACHE: Bottleneck.ValueType  # 7
+"""Items wait for looks into the cache."""
+BOTTLENECK_OPTIMIZER: Bottleneck.ValueType  # 8
+"""Items wait for prompts or for scores."""
+Global___Bottleneck: _TypeAlias = Bottleneck  # noqa: Y015
+
+class _LimitCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LimitCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIMIT_CAUSE_UNSPECIFIED: _LimitCause.ValueType  # 0
+    """Never sent."""
+    LIMIT_CAUSE_STARTING: _LimitCause.ValueType  # 1
+    """It has only begun to grow."""
+    LIMIT_CAUSE_GROWING: _LimitCause.ValueType  # 2
+    """It grows after something that held it has passed."""
+    LIMIT_CAUSE_REFUSED: _LimitCause.ValueType  # 3
+    """The endpoint turned calls away (HTTP 429, 503, 529)."""
+    LIMIT_CAUSE_QUEUEING: _LimitCause.ValueType  # 4
+    """The endpoint took longer for calls the more there were."""
+    LIMIT_CAUSE_TIMEOUTS: _LimitCause.ValueType  # 5
+    """Calls were not answered in time."""
+    LIMIT_CAUSE_RATE: _LimitCause.ValueType  # 6
+    """By its rate-limit headers the endpoint takes no more requests or tokens for now."""
+    LIMIT_CAUSE_MOST: _LimitCause.ValueType  # 7
+    """PROCESSOR_MAX_CONCURRENCY."""
+    LIMIT_CAUSE_SHARED: _LimitCause.ValueType  # 8
+    """Other models take their share of PROCESSOR_MAX_CONCURRENCY."""
+    LIMIT_CAUSE_MEMORY: _LimitCause.ValueType  # 9
+    """This machine is short of memory."""
+    LIMIT_CAUSE_CPU: _LimitCause.ValueType  # 10
+    """This machine is short of CPU."""
+
+class LimitCause(_LimitCause, metaclass=_LimitCauseEnumTypeWrapper):
+    """What holds a limit on model calls where it is."""
+
+LIMIT_CAUSE_UNSPECIFIED: LimitCause.ValueType  # 0
+"""Never sent."""
+LIMIT_CAUSE_STARTING: LimitCause.ValueType  # 1
+"""It has only begun to grow."""
+LIMIT_CAUSE_GROWING: LimitCause.ValueType  # 2
+"""It grows after something that held it has passed."""
+LIMIT_CAUSE_REFUSED: LimitCause.ValueType  # 3
+"""The endpoint turned calls away (HTTP 429, 503, 529)."""
+LIMIT_CAUSE_QUEUEING: LimitCause.ValueType  # 4
+"""The endpoint took longer for calls the more there were."""
+LIMIT_CAUSE_TIMEOUTS: LimitCause.ValueType  # 5
+"""Calls were not answered in time."""
+LIMIT_CAUSE_RATE: LimitCause.ValueType  # 6
+"""By its rate-limit headers the endpoint takes no more requests or tokens for now."""
+LIMIT_CAUSE_MOST: LimitCause.ValueType  # 7
+"""PROCESSOR_MAX_CONCURRENCY."""
+LIMIT_CAUSE_SHARED: LimitCause.ValueType  # 8
+"""Other models take their share of PROCESSOR_MAX_CONCURRENCY."""
+LIMIT_CAUSE_MEMORY: LimitCause.ValueType  # 9
+"""This machine is short of memory."""
+LIMIT_CAUSE_CPU: LimitCause.ValueType  # 10
+"""This machine is short of CPU."""
+Global___LimitCause: _TypeAlias = LimitCause  # noqa: Y015
 
 class _BreakerState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -337,6 +446,134 @@ class RawPrompt(_message.Message):
 Global___RawPrompt: _TypeAlias = RawPrompt  # noqa: Y015
 
 @_typing.final
+class OutputContract(_message.Message):
+    """What an output must be like to be taken. At least one demand; an output that was cut off at max_tokens meets none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class JsonForm(_message.Message):
+        """JSON. A code fence or prose around it is taken off."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SCHEMA_FIELD_NUMBER: _builtins.int
+        schema: _builtins.str
+        """A JSON Schema of draft 2020-12, as JSON. Required; at most 16 KiB, 500 subschemas, 32 patterns. `$ref` is `#` or
+        `#/$defs/NAME`; patterns match in linear time: no look-around, no back-reference; recursion goes one way only.
+        """
+        def __init__(
+            self,
+            *,
+            schema: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class MarkdownForm(_message.Message):
+        """Markdown. A code fence around the whole is taken off. Headings are lines that begin with 1 to 6 "#"."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        HEADINGS_FIELD_NUMBER: _builtins.int
+        SECTIONS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def headings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Headings that must be there, in this order; others may stand between them. Compared without case, numbering,
+            emphasis and a colon at the end. At most 32 of at most 256 bytes.
+            """
+
+        @_builtins.property
+        def sections(self) -> Global___OutputContract.Bounds:
+            """How many headings it may have, of any level."""
+
+        def __init__(
+            self,
+            *,
+            headings: _abc.Iterable[_builtins.str] | None = ...,
+            sections: Global___OutputContract.Bounds | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["sections", b"sections"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["headings", b"headings", "sections", b"sections"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Bounds(_message.Message):
+        """A range."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MIN_FIELD_NUMBER: _builtins.int
+        MAX_FIELD_NUMBER: _builtins.int
+        min: _builtins.int
+        """The fewest. Not negative. Default (0): none is needed."""
+        max: _builtins.int
+        """The most. Not less than min. Default (0): no limit."""
+        def __init__(
+            self,
+            *,
+            min: _builtins.int = ...,
+            max: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    JSON_FIELD_NUMBER: _builtins.int
+    MARKDOWN_FIELD_NUMBER: _builtins.int
+    CHARACTERS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def json(self) -> Global___OutputContract.JsonForm:
+        """JSON that fits a schema."""
+
+    @_builtins.property
+    def markdown(self) -> Global___OutputContract.MarkdownForm:
+        """Markdown with sections."""
+
+    @_builtins.property
+    def characters(self) -> Global___OutputContract.Bounds:
+        """How many characters it may have."""
+
+    @_builtins.property
+    def words(self) -> Global___OutputContract.Bounds:
+        """How many words it may have: runs of characters between white space."""
+
+    @_builtins.property
+    def items(self) -> Global___OutputContract.Bounds:
+        """How many items it may have: of JSON the elements of the list it is, or the members of the object; else the lines
+        that begin with "-", "*", "+" or a number and "." or ")".
+        """
+
+    def __init__(
+        self,
+        *,
+        json: Global___OutputContract.JsonForm | None = ...,
+        markdown: Global___OutputContract.MarkdownForm | None = ...,
+        characters: Global___OutputContract.Bounds | None = ...,
+        words: Global___OutputContract.Bounds | None = ...,
+        items: Global___OutputContract.Bounds | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "form", b"form", "items", b"items", "json", b"json", "markdown", b"markdown", "words", b"words"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "form", b"form", "items", b"items", "json", b"json", "markdown", b"markdown", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["json", "markdown"]  # noqa: Y015
+    _WhichOneofArgType_form: _TypeAlias = _typing.Literal["form", b"form"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_form) -> _WhichOneofReturnType_form | None: ...
+
+Global___OutputContract: _TypeAlias = OutputContract  # noqa: Y015
+
+@_typing.final
 class PieceSpec(_message.Message):
     """What to generate."""
 
@@ -371,6 +608,9 @@ class PieceSpec(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     VARIATION_FIELD_NUMBER: _builtins.int
     CACHE_POLICY_FIELD_NUMBER: _builtins.int
+    OUTPUT_CONTRACT_FIELD_NUMBER: _builtins.int
+    HANDLERS_FIELD_NUMBER: _builtins.int
+    FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
     template_id: _builtins.str
     """A template of the optimizer, by id."""
     template_version: _builtins.int
@@ -395,6 +635,25 @@ class PieceSpec(_message.Message):
         prompt.
         """
 
+    @_builtins.property
+    def output_contract(self) -> Global___OutputContract:
+        """What the output must be like. An output that is not is sent back to the model once, with what is wrong with it;
+        the item fails with MALFORMED_OUTPUT if the next is not either. Default: as the template version says.
+        """
+
+    @_builtins.property
+    def handlers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Handlers the output goes through before it is a result, in this order, by name: the processor's README lists
+        those that are built in. At most 8. Default: as the template version says.
+        """
+
+    @_builtins.property
+    def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models to ask, in this order, when its own cannot be had: its calls are suspended after repeated failures, it
+        fails this piece repeatedly, or the endpoint does not know it or does not accept the account. Each has its price
+        and its cache key. At most 8. Default: the job's.
+        """
+
     def __init__(
         self,
         *,
@@ -407,10 +666,13 @@ class PieceSpec(_message.Message):
         max_tokens: _builtins.int = ...,
         variation: _builtins.int = ...,
         cache_policy: Global___CachePolicy.ValueType = ...,
+        output_contract: Global___OutputContract | None = ...,
+        handlers: _abc.Iterable[_builtins.str] | None = ...,
+        fallback_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "raw", b"raw", "template_id", b"template_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output_contract", b"output_contract", "prompt", b"prompt", "raw", b"raw", "template_id", b"template_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "content_type", b"content_type", "max_tokens", b"max_tokens", "model", b"model", "prompt", b"prompt", "raw", b"raw", "template_id", b"template_id", "template_version", b"template_version", "variables", b"variables", "variation", b"variation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "content_type", b"content_type", "fallback_models", b"fallback_models", "handlers", b"handlers", "max_tokens", b"max_tokens", "model", b"model", "output_contract", b"output_contract", "prompt", b"prompt", "raw", b"raw", "template_id", b"template_id", "template_version", b"template_version", "variables", b"variables", "variation", b"variation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["template_id", "raw"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
@@ -640,6 +902,7 @@ class Job(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
+    STATE_REASON_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The id, given by the service."""
     display_name: _builtins.str
@@ -682,6 +945,10 @@ class Job(_message.Message):
     def terms(self) -> Global___JobTerms:
         """The terms it runs under."""
 
+    @_builtins.property
+    def state_reason(self) -> Global___JobStateReason:
+        """Why it is in its state. Unset where that goes without saying."""
+
     def __init__(
         self,
         *,
@@ -699,14 +966,41 @@ class Job(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         terms: Global___JobTerms | None = ...,
+        state_reason: Global___JobStateReason | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "finish_time", b"finish_time", "start_time", b"start_time", "terms", b"terms", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "finish_time", b"finish_time", "start_time", b"start_time", "state_reason", b"state_reason", "terms", b"terms", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "counts", b"counts", "create_time", b"create_time", "display_name", b"display_name", "finish_time", b"finish_time", "job_id", b"job_id", "labels", b"labels", "model", b"model", "priority", b"priority", "start_time", b"start_time", "state", b"state", "terms", b"terms", "usage", b"usage", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "counts", b"counts", "create_time", b"create_time", "display_name", b"display_name", "finish_time", b"finish_time", "job_id", b"job_id", "labels", b"labels", "model", b"model", "priority", b"priority", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "terms", b"terms", "usage", b"usage", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class JobStateReason(_message.Message):
+    """Why a job is in its state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """A reason of the registry in protos/README.md, for example "PAUSED_BY_REQUEST"."""
+    message: _builtins.str
+    """The reason in words, and what to do about it."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobStateReason: _TypeAlias = JobStateReason  # noqa: Y015
 
 @_typing.final
 class JobTerms(_message.Message):
@@ -724,7 +1018,7 @@ class JobTerms(_message.Message):
     cap.
     """
     weight: _builtins.int
-    """Its share of the model calls among jobs of one priority, 1 to 10,000. Default (0): 100."""
+    """Its share of the model's tokens among its tenant's jobs of one priority, 1 to 10,000. Default (0): 100."""
     max_failed_ratio: _builtins.float
     """The share of its items, 0 to 1, that may fail before the rest is given up: 0 stops at the first failure. Unset: 1,
     whatever fails, the rest goes on.
@@ -879,7 +1173,7 @@ class Piece(_message.Message):
     content_type: _builtins.str
     """Its content type, for example "faq"."""
     model: _builtins.str
-    """The model that wrote it."""
+    """The model that wrote it: the one asked for, or one of the fallback models."""
     template_id: _builtins.str
     """The template it was made with; empty for a raw prompt."""
     template_version: _builtins.int
@@ -1506,6 +1800,243 @@ class CancelJobResponse(_message.Message):
 Global___CancelJobResponse: _TypeAlias = CancelJobResponse  # noqa: Y015
 
 @_typing.final
+class PauseJobRequest(_message.Message):
+    """Request of ProcessorService.PauseJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job. Required."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseJobRequest: _TypeAlias = PauseJobRequest  # noqa: Y015
+
+@_typing.final
+class PauseJobResponse(_message.Message):
+    """Response of ProcessorService.PauseJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job as it is now: paused, with calls that were in flight perhaps still coming back."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseJobResponse: _TypeAlias = PauseJobResponse  # noqa: Y015
+
+@_typing.final
+class ResumeJobRequest(_message.Message):
+    """Request of ProcessorService.ResumeJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job. Required."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeJobRequest: _TypeAlias = ResumeJobRequest  # noqa: Y015
+
+@_typing.final
+class ResumeJobResponse(_message.Message):
+    """Response of ProcessorService.ResumeJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeJobResponse: _TypeAlias = ResumeJobResponse  # noqa: Y015
+
+@_typing.final
+class UpdateJobRequest(_message.Message):
+    """Request of ProcessorService.UpdateJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job: its id, and the new values of what update_mask names. Required."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """What changes: display_name, labels, priority, terms, or one of the terms such as terms.max_cost_micros. A field that
+        is named and not set gets its default. Required.
+        """
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateJobRequest: _TypeAlias = UpdateJobRequest  # noqa: Y015
+
+@_typing.final
+class UpdateJobResponse(_message.Message):
+    """Response of ProcessorService.UpdateJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateJobResponse: _TypeAlias = UpdateJobResponse  # noqa: Y015
+
+@_typing.final
+class RetryFailedItemsRequest(_message.Message):
+    """Request of ProcessorService.RetryFailedItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job. Required."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryFailedItemsRequest: _TypeAlias = RetryFailedItemsRequest  # noqa: Y015
+
+@_typing.final
+class RetryFailedItemsResponse(_message.Message):
+    """Response of ProcessorService.RetryFailedItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    items: _builtins.int
+    """How many items are tried again; 0 when none ended without content."""
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+        items: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryFailedItemsResponse: _TypeAlias = RetryFailedItemsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteJobRequest(_message.Message):
+    """Request of ProcessorService.DeleteJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job. Required."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteJobRequest: _TypeAlias = DeleteJobRequest  # noqa: Y015
+
+@_typing.final
+class DeleteJobResponse(_message.Message):
+    """Response of ProcessorService.DeleteJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteJobResponse: _TypeAlias = DeleteJobResponse  # noqa: Y015
+
+@_typing.final
 class ListResultsRequest(_message.Message):
     """Request of ProcessorService.ListResults."""
 
@@ -1815,6 +2346,74 @@ class GenerateResponse(_message.Message):
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
 
 @_typing.final
+class StreamGenerateRequest(_message.Message):
+    """Request of ProcessorService.StreamGenerate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes a repeat of this request return the first answer, for 24 hours. At most 128 bytes; empty: no such protection."""
+    max_cost_micros: _builtins.int
+    """The most the piece may cost, in micros of US dollars, worst case counted beforehand. Default (0): no limit."""
+    @_builtins.property
+    def spec(self) -> Global___PieceSpec:
+        """What to generate. Required."""
+
+    def __init__(
+        self,
+        *,
+        spec: Global___PieceSpec | None = ...,
+        request_id: _builtins.str = ...,
+        max_cost_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost_micros", b"max_cost_micros", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamGenerateRequest: _TypeAlias = StreamGenerateRequest  # noqa: Y015
+
+@_typing.final
+class StreamGenerateResponse(_message.Message):
+    """Response of ProcessorService.StreamGenerate: one frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    ANEW_FIELD_NUMBER: _builtins.int
+    PIECE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The text goes on with this."""
+    anew: _builtins.str
+    """The text begins anew with this, and all that came before is void: a call broke off and is made again, or the
+    content was mended after it was written.
+    """
+    @_builtins.property
+    def piece(self) -> Global___Piece:
+        """The piece, in the last frame. Its content is left empty: the texts since the last `anew` add up to it."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        anew: _builtins.str = ...,
+        piece: Global___Piece | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anew", b"anew", "frame", b"frame", "piece", b"piece", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anew", b"anew", "frame", b"frame", "piece", b"piece", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["text", "anew", "piece"]  # noqa: Y015
+    _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
+
+Global___StreamGenerateResponse: _TypeAlias = StreamGenerateResponse  # noqa: Y015
+
+@_typing.final
 class GetCapacityRequest(_message.Message):
     """Request of ProcessorService.GetCapacity."""
 
@@ -1862,6 +2461,52 @@ class GetCapacityResponse(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
+    class Lane(_message.Message):
+        """The way to one model, and how many calls may be on it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MODEL_FIELD_NUMBER: _builtins.int
+        LIMIT_FIELD_NUMBER: _builtins.int
+        IN_FLIGHT_FIELD_NUMBER: _builtins.int
+        WAITING_FIELD_NUMBER: _builtins.int
+        CAUSE_FIELD_NUMBER: _builtins.int
+        HELD_FOR_FIELD_NUMBER: _builtins.int
+        EXPLANATION_FIELD_NUMBER: _builtins.int
+        model: _builtins.str
+        """The model."""
+        limit: _builtins.int
+        """How many calls may be under way; 0 while it pauses."""
+        in_flight: _builtins.int
+        """Calls under way."""
+        waiting: _builtins.int
+        """Items that wait for a call."""
+        cause: Global___LimitCause.ValueType
+        """What holds the limit."""
+        explanation: _builtins.str
+        """All of it in words, for example "held at 14 by 429s from http://model:8000/v1, 3 s ago"."""
+        @_builtins.property
+        def held_for(self) -> _duration_pb2.Duration:
+            """For how long."""
+
+        def __init__(
+            self,
+            *,
+            model: _builtins.str = ...,
+            limit: _builtins.int = ...,
+            in_flight: _builtins.int = ...,
+            waiting: _builtins.int = ...,
+            cause: Global___LimitCause.ValueType = ...,
+            held_for: _duration_pb2.Duration | None = ...,
+            explanation: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["held_for", b"held_for"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "explanation", b"explanation", "held_for", b"held_for", "in_flight", b"in_flight", "limit", b"limit", "model", b"model", "waiting", b"waiting"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class Breaker(_message.Message):
         """A circuit breaker and its state."""
 
@@ -1873,7 +2518,7 @@ class GetCapacityResponse(_message.Message):
         name: _builtins.str
         """What it guards, for example "cache" or "model"."""
         target: _builtins.str
-        """Which of several targets."""
+        """Which of several targets; with "model" the model."""
         state: Global___BreakerState.ValueType
         """Its state."""
         def __init__(
@@ -1898,10 +2543,14 @@ class GetCapacityResponse(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     CALLS_PER_SECOND_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    LANES_FIELD_NUMBER: _builtins.int
+    BOTTLENECK_FIELD_NUMBER: _builtins.int
     concurrency_limit: _builtins.int
-    """The most model calls at a time."""
+    """The most model calls at a time, over all models; how many each model's endpoint bears is told by the
+    lanes.
+    """
     active_calls: _builtins.int
-    """Model calls now."""
+    """Model calls now, with those that are being prepared."""
     leased_shards: _builtins.int
     """Shards this replica holds the lease of."""
     cpu_percent: _builtins.float
@@ -1912,6 +2561,8 @@ class GetCapacityResponse(_message.Message):
     """Model calls finished per second, over the last 10 seconds."""
     explanation: _builtins.str
     """What holds throughput back now, in words."""
+    bottleneck: Global___Bottleneck.ValueType
+    """What more work would need more of, as the explanation says it."""
     @_builtins.property
     def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetCapacityResponse.QueueDepth]:
         """Items that wait for a model call, by priority."""
@@ -1919,6 +2570,10 @@ class GetCapacityResponse(_message.Message):
     @_builtins.property
     def breakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetCapacityResponse.Breaker]:
         """Circuit breakers of the neighbours and the model endpoint."""
+
+    @_builtins.property
+    def lanes(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetCapacityResponse.Lane]:
+        """How the lane to each model stands that was called since the start."""
 
     def __init__(
         self,
@@ -1932,10 +2587,12 @@ class GetCapacityResponse(_message.Message):
         memory_bytes: _builtins.int = ...,
         calls_per_second: _builtins.float = ...,
         explanation: _builtins.str = ...,
+        lanes: _abc.Iterable[Global___GetCapacityResponse.Lane] | None = ...,
+        bottleneck: Global___Bottleneck.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "breakers", b"breakers", "calls_per_second", b"calls_per_second", "concurrency_limit", b"concurrency_limit", "cpu_percent", b"cpu_percent", "explanation", b"explanation", "leased_shards", b"leased_shards", "memory_bytes", b"memory_bytes", "queues", b"queues"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "bottleneck", b"bottleneck", "breakers", b"breakers", "calls_per_second", b"calls_per_second", "concurrency_limit", b"concurrency_limit", "cpu_percent", b"cpu_percent", "explanation", b"explanation", "lanes", b"lanes", "leased_shards", b"leased_shards", "memory_bytes", b"memory_bytes", "queues", b"queues"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

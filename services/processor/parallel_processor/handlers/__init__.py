@@ -1,0 +1,1 @@
+"""Post-processing of finished outputs: coroutines, and blocking functions off the event loop."""

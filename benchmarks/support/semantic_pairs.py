@@ -1,6 +1,7 @@
-"""Labelled pairs of prompts: one answer serves both, or does not; made from phrasings, topics and hand-written pairs.
+"""Labelled pairs of prompts, made from phrasings and topics or by hand: one answer serves both, or does not.
 
-A label is true by construction: two prompts are equivalent if they are phrasings of one family with the same topic.
+A label is true by construction: two prompts are equivalent if they are phrasings of one family with the same
+topic.
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ def pairs() -> list[Pair]:
     content = tomllib.loads(SOURCE.read_text("utf-8"))
     means = dict(_meanings(content))
     once: dict[tuple[str, str], Pair] = {}
-    for cached, asked, kind in (*_paraphrases(content), *_traps(content), *_extras(content), *_by_hand(content)):
+    for cached, asked, kind in (
+        *_paraphrases(content),
+        *_traps(content),
+        *_extras(content),
+        *_by_hand(content),
+    ):
         meant = means.get(_bare(cached), _bare(cached))
         other = meant if kind in SAME else means.get(_bare(asked), _bare(asked))
         once.setdefault((cached, asked), Pair(cached, asked, meant, other, kind))

@@ -1,4 +1,4 @@
-"""Requests in the order of labelled pairs, through the semantic tier or a static threshold; counts hits and errors."""
+"""Requests through the semantic tier, or against a static threshold; counts hits and errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from content_cache.semantic.embedding import DIMENSIONS
 from content_cache.semantic.guard import Signature
 from content_cache.semantic.index import Vector
+from content_cache.semantic.port import Outcome
 from content_cache.semantic.scope import scope_of
-from content_cache.semantic.tier import Asked, Outcome, SemanticTier
+from content_cache.semantic.tier import Asked, SemanticTier
 
 from benchmarks.support.semantic_pairs import POLARITY, Pair
 
@@ -57,7 +58,7 @@ class Result:
 
 
 def requests(pairs: Sequence[Pair], seed: int) -> list[Request]:
-    """Return each prompt once, in the pairs' order shuffled by a seed, a pair's first prompt before its second."""
+    """Return each prompt once, the pairs shuffled by a seed; a pair's first prompt comes before its second."""
     order = list(pairs)
     random.Random(seed).shuffle(order)
     found: dict[str, Request] = {}
@@ -90,7 +91,9 @@ def through_tier(
     for each, possible in _with_possible(stream):
         asked = Asked(SCOPE, each.prompt, signatures[each.prompt], vectors[each.prompt])
         found = tier.find(asked, stored.get, now_s=0.0)
-        _count(result, each, possible=possible, hit=means[found.key] if found.outcome is Outcome.REUSE else None)
+        _count(
+            result, each, possible=possible, hit=means[found.key] if found.outcome is Outcome.REUSE else None
+        )
         if found.outcome is Outcome.REUSE:
             continue
         stored[each.prompt] = each.prompt

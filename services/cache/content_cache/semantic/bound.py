@@ -1,16 +1,18 @@
 """How likely reuse is right, learned per prompt from verified comparisons, and whether that is enough.
 
-After vCache (Schroeder et al., "vCache: Verified Semantic Prompt Caching", arXiv 2502.03771): correctness given a
-similarity is logistic, `1 / (1 + exp(-gamma * (similarity - t)))`, with a threshold t of each cached prompt's own;
-what is unsure is explored, that is generated and compared. Two things differ, and docs/decisions say why: t and gamma
-have a posterior on a grid instead of an estimate with a variance, and an answer is reused only where the bound
-holds for reused answers by themselves, not for all answers with the generated ones counted in.
+After vCache (Schroeder et al., "vCache: Verified Semantic Prompt Caching", arXiv 2502.03771): correctness
+given a similarity is logistic, `1 / (1 + exp(-gamma * (similarity - t)))`, with a threshold t of each cached
+prompt's own; what is unsure is explored, that is generated and compared. Two things differ, and
+docs/decisions say
+why: t and gamma have a posterior on a grid instead of an estimate with a variance, and an answer is reused
+only where the bound holds for reused answers by themselves, not for all answers with the generated ones
+counted in.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -55,7 +57,7 @@ class Evidence:
             self.signed.pop(0)
         self.signed.append(observation.similarity if observation.same else -observation.similarity)
 
-    def __iter__(self) -> Iterable[Observation]:  # type: ignore[override]  # a dataclass has no other
+    def __iter__(self) -> Iterator[Observation]:
         return (Observation(abs(each), same=each > 0) for each in self.signed)
 
 
@@ -80,9 +82,9 @@ class Pool:
 def assured(similarity: float, pool: Pool, evidence: Iterable[Observation], *, error: float) -> float:
     """Return a lower bound of the probability that reuse is right.
 
-    It is the greatest `(1 - epsilon) * q` where q is the correctness that is reached with probability 1 - epsilon:
-    the paper's bound, over the posterior. A prompt is taken to be like the others of its pool unless its own
-    comparisons say otherwise; that it is unlike them has the prior probability `error / 2`.
+    It is the greatest `(1 - epsilon) * q` where q is the correctness that is reached with probability 1 -
+    epsilon: the paper's bound, over the posterior. A prompt is taken to be like the others of its pool unless
+    its own comparisons say otherwise; that it is unlike them has the prior probability `error / 2`.
 
     Args:
         similarity: Of the two prompts.
@@ -101,8 +103,8 @@ def assured(similarity: float, pool: Pool, evidence: Iterable[Observation], *, e
 def explore_probability(assured_correctness: float, *, error: float) -> float:
     """Return how often to generate and compare instead of reusing.
 
-    Always where the bound would not hold; else sometimes, since only comparisons teach. What is reused is then
-    wrong with probability `error` at most.
+    Always where the bound would not hold; else sometimes, since only comparisons teach. What is reused is
+    then wrong with probability `error` at most.
     """
     return VERIFIED_SHARE if assured_correctness >= 1 - error else 1.0
 
@@ -122,7 +124,8 @@ def _log_likelihood(observations: Iterable[Observation]) -> Grid:
 
 def _normalized(log_weights: Grid) -> Grid:
     weights: Grid = np.exp(log_weights - log_weights.max())
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights
 
 
 def _lower_bound(correctness: Grid, weights: Grid) -> float:

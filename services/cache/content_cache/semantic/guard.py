@@ -1,7 +1,8 @@
 """Whether the words of two prompts allow one answer for both; deterministic, and it has the last word.
 
-Embeddings hardly see a `not`, a swapped pair of names or another number. The guard does: whatever is not known to
-be harmless must be the same in both prompts and stand in the same order. Only then may similarity decide.
+Embeddings hardly see a `not`, a swapped pair of names or another number. The guard does: whatever is not
+known to be harmless must be the same in both prompts and stand in the same order. Only then may similarity
+decide.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from sys import intern
 
 from content_cache.semantic.words import (
     ABSORBED,
@@ -88,33 +90,39 @@ def signature(prompt: str) -> Signature:
     absorbed = frozenset({""}).union(*(ABSORBED.get(each, ()) for each in intents))
     return Signature(
         _tense(tokens),
-        tuple(each for each in tokens if _NUMBER.match(each)),
+        tuple(intern(each) for each in tokens if _NUMBER.match(each)),
         tuple(sorted(intents - absorbed)),
-        tuple(f"^{each}" if each in names else each for each in words if each not in absorbed),
+        tuple(intern(f"^{each}" if each in names else each) for each in words if each not in absorbed),
     )
 
 
 def compare(one: Signature, other: Signature) -> Verdict:
-    """Tell whether one answer may serve two prompts, or what forbids it; the order of the two does not matter."""
+    """Tell whether one answer may serve two prompts, or what forbids it; either may come first."""
     if one.numbers != other.numbers:
         return Verdict.NUMBERS
     if one.tense and other.tense and one.tense != other.tense:
         return Verdict.BINDING
     ours, theirs = _plain(one.words), _plain(other.words)
+    wanted_alike = one.intents == other.intents
     if ours == theirs:
-        return Verdict.SAME if one.intents == other.intents else Verdict.INTENT
-    more, less = Counter(ours), Counter(theirs)
-    extra, missing = more - less, less - more
+        return Verdict.SAME if wanted_alike else Verdict.INTENT
+    extra, missing = Counter(ours) - Counter(theirs), Counter(theirs) - Counter(ours)
+    return _differing(one, other, extra, missing, wanted_alike=wanted_alike)
+
+
+def _differing(
+    one: Signature, other: Signature, extra: Counter[str], missing: Counter[str], *, wanted_alike: bool
+) -> Verdict:
     if not extra and not missing:
         return Verdict.ORDER
     if any(each in BINDING for each in (*extra, *missing)):
         return Verdict.BINDING
-    if one.intents != other.intents:
-        return Verdict.INTENT
     if extra and missing:
         return Verdict.WORDS
-    longer, shorter = (one.words, theirs) if extra else (other.words, ours)
-    return _extended(longer, shorter, extra or missing)
+    if not wanted_alike:
+        return Verdict.INTENT
+    longer, shorter = (one.words, other.words) if extra else (other.words, one.words)
+    return _extended(longer, _plain(shorter), extra or missing)
 
 
 def _extended(longer: Sequence[str], shorter: Sequence[str], extra: Counter[str]) -> Verdict:
@@ -134,43 +142,43 @@ def _parted(tokens: Sequence[str]) -> tuple[set[str], list[str]]:
     intents = {"whether"} if tokens and tokens[0] in TO_BE | TO_DO else set[str]()
     words: list[str] = []
     topical = False
-    for index, token in enumerate(tokens):
+    for index, word in enumerate(tokens):
         following = tokens[index + 1] if index + 1 < len(tokens) else ""
         intent = _intent(tokens, index, topical=topical, leading=not words)
         if intent is not None and intent not in intents:
             intents.add(intent)
             topical = False
         elif intent is None and not _is_idle(tokens, index, leading=not words):
-            if _NUMBER.match(token) and following in INTENTS:
+            if _NUMBER.match(word) and following in INTENTS:
                 continue  # so many questions: wherever that is said, it is among the numbers
-            words.append(token)
-            topical = token not in BINDING
+            words.append(word)
+            topical = word not in BINDING
         else:
             topical = False
     return intents, words
 
 
 def _intent(tokens: Sequence[str], index: int, *, topical: bool, leading: bool) -> str | None:
-    """Return what a token wants; empty if it only says that something is wanted, None if it is part of a topic."""
-    token, last = tokens[index], index == len(tokens) - 1
-    if token == "what":
+    """Return what a word wants; empty if just that something is wanted, None if it is part of a topic."""
+    word, last = tokens[index], index == len(tokens) - 1
+    if word == "what":
         following = "" if last else tokens[index + 1]
         return "" if following in TO_BE or tokens[-1] in TO_BE else "what"
-    if token in QUESTIONS:
-        return QUESTIONS[token]
-    if leading and token in LEADS:
-        return LEADS[token]
-    if token in VERBS and VERBS[token][1] in tokens and (last or VERBS[token][0] == "difference"):
-        return VERBS[token][0]
-    return INTENTS.get(token) if not topical and (not index or tokens[index - 1] != "of") else None
+    if word in QUESTIONS:
+        return QUESTIONS[word]
+    if leading and word in LEADS:
+        return LEADS[word]
+    if word in VERBS and VERBS[word][1] in tokens and (last or VERBS[word][0] == "difference"):
+        return VERBS[word][0]
+    return INTENTS.get(word) if not topical and (not index or tokens[index - 1] != "of") else None
 
 
 def _is_idle(tokens: Sequence[str], index: int, *, leading: bool) -> bool:
-    token, before = tokens[index], tokens[index - 1] if index else ""
-    if token in TO_DO:  # an auxiliary; elsewhere it is what somebody does
+    word, before = tokens[index], tokens[index - 1] if index else ""
+    if word in TO_DO:  # an auxiliary; elsewhere it is what somebody does
         return index < len(tokens) - 1 and (not before or before in QUESTIONS)
-    some = token == "some" and index + 1 < len(tokens) and tokens[index + 1] in INTENTS
-    return token in IDLE or token in TO_BE or (leading and (some or token in OPENING))
+    some = word == "some" and index + 1 < len(tokens) and tokens[index + 1] in INTENTS
+    return word in IDLE or word in TO_BE or (leading and (some or word in OPENING))
 
 
 def _tense(tokens: Sequence[str]) -> str:
@@ -186,16 +194,16 @@ def _names(text: str) -> frozenset[str]:
 
 def _tokens(text: str) -> Iterator[str]:
     tokens = _TOKEN.findall(_reworded(text))
-    for index, token in enumerate(tokens):
-        if token == "a" and 0 < index < len(tokens) - 1 and tokens[index - 1] in LETTERED:
+    for index, word in enumerate(tokens):
+        if word == "a" and 0 < index < len(tokens) - 1 and tokens[index - 1] in LETTERED:
             yield "letter-a"
-        elif token != "a" or index == len(tokens) - 1:
-            plain = NUMBERS.get(token, token)
+        elif word != "a" or index == len(tokens) - 1:
+            plain = NUMBERS.get(word, word)
             yield plain.replace(",", "") if _NUMBER.match(plain) else SYNONYMS.get(plain, plain)
 
 
 def _reworded(text: str) -> str:
-    # A capital A inside a sentence is a name, a vitamin's for one, and no article; so are IT and AND in capitals.
+    # A capital A inside a sentence is a name, a vitamin's for one, and no article; so are IT and AND.
     text = re.sub(r"(?<=[^\s.?!:]) A\b", " lettera", text)
     if not text.isupper():
         text = _SHOUTED.sub(_unmistakable, text)
@@ -205,6 +213,6 @@ def _reworded(text: str) -> str:
     return text
 
 
-def _unmistakable(word: re.Match[str]) -> str:
-    plain = word[0].lower()
-    return f"capitals{plain}" if word[0].isupper() and plain in _PLAIN_WORDS - {"faq", "faqs"} else word[0]
+def _unmistakable(found: re.Match[str]) -> str:
+    plain = found[0].lower()
+    return f"capitals{plain}" if found[0].isupper() and plain in _PLAIN_WORDS - {"faq", "faqs"} else found[0]

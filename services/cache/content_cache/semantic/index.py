@@ -1,7 +1,8 @@
 """Finds the prompts most similar to one, within a partition; exact, in memory that is bounded.
 
-Vectors are unit vectors in half precision, a matrix per partition; all of it is compared, 1,024 rows at a time. At
-the most rows a partition may have this takes about two milliseconds; more would need a graph or lists, and is refused.
+Vectors are unit vectors in half precision, a matrix per partition; all of it is compared, 1,024 rows at a
+time. At the most rows a partition may have this takes about two milliseconds; more would need a graph or
+lists, and is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from content_cache.semantic.bound import Evidence
+from content_cache.semantic.guard import Signature
 
 Vector: TypeAlias = NDArray[np.float32]
 
@@ -30,14 +32,14 @@ class Prompt:
     Attributes:
         key: The key its answer is stored under.
         version: Tells that answer from another one stored later under the key.
-        says: Its signature, packed into one text.
+        says: Its signature.
         row: Where its vector is.
         evidence: Its comparisons, by the guard's verdict.
     """
 
     key: str
     version: object
-    says: str
+    says: Signature
     row: int = -1
     evidence: dict[str, Evidence] = field(default_factory=dict)
 

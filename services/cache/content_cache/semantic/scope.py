@@ -10,7 +10,8 @@ class Scope(NamedTuple):
     """Where prompts may meet.
 
     Attributes:
-        tenant: Whose they are; kept apart from the rest, so that no choice of the rest reaches another tenant.
+        tenant: Whose they are; kept apart from the rest, so that no choice of the rest reaches another
+            tenant.
         digest: Of model, instructions and parameters.
     """
 

@@ -1,7 +1,7 @@
-"""The semantic tier's state, changed by synchronous steps: which prompts are cached, what was verified, what is due.
+"""The semantic tier's state, changed by synchronous steps: the prompts, what was verified, open tickets.
 
-Promises: a prompt meets only prompts of its own tenant, model, instructions and parameters; a reused answer is one
-the guard allows and the bound holds for; prompts and open tickets stay within their limits.
+Promises: a prompt meets only prompts of its own tenant, model, instructions and parameters; a reused answer
+is one the guard allows and the bound holds for; prompts and open tickets stay within their limits.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 
 from content_cache.semantic.bound import Evidence, Observation, Pool, assured, explore_probability
 from content_cache.semantic.guard import Signature, Verdict, compare
 from content_cache.semantic.index import Index, Prompt, Vector
+from content_cache.semantic.port import Counts, Outcome
 from content_cache.semantic.scope import Scope
 
 NEIGHBOURS = 8
@@ -21,20 +21,12 @@ NEIGHBOURS = 8
 LEAST_SIMILARITY = 0.5
 """Below it nothing is compared: it would never be reused."""
 MOST_TICKETS = 4096
-"""Lookups whose end is awaited; beyond it the oldest are forgotten, which costs what they would have taught."""
+"""Lookups whose end is awaited; beyond it the oldest are forgotten, and teach nothing."""
 MOST_SCOPES = 4096
 TICKET_S = 3600.0
 
 Version = Callable[[str], object | None]
 """Tells which answer is stored under a key of the tenant, as something comparable; None without one."""
-
-
-class Outcome(Enum):
-    """What a lookup came to."""
-
-    REUSE = "REUSE"
-    COMPARE = "COMPARE"
-    NONE = "NONE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +61,6 @@ class Found:
     key: str = ""
     similarity: float = 0.0
     ticket: str = ""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What lookups came to since the start.
-
-    Attributes:
-        reused: Answers reused.
-        compared: Candidates given out for comparison.
-        missed: Lookups without a candidate.
-        vetoed: Neighbours the guard refused.
-        right: Comparisons in which reuse would have been right.
-        wrong: Comparisons in which it would have been wrong.
-    """
-
-    reused: int = 0
-    compared: int = 0
-    missed: int = 0
-    vetoed: int = 0
-    right: int = 0
-    wrong: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +121,9 @@ class SemanticTier:
         self._new_ticket = new_ticket
         self._partitions: OrderedDict[Scope, _Partition] = OrderedDict()
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()
-        self._prompts = 0
 
     def __len__(self) -> int:
-        return self._prompts
+        return self.counts.prompts
 
     @property
     def size_bytes(self) -> int:
@@ -181,7 +151,9 @@ class SemanticTier:
             ticket = self._issue(Ticket(asked, candidate, verdict, similarity, now_s + TICKET_S))
             return Found(Outcome.COMPARE, candidate.key, similarity, ticket)
         self.counts.missed += 1
-        return Found(Outcome.NONE, ticket=self._issue(Ticket(asked, None, Verdict.SAME, 0.0, now_s + TICKET_S)))
+        return Found(
+            Outcome.NONE, ticket=self._issue(Ticket(asked, None, Verdict.SAME, 0.0, now_s + TICKET_S))
+        )
 
     def ticket(self, tenant: str, token: str, *, now_s: float) -> Ticket | None:
         """Return a tenant's open ticket."""
@@ -205,9 +177,9 @@ class SemanticTier:
             observation = Observation(ticket.similarity, same)
             partition.pools.setdefault(ticket.verdict, Pool()).add(observation)
             candidate.evidence.setdefault(ticket.verdict.value, Evidence()).add(observation)
-            self.counts.right += same
-            self.counts.wrong += not same
-        if not (same and candidate in partition.index):
+            self.counts.same += same
+            self.counts.different += not same
+        if not same or candidate is None or candidate not in partition.index:
             self._add(partition, Prompt(asked.key, version, asked.says), asked.vector)
 
     def _candidates(
@@ -240,17 +212,17 @@ class SemanticTier:
             found = self._partitions[scope] = _Partition(Index(self._dimensions))
             if len(self._partitions) > MOST_SCOPES:
                 _, gone = self._partitions.popitem(last=False)
-                self._prompts -= len(gone.index)
+                self.counts.prompts -= len(gone.index)
         self._partitions.move_to_end(scope)
         return found
 
     def _add(self, partition: _Partition, prompt: Prompt, vector: Vector) -> None:
-        if self._prompts >= self._max_prompts:
+        if self.counts.prompts >= self._max_prompts:
             oldest = next(each for each in self._partitions.values() if len(each.index))
             self._remove(oldest, oldest.index.oldest())
         if partition.index.add(prompt, vector) is None:
-            self._prompts += 1
+            self.counts.prompts += 1
 
     def _remove(self, partition: _Partition, prompt: Prompt) -> None:
         partition.index.remove(prompt)
-        self._prompts -= 1
+        self.counts.prompts -= 1

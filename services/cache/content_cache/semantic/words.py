@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import re
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 ASIDES = re.compile(
     r"(?:^|(?<=[.!?\n]))\s*(?:(?:please|kindly|hi|hello|hey|thanks"
     r"|(?:can|could|would|will) you(?: please)?|(?:i would|i'd) like(?: you)? to|i (?:want|need)(?: you)? to"
@@ -33,7 +38,9 @@ REWRITES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(\w+)'s (\w+)\b"), r"\2 of \1"),
     (re.compile(r"\b(give|show|offer|provide|write|make|create) me\b"), r"\1"),
     (
-        re.compile(r"\b(?:(?:give|provide|write) )?(?:an? |the )?(?:explanation|description|definition) of\b"),
+        re.compile(
+            r"\b(?:(?:give|provide|write) )?(?:an? |the )?(?:explanation|description|definition) of\b"
+        ),
         "explain",
     ),
     (re.compile(r"\b(?:(?:give|provide) )?(?:some |the )?information (?:about|on)\b"), "explain"),
@@ -64,7 +71,7 @@ LEADS: dict[str, str] = {
     }.items()
     for word in words.split()
 }
-"""Verbs that carry a request when nothing but the likes of them stands before; elsewhere they mean something."""
+"""Verbs that carry a request when nothing but the likes of them stands before; elsewhere they mean more."""
 
 INTENTS: dict[str, str] = {
     word: name
@@ -104,11 +111,13 @@ VERBS: dict[str, tuple[str, str]] = {
 """What is wanted, said at the end of a question: the intent, and the question it needs."""
 
 _MADE = frozenset({"create", "list", "some"})
-ABSORBED: dict[str, frozenset[str]] = {
-    each: _MADE
-    for each in "quiz question summary flashcard outline faq overview example advantage disadvantage"
-    " misconception history".split()
-} | {
+ABSORBED: dict[str, frozenset[str]] = dict.fromkeys(
+    _words(
+        "quiz question summary flashcard outline faq overview example advantage disadvantage"
+        " misconception history"
+    ),
+    _MADE,
+) | {
     "difference": _MADE | {"how", "between", "from", "and"},
     "importance": frozenset({"why"}),
     "work": frozenset({"how"}),
@@ -118,7 +127,15 @@ ABSORBED: dict[str, frozenset[str]] = {
 }
 """What goes without saying beside an intent: `how do A and B differ` is `the difference between A and B`."""
 
-QUESTIONS = {"who": "who", "whom": "who", "when": "when", "where": "where", "why": "why", "how": "how", "what": "what"}
+QUESTIONS = {
+    "who": "who",
+    "whom": "who",
+    "when": "when",
+    "where": "where",
+    "why": "why",
+    "how": "how",
+    "what": "what",
+}
 """What decides the kind of answer; `what is` by itself does not."""
 
 SYNONYMS: dict[str, str] = {
@@ -142,28 +159,33 @@ SYNONYMS: dict[str, str] = {
 """Other words for the same thing, to the first of each group. No opposites, no relatives: only the same."""
 
 BINDING = frozenset(
-    "not no never none nobody nothing nowhere neither nor without except excluding including unless hardly"
-    " barely scarcely rarely seldom always often sometimes usually almost nearly fail fails failed lack lacks"
-    " avoid avoids stop stops instead rather false wrong incorrect untrue un non anti counter opposite reverse"
-    " against despite although more less fewer most least better worse best worst higher lower greater smaller"
-    " bigger larger than only even still yet already again longer"
-    " all every each both half either any some several few many much other another same different off"
-    " from to into onto in out up down before after above below over under between during since until by at"
-    " for through across within toward towards if whether because so but and or versus vs as like with on about"
-    " should must may might can could would will shall ought have has had be been being do does did"
-    " which that this these those there it its"
-    " i you he she we they my your his her our their him them me us".split()
+    _words(
+        "not no never none nobody nothing nowhere neither nor without except excluding including"
+        " unless hardly barely scarcely rarely seldom always often sometimes usually almost nearly"
+        " fail fails failed lack lacks avoid avoids stop stops instead rather false wrong"
+        " incorrect untrue un non anti counter opposite reverse against despite although more less"
+        " fewer most least better worse best worst higher lower greater smaller bigger larger than"
+        " only even still yet already again longer all every each both half either any some"
+        " several few many much other another same different off from to into onto in out up down"
+        " before after above below over under between during since until by at for through across"
+        " within toward towards if whether because so but and or versus vs as like with on about"
+        " should must may might can could would will shall ought have has had be been being do"
+        " does did which that this these those there it its i you he she we they my your his her"
+        " our their him them me us"
+    )
 )
 """Small words that turn a meaning round; one more or one less of them is never a paraphrase."""
 
 NUMBERS: dict[str, str] = {
     word: str(number)
     for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-        " seventeen eighteen nineteen twenty".split()
+        _words(
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+            " fifteen sixteen seventeen eighteen nineteen twenty"
+        )
     )
 } | {"thirty": "30", "forty": "40", "fifty": "50", "hundred": "100", "thousand": "1000", "million": "1000000"}
 """Number words, as digits; what is not here is a word like any other and must be the same."""
 
-LETTERED = frozenset("vitamin hepatitis group plan type class grade option appendix influenza".split())
+LETTERED = frozenset(_words("vitamin hepatitis group plan type class grade option appendix influenza"))
 """What an `a` may be the name of, so that it is no article behind it."""

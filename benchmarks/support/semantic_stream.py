@@ -58,7 +58,7 @@ class Result:
 
 
 def requests(pairs: Sequence[Pair], seed: int) -> list[Request]:
-    """Return each prompt once, the pairs shuffled by a seed; a pair's first prompt comes before its second."""
+    """Return each prompt once, the pairs shuffled by a seed, a pair's first before its second."""
     order = list(pairs)
     random.Random(seed).shuffle(order)
     found: dict[str, Request] = {}

@@ -104,7 +104,7 @@ class Settings(CommonSettings):
         0.9,
         gt=0,
         le=1,
-        description="Cosine similarity from which two answers count as the same if their caller does not say.",
+        description="Cosine similarity from which answers count as the same if their caller does not say.",
     )
 
     def problems(self) -> Iterable[Problem]:

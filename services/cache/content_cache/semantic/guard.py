@@ -41,6 +41,7 @@ _TOKEN = re.compile(
     r"|(?<=\s)-(?=\s)|(?<=\d)!"  # a minus, a factorial
     r"|[^\s\w.,;:?!\"'\u2026\u2013\u2014\u00bf\u00a1-]|_"  # signs that are no punctuation
 )
+_LETTER_A = "lettera"
 _NUMBER = re.compile(r"-?\d")
 _ORDINAL = re.compile(r"(\d)(?:st|nd|rd|th)\b")
 _SHOUTED = re.compile(r"\b[^\W\d_]{2,}\b")
@@ -196,7 +197,7 @@ def _tokens(text: str) -> Iterator[str]:
     tokens = _TOKEN.findall(_reworded(text))
     for index, word in enumerate(tokens):
         if word == "a" and 0 < index < len(tokens) - 1 and tokens[index - 1] in LETTERED:
-            yield "letter-a"
+            yield _LETTER_A
         elif word != "a" or index == len(tokens) - 1:
             plain = NUMBERS.get(word, word)
             yield plain.replace(",", "") if _NUMBER.match(plain) else SYNONYMS.get(plain, plain)
@@ -204,7 +205,7 @@ def _tokens(text: str) -> Iterator[str]:
 
 def _reworded(text: str) -> str:
     # A capital A inside a sentence is a name, a vitamin's for one, and no article; so are IT and AND.
-    text = re.sub(r"(?<=[^\s.?!:]) A\b", " lettera", text)
+    text = re.sub(r"(?<=[^\s.?!:]) A\b", f" {_LETTER_A}", text)
     if not text.isupper():
         text = _SHOUTED.sub(_unmistakable, text)
     text = ASIDES.sub(" ", _ORDINAL.sub(r"\1", text.lower()))

@@ -172,9 +172,12 @@ BINDING = frozenset(
         " should must may might can could would will shall ought have has had be been being do"
         " does did which that this these those there it its i you he she we they my your his her"
         " our their him them me us"
+        " nicht kein keine keinen keiner nie niemals ohne pas jamais sans ni aucun aucune nunca sin"
+        " mai senza nem nenhum niet geen nooit zonder inte aldrig utan ikke aldri uten uden"
+        " bez не ни нет без никогда yok lettera"
     )
 )
-"""Small words that turn a meaning round; one more or one less of them is never a paraphrase."""
+"""Small words that turn a meaning round, or deny: one more or less of them is never a paraphrase."""
 
 NUMBERS: dict[str, str] = {
     word: str(number)

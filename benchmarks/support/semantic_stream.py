@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from content_cache.semantic.embedding import DIMENSIONS
-from content_cache.semantic.guard import Signature
+from content_cache.semantic.guard import Signature, compare
 from content_cache.semantic.index import Vector
 from content_cache.semantic.port import Outcome
 from content_cache.semantic.scope import scope_of
-from content_cache.semantic.tier import Asked, SemanticTier
+from content_cache.semantic.tier import NEIGHBOURS, Asked, SemanticTier
 
 from benchmarks.support.semantic_pairs import POLARITY, Pair
 
@@ -38,8 +38,6 @@ class Result:
     could_hit: int = 0
     hits: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
-    late_hits: int = 0
-    late_could_hit: int = 0
 
     @property
     def hit_count(self) -> int:
@@ -103,22 +101,37 @@ def through_tier(
 
 
 def through_threshold(
-    stream: Sequence[Request], vectors: Mapping[str, Vector], *, threshold: float
+    stream: Sequence[Request],
+    vectors: Mapping[str, Vector],
+    *,
+    threshold: float,
+    signatures: Mapping[str, Signature] | None = None,
 ) -> Result:
-    """Reuse whatever is at least as similar as a threshold."""
+    """Reuse what is similar enough; with signatures, the first of the nearest that the guard allows."""
     matrix = np.zeros((len(stream), DIMENSIONS), dtype=np.float32)
     cached: list[Request] = []
     result = Result()
     for each, possible in _with_possible(stream):
         similarities = matrix[: len(cached)] @ vectors[each.prompt]
-        best = int(similarities.argmax()) if cached else -1
-        if best >= 0 and similarities[best] >= threshold:
-            _count(result, each, possible=possible, hit=cached[best].means)
-            continue
-        _count(result, each, possible=possible, hit=None)
-        matrix[len(cached)] = vectors[each.prompt]
-        cached.append(each)
+        best = np.argsort(-similarities)[: NEIGHBOURS if signatures else 1]
+        hit = next(
+            (
+                cached[row].means
+                for row in best
+                if similarities[row] >= threshold
+                and not (signatures and _vetoed(signatures, each, cached[row]))
+            ),
+            None,
+        )
+        _count(result, each, possible=possible, hit=hit)
+        if hit is None:
+            matrix[len(cached)] = vectors[each.prompt]
+            cached.append(each)
     return result
+
+
+def _vetoed(signatures: Mapping[str, Signature], one: Request, other: Request) -> bool:
+    return compare(signatures[one.prompt], signatures[other.prompt]).is_veto
 
 
 def _with_possible(stream: Sequence[Request]) -> Iterator[tuple[Request, bool]]:

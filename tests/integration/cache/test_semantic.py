@@ -29,7 +29,7 @@ TRAPS = (
     "Why is gravity not real?",
     "Explain 2 gravity.",
     "Who invented gravity?",
-    "Explain haiku and gravity",
+    "Explain no gravity",
 )
 PHRASES = ("Explain {}.", "What is {}?", "Can you describe {}?", "Tell me what {} is", "Define {}, please.")
 

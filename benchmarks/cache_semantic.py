@@ -22,7 +22,7 @@ from benchmarks.support.semantic_pairs import POLARITY, Pair, pairs
 from benchmarks.support.semantic_stream import Request, Result, requests, through_threshold, through_tier
 
 ERRORS = (0.01, 0.02)
-SEEDS = 5
+SEEDS = 3
 CONFIDENCE = 0.95
 LEAST_PAIRS = 2000
 THRESHOLDS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995)

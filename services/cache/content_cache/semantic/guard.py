@@ -105,6 +105,8 @@ def compare(one: Signature, other: Signature) -> Verdict:
         return Verdict.BINDING
     ours, theirs = _plain(one.words), _plain(other.words)
     wanted_alike = one.intents == other.intents
+    if not ours or not theirs:
+        return Verdict.WORDS
     if ours == theirs:
         return Verdict.SAME if wanted_alike else Verdict.INTENT
     extra, missing = Counter(ours) - Counter(theirs), Counter(theirs) - Counter(ours)
@@ -178,8 +180,10 @@ def _is_idle(tokens: Sequence[str], index: int, *, leading: bool) -> bool:
     word, before = tokens[index], tokens[index - 1] if index else ""
     if word in TO_DO:  # an auxiliary; elsewhere it is what somebody does
         return index < len(tokens) - 1 and (not before or before in QUESTIONS)
+    if word in TO_BE:  # `what is`; elsewhere it may be what makes a passive
+        return before == "what" or index == len(tokens) - 1
     some = word == "some" and index + 1 < len(tokens) and tokens[index + 1] in INTENTS
-    return word in IDLE or word in TO_BE or (leading and (some or word in OPENING))
+    return word in IDLE or (leading and (some or word in OPENING))
 
 
 def _tense(tokens: Sequence[str]) -> str:

@@ -12,17 +12,25 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+_REQUEST = (
+    r"(?=(?:explain|describe|define|clarify|understand|learn|know|write|create|make|generate|produce|compose"
+    r"|draft|prepare|give|provide|list|name|show|tell|help|teach|summari[sz]e|compare)\b)"
+)
+_QUESTION = r"(?=(?:who|what|when|where|why|how|which|about)\b)"
 ASIDES = re.compile(
-    r"(?:^|(?<=[.!?\n]))\s*(?:(?:please|kindly|hi|hello|hey|thanks"
-    r"|(?:can|could|would|will) you(?: please)?|(?:i would|i'd) like(?: you)? to|i (?:want|need)(?: you)? to"
-    r"|i am trying to|i'm trying to|i'd like|i would like"
-    r"|i was wondering(?: if you could)?|i wonder|help me(?: to)?|let me know|tell me|teach me|do you know"
-    r")\b[\s,]*)+"
-    r"|[\s,]+(?:please|kindly|thanks|thank you|for me|to me)\s*[.!?]*\s*$"
+    r"(?:^|(?<=[.!?\n]))\s*(?:(?:(?:hi|hello|hey|thanks)(?=[,.!])|tell me\b|let me know\b"
+    rf"|(?:teach me|do you know|i wonder)\b\s+{_QUESTION}"
+    r"|(?:please|kindly|(?:can|could|would|will) you(?: please)?|(?:i would|i'd) like(?: you)? to"
+    r"|i (?:want|need)(?: you)? to|i am trying to|i'm trying to|i was wondering if you could"
+    rf"|help me(?: to)?)\b\s+{_REQUEST}"
+    r")[\s,.!]*)+"
+    r"|[\s,]+(?:please|kindly|thanks|thank you)\s*[.!?]*\s*$"
 )
 """Politeness and asides, where a sentence begins or the text ends: who asks and how nicely."""
 
 REWRITES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\b([a-z])\.([a-z])\."), r"\1\2 "),
+    (re.compile(r"^(\s*(?:explain|describe|define|summari[sz]e)\b.*?) (?:to|for) me(?=[\s.?!]*$)"), r"\1"),
     (re.compile(r"\bcannot\b"), "can not"),
     (re.compile(r"n't\b"), " not"),
     (re.compile(r"\b(what|who|where|how|that|there|it)'s\b"), r"\1 is"),
@@ -119,7 +127,7 @@ ABSORBED: dict[str, frozenset[str]] = dict.fromkeys(
     _MADE,
 ) | {
     "difference": _MADE | {"how", "between", "from", "and"},
-    "importance": frozenset({"why"}),
+    "importance": frozenset({"why", "is", "are"}),
     "work": frozenset({"how"}),
     "beginner": frozenset({"for"}),
     "introduction": _MADE | {"to"},
@@ -174,7 +182,7 @@ BINDING = frozenset(
         " our their him them me us"
         " nicht kein keine keinen keiner nie niemals ohne pas jamais sans ni aucun aucune nunca sin"
         " mai senza nem nenhum niet geen nooit zonder inte aldrig utan ikke aldri uten uden"
-        " bez не ни нет без никогда yok lettera"
+        " bez не ни нет без никогда yok lettera is are was were please"
     )
 )
 """Small words that turn a meaning round, or deny: one more or less of them is never a paraphrase."""

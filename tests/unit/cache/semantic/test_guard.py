@@ -63,8 +63,14 @@ def test_other_words_for_the_same_are_the_same(one: str, other: str) -> None:
         ("Explain IT security", "Explain security", Verdict.BINDING),
         ("What does a nurse do?", "What is a nurse?", Verdict.BINDING),
         ("Do cows eat?", "What do cows eat?", Verdict.INTENT),
-        ("Who invented it?", "When was it invented?", Verdict.ORDER),
+        ("Who invented it?", "When was it invented?", Verdict.BINDING),
         ("capital of france", "capital of spain", Verdict.WORDS),
+        ("Who was attacked in 1941?", "Who attacked in 1941?", Verdict.BINDING),
+        ("What was attacked?", "What attacked?", Verdict.INTENT),
+        ("Can you swim?", "Swim", Verdict.BINDING),
+        ("Would you kill for me?", "Would you kill?", Verdict.BINDING),
+        ("Is it at 5 a.m.?", "Is it at 5 p.m.?", Verdict.WORDS),
+        ("Explain what it is", "Explain what", Verdict.WORDS),
         ("Why do I need to sleep?", "Why do I want to sleep?", Verdict.WORDS),
         ("Name a moon of Jupiter", "Name moons of Jupiter", Verdict.WORDS),
         ("history of mathematics", "mathematics of history", Verdict.INTENT),
@@ -107,8 +113,8 @@ def test_a_binding_word_more_is_vetoed(words: list[str], place: int, binding: st
 @given(st.text(max_size=80))
 @example("\x00 ² ½ ١٢ \uff41 İ ﬁ")
 def test_any_text_has_a_signature_and_equals_itself(text: str) -> None:
-    """No text breaks the guard, and the same text always says the same."""
-    assert verdict(text, text) is Verdict.SAME
+    """No text breaks the guard; what says something says the same as itself, what says nothing is vetoed."""
+    assert verdict(text, text) is (Verdict.SAME if signature(text).words else Verdict.WORDS)
 
 
 @given(

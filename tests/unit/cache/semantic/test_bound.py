@@ -51,7 +51,7 @@ def test_enough_right_comparisons_allow_reuse_and_a_smaller_error_needs_more() -
     assert 1 / 0.02 < needed[0.02] < needed[0.01] < 1000
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(OBSERVATIONS, OBSERVATIONS, st.floats(0.5, 1.0), st.floats(0.0, 0.5))
 def test_it_is_a_probability_that_grows_with_similarity(
     pooled: list[Observation], own: list[Observation], similarity: float, more: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from content_cache.semantic.guard import Verdict, compare, signature
 from content_cache.semantic.words import BINDING
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 TOPIC = st.text("bcdfghjklmpqrtvwxz", min_size=5, max_size=9)  # no word of any list
@@ -87,6 +87,7 @@ def test_what_turns_the_meaning_is_seen(one: str, other: str, expected: Verdict)
     assert verdict(one, other) is expected
 
 
+@settings(deadline=None)
 @given(st.lists(TOPIC, min_size=2, max_size=6, unique=True), st.data())
 def test_swapped_or_replaced_words_are_vetoed(words: list[str], data: st.DataObject) -> None:
     """Any two words exchanged, and any one word replaced by another, forbid reuse."""
@@ -99,6 +100,7 @@ def test_swapped_or_replaced_words_are_vetoed(words: list[str], data: st.DataObj
     assert verdict(" ".join(words), " ".join(replaced)) is Verdict.WORDS
 
 
+@settings(deadline=None)
 @given(
     st.lists(TOPIC, min_size=1, max_size=5), st.integers(0, 5), st.sampled_from(sorted(BINDING - {"being"}))
 )
@@ -110,6 +112,7 @@ def test_a_binding_word_more_is_vetoed(words: list[str], place: int, binding: st
     assert verdict(before, after).is_veto
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 @example("\x00 ² ½ ١٢ \uff41 İ ﬁ")
 def test_any_text_has_a_signature_and_equals_itself(text: str) -> None:
@@ -117,6 +120,7 @@ def test_any_text_has_a_signature_and_equals_itself(text: str) -> None:
     assert verdict(text, text) is (Verdict.SAME if signature(text).words else Verdict.WORDS)
 
 
+@settings(deadline=None)
 @given(
     st.lists(TOPIC, min_size=2, max_size=4, unique=True), st.lists(TOPIC, min_size=1, max_size=4, unique=True)
 )

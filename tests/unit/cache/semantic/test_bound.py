@@ -39,6 +39,12 @@ def test_nothing_is_reused_before_anything_was_verified() -> None:
     assert explore_probability(sure, error=0.2) == 1.0
 
 
+def test_below_the_bound_everything_is_explored() -> None:
+    """One hair under 1 - error is explored always, at it only now and then."""
+    assert explore_probability(0.9899, error=0.01) == 1.0
+    assert explore_probability(0.99, error=0.01) == VERIFIED_SHARE
+
+
 def test_enough_right_comparisons_allow_reuse_and_a_smaller_error_needs_more() -> None:
     """A bound of 1 % is reached later than one of 2 %; both leave a share for verification."""
     needed = {}

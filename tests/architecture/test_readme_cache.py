@@ -13,10 +13,16 @@ from content_cache.eviction import Lru
 from content_cache.live import LiveCache
 from content_cache.loading import LoadCounts
 from content_cache.memory_guard import MemoryGuard
-from content_cache.metrics import OPERATION_SECONDS, CacheCollector, CompressionCollector
+from content_cache.metrics import (
+    OPERATION_SECONDS,
+    CacheCollector,
+    CompressionCollector,
+    SemanticCollector,
+)
 from content_cache.miss_ratio_curve import MissRatioCurve
 from content_cache.read_through import ReadCounts
 from content_cache.repository import SCHEMA, EntryRepository
+from content_cache.semantic.port import Counts
 from content_cache.write_behind import WriteBehind
 from contentfactory.cache.v1 import cache_pb2
 from service_common.clock import ManualClock
@@ -63,6 +69,12 @@ def test_metrics() -> None:
         live, writes, LoadCounts(), ReadCounts(), guard=MemoryGuard(1), curve=MissRatioCurve()
     )
     compression = CompressionCollector(CompressionCounts(), Dictionaries(0))
-    emitted = [*collector.collect(), *compression.collect(), *OPERATION_SECONDS.describe()]
+    semantic = SemanticCollector(Counts())
+    emitted = [
+        *collector.collect(),
+        *compression.collect(),
+        *semantic.collect(),
+        *OPERATION_SECONDS.describe(),
+    ]
     named = {(each.name + "_total" * (each.type == "counter"), each.type) for each in emitted}
     assert {(row[0], row[1]) for row in table("Metrics")} == named

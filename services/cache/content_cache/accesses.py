@@ -1,0 +1,124 @@
+"""What is asked for, told to all who learn from it, at little more than the cost of writing it down.
+
+A lookup is noted; each `_FOLD` of them are counted at once, in C. Only keys whose hash is below a threshold
+are shown to the followers that look at each lookup, as SHARDS does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Final
+
+from content_cache.entry import Address, Entry
+from content_cache.heat import Heat
+from content_cache.miss_ratio_curve import MissRatioCurve
+from content_cache.shadows import Shadows
+from content_cache.use_sample import UseSample
+
+FOLLOWED: Final = 1 / 32
+"""Part of all keys that the curve and the shadow policies follow: what a lookup can afford."""
+
+_HASHES: Final = 1 << 24
+_LOW_BITS: Final = _HASHES - 1
+_FOLD: Final = 2048
+_WINDOW_FOLDS: Final = 16
+
+
+class Accesses:
+    """Listens to a cache.
+
+    Attributes:
+        curve: What other limits would give.
+        shadows: What other policies would.
+        heat: What was used last.
+        uses: Which entries are used at all.
+        stored_count: Entries stored so far, those loaded included.
+    """
+
+    __slots__ = (
+        "_append",
+        "_followed",
+        "_recent",
+        "_window",
+        "curve",
+        "heat",
+        "shadows",
+        "stored_count",
+        "uses",
+    )
+
+    def __init__(
+        self,
+        *,
+        capacity: Callable[[], int],
+        held: Callable[[Address], Entry | None],
+        followed: float = FOLLOWED,
+        most_heat: int | None = None,
+    ) -> None:
+        """Begin to listen.
+
+        Args:
+            capacity: Tells the cache's limit.
+            held: Tells what it holds.
+            followed: Part of all keys that is followed lookup by lookup.
+            most_heat: How many keys' heat is remembered; None: the usual number.
+        """
+        self._followed = round(followed * _HASHES)
+        self.curve = MissRatioCurve(rate=followed)
+        self.shadows = Shadows(rate=followed, capacity=capacity, held=held)
+        self.heat = Heat() if most_heat is None else Heat(most_heat)
+        self.uses = UseSample(held)
+        self.stored_count = 0
+        self._window: deque[Counter[Address]] = deque(maxlen=_WINDOW_FOLDS)
+        self._recent: list[Address] = []
+        self._append = self._recent.append
+
+    def looked_up(self, address: Address) -> None:
+        """A caller asked for it."""
+        self._append(address)
+        place = hash(address) & _LOW_BITS
+        if place < self._followed:
+            self.curve.looked_up(address)
+            self.shadows.looked_up(address)
+        else:
+            self.curve.lookups += 1
+        if place < self.uses.threshold:
+            self.uses.looked_up(address)
+        if len(self._recent) >= _FOLD:
+            self.fold()
+
+    def stored(self, address: Address, size_bytes: int) -> None:
+        """An entry was stored, perhaps in another's place."""
+        self.stored_count += 1
+        place = hash(address) & _LOW_BITS
+        if place < self._followed:
+            self.curve.stored(address, size_bytes)
+            self.shadows.stored(address, size_bytes)
+        if place < self.uses.threshold:
+            self.uses.stored(address)
+
+    def dropped(self, address: Address) -> None:
+        """Its entry would be gone in a cache of any size."""
+        if hash(address) & _LOW_BITS < self._followed:
+            self.curve.dropped(address)
+            self.shadows.dropped(address)
+
+    def fold(self) -> None:
+        """Let what was noted be known to all."""
+        if self._recent:
+            counts = Counter(self._recent)
+            self.heat.followed(self._recent, counts)
+            self._window.append(counts)
+            self._recent.clear()
+
+    def hottest(self) -> tuple[Address, float, int] | None:
+        """Return the key asked for most of late, its part of the lookups, and how many those were."""
+        self.fold()
+        counts: Counter[Address] = Counter()
+        for each in self._window:
+            counts.update(each)
+        total = counts.total()
+        for address, times in counts.most_common(1):
+            return address, times / total, total
+        return None

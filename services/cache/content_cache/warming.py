@@ -309,7 +309,7 @@ class Warmings:
     def _note(self, warming: Warming) -> None:
         self._known[warming.id] = warming
         ended = [each.id for each in self._known.values() if each.state is not State.RUNNING]
-        for each in ended[: len(self._known) - MOST_REMEMBERED]:
+        for each in ended[: max(0, len(self._known) - MOST_REMEMBERED)]:
             del self._known[each]
 
 

@@ -8,7 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-fairness bench-migrate images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-generate bench-rpc bench-cache-policies bench-cache-warming bench-firestore bench-queries bench-fairness bench-migrate images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ bench-rpc: setup ## the cache's Get and BatchGet beside a bare grpc.aio echo
 
 bench-cache-policies: setup ## what eviction costs at a million entries and what it is worth on real traces
 	$(BIN)/python -m benchmarks.cache_policies
+
+bench-cache-warming: setup ## hits in the first minute after a restart, what a warming lets leave, what advice costs and errs
+	$(BIN)/python -m benchmarks.cache_warming
 
 bench-firestore: setup ## what 1,000 fresh items cost in Firestore's operations, by collection
 	$(BIN)/python -m benchmarks.firestore

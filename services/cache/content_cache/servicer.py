@@ -266,11 +266,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         tenant = _tenant()
         async for request in requests:
             validation.check_batch("requests", request.requests)
-            await self._tier.bring(tenant, (each.key for each in request.requests))
             with self._warm as cache:
                 for field, each in _numbered(request.requests):
                     entry = self._entry(each, field, tenant=tenant, cache=cache)
-                    kept = store_if_free(cache, entry)
+                    kept = store_if_free(cache, entry, self._tier)
                     insight_message.count_kept(response, kept, cache.bytes_of(entry))
         return response
 

@@ -321,14 +321,14 @@ class Kept(Enum):
     NO_ROOM = "NO_ROOM"
 
 
-def store_if_free(cache: ContentCache, entry: Entry) -> Kept:
-    """Store an entry unless its key has one or anything would have to leave for it.
+def store_if_free(cache: ContentCache, entry: Entry, stored: Stored) -> Kept:
+    """Store an entry unless its key has one, also in the store, or anything would have to leave for it.
 
     Raises:
         ServiceError: ENTRY_TOO_LARGE.
     """
     cache.sizes.check(entry, cache.max_bytes)
-    if cache.peek(entry.address) is not None:
+    if cache.peek(entry.address) is not None or stored.segment_of(entry.address) is not None:
         return Kept.HELD
     size = cache.sizes.added(entry)
     taken = cache.counters(entry.address.tenant).size_bytes

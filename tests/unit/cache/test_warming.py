@@ -196,16 +196,20 @@ async def test_only_so_many_are_remembered(clock: ManualClock, make_entry: MakeE
     assert warmings.get("a", all_of_them[2].id).id == all_of_them[2].id
 
 
-def test_given_entries_take_free_room_only(cache: ContentCache, make_entry: MakeEntry) -> None:
-    """Given ahead, an entry is stored if its key has none and nothing must leave."""
-    assert store_if_free(cache, make_entry("k")) is Kept.STORED
-    held = cache.peek(Address("a", "k"))
-    assert store_if_free(cache, make_entry("k", encoded=b"other")) is Kept.HELD
-    assert cache.peek(Address("a", "k")) is held
-    assert store_if_free(cache, make_entry("large", encoded=b"x" * 8_900)) is Kept.NO_ROOM
-    with pytest.raises(ServiceError, match="limit"):
-        store_if_free(cache, make_entry("giant", encoded=b"x" * 20_000))
-    assert len(cache) == 1
+async def test_given_entries_take_free_room_only(clock: ManualClock, make_entry: MakeEntry) -> None:
+    """Given ahead, an entry is stored if its key has none, also in the store, and nothing must leave."""
+    replica = await after_a_start_without_room(clock, make_entry, Store(clock), entries=3)
+    cache, before = replica.cache, held_keys(replica, 3)
+    with replica.turn:
+        cache.resize(5_000)
+        for key in ("k0", "k1", "k2"):
+            assert store_if_free(cache, make_entry(key, encoded=b"other"), replica.stored) is Kept.HELD
+        assert store_if_free(cache, make_entry("new"), replica.stored) is Kept.STORED
+        assert store_if_free(cache, make_entry("large", encoded=b"x" * 4_000), replica.stored) is Kept.NO_ROOM
+        with pytest.raises(ServiceError, match="limit"):
+            store_if_free(cache, make_entry("giant", encoded=b"x" * 20_000), replica.stored)
+    assert held_keys(replica, 3) == before
+    assert len(cache) == 2
     assert cache.counters("a").evictions == 0
 
 
@@ -222,11 +226,8 @@ async def test_a_start_loads_what_was_used(clock: ManualClock, make_entry: MakeE
     assert await notes.save(heat := heat_of(*used)) is True
     assert await notes.save(heat) is False
     for note, expected in ((None, {"k17", "k18", "k19"}), (notes, {"k7", "k4", "k2"})):
-        tokens = count()
         size = first.cache.bytes_of(make_entry("k10", encoded=b"x" * 100))
-        cache = ContentCache(
-            max_bytes=3 * size, policy=Lru(), clock=clock, new_token=lambda: f"{next(tokens)}"
-        )
+        cache = ContentCache(max_bytes=3 * size, policy=Lru(), clock=clock, new_token=str)
         told: list[tuple[str, int]] = []
         loader = Loader(
             Replica(store, clock).repository,

@@ -121,7 +121,7 @@ async def _no_hotter_leaves(report: Report, folder: Path) -> None:
             full = (await stub.StartWarming(pb.StartWarmingRequest())).warming
             full = await _ended(stub, full)
             report.figure("warming_full_memory_brought", full.warmed_entries, "entries")
-            await stub.Purge(pb.PurgeRequest(key_prefix=key_of(KEYS - 1)[:61]))
+            await stub.Purge(pb.PurgeRequest(key_prefix="0" * 61 + "4"))
             await stub.Purge(pb.PurgeRequest(key_prefix="0" * 60 + "1"))
             before = await _held(stub)
             began = time.perf_counter()
@@ -159,7 +159,7 @@ class _stub:  # noqa: N801 - used as a function
 
     async def __aexit__(self, *_: object) -> None:
         """Close it."""
-        await self._channel.close()
+        await self._channel.close(None)
 
 
 def _curve(report: Report, folder: Path) -> None:
@@ -216,7 +216,8 @@ def main() -> int:
     report = Report()
     report.machine()
     report.remark(
-        f"{KEYS} keys of 1 KiB by Zipf {ZIPF:g}, {MEMORY >> 20} MiB of memory, a minute of {RATE} lookups a second"
+        f"{KEYS} keys of 1 KiB by Zipf {ZIPF:g}, {MEMORY >> 20} MiB of memory, "
+        f"a minute of {RATE} lookups a second"
     )
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(_restarts(report, Path(folder)))

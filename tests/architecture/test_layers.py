@@ -15,7 +15,10 @@ from tests.support.processes import MODULES
 ROOT = Path(__file__).parents[2]
 OUTER = {"__init__", "__main__", "app", "config", "convert", "metrics", "servicer", "validation"}
 EDGES = {
-    "cache": {"wire", "insight_message"},  # entries leave in the bytes they are kept in; explanations in words
+    "cache": {
+        "wire",
+        "insight_message",
+    },  # entries leave in the bytes they are kept in; explanations in words
     "optimizer": {"requests", "batches"},  # one request out of the contract's messages; a batch of them
     "processor": {"neighbours"},  # calls to the other three, through their contracts
     "tracker": {"reading"},  # reports out of the contract's messages

@@ -1,6 +1,6 @@
 """What is asked for, told to all who learn from it, at little more than the cost of writing it down.
 
-A lookup is noted; each `_FOLD` of them are counted at once, in C. Only keys whose hash is below a threshold
+A lookup is noted; each `_FOLD` of them are taken in at once, in C. Only keys whose hash is below a threshold
 are shown to the followers that look at each lookup, as SHARDS does.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 from content_cache.entry import Address, Entry
@@ -22,7 +23,7 @@ FOLLOWED: Final = 1 / 32
 _HASHES: Final = 1 << 24
 _LOW_BITS: Final = _HASHES - 1
 _FOLD: Final = 2048
-_WINDOW_FOLDS: Final = 16
+_WINDOW_FOLDS: Final = 8
 
 
 class Accesses:
@@ -40,6 +41,7 @@ class Accesses:
         "_append",
         "_followed",
         "_recent",
+        "_used",
         "_window",
         "curve",
         "heat",
@@ -69,8 +71,9 @@ class Accesses:
         self.shadows = Shadows(rate=followed, capacity=capacity, held=held)
         self.heat = Heat() if most_heat is None else Heat(most_heat)
         self.uses = UseSample(held)
+        self._used = self.uses.counts
         self.stored_count = 0
-        self._window: deque[Counter[Address]] = deque(maxlen=_WINDOW_FOLDS)
+        self._window: deque[list[Address]] = deque(maxlen=_WINDOW_FOLDS)
         self._recent: list[Address] = []
         self._append = self._recent.append
 
@@ -83,8 +86,8 @@ class Accesses:
             self.shadows.looked_up(address)
         else:
             self.curve.lookups += 1
-        if place < self.uses.threshold:
-            self.uses.looked_up(address)
+        if address in self._used:
+            self._used[address] += 1
         if len(self._recent) >= _FOLD:
             self.fold()
 
@@ -107,17 +110,15 @@ class Accesses:
     def fold(self) -> None:
         """Let what was noted be known to all."""
         if self._recent:
-            counts = Counter(self._recent)
-            self.heat.followed(self._recent, counts)
-            self._window.append(counts)
+            recent = self._recent.copy()
             self._recent.clear()
+            self.heat.followed(recent)
+            self._window.append(recent)
 
     def hottest(self) -> tuple[Address, float, int] | None:
         """Return the key asked for most of late, its part of the lookups, and how many those were."""
         self.fold()
-        counts: Counter[Address] = Counter()
-        for each in self._window:
-            counts.update(each)
+        counts = Counter(chain.from_iterable(self._window))
         total = counts.total()
         for address, times in counts.most_common(1):
             return address, times / total, total

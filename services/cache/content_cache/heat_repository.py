@@ -65,13 +65,14 @@ class HeatRepository:
         Raises:
             ServiceError: As `DocumentStore.commit`.
         """
-        changes, keys = heat.changes, heat.order()
+        changes = heat.changes
         if changes == self._saved:
             return False
         parts: list[bytes] = []
-        for start in range(0, len(keys), _SLICE):
-            parts.append(b"".join(encode(keys[start : start + _SLICE])))
-            await asyncio.sleep(0)
+        for keys in heat.parts():
+            for start in range(0, len(keys), _SLICE):
+                parts.append(b"".join(encode(keys[start : start + _SLICE])))
+                await asyncio.sleep(0)
         now = self._clock.now()
         fields: dict[str, Any] = {"keys": b"".join(parts), "written": micros(now), "expire_time": now + _KEPT}
         await self._store.commit([Set(self._key, fields)])

@@ -39,6 +39,7 @@ class UseSample:
     """Uses by key.
 
     Attributes:
+        counts: How often each followed key was used since it was stored; who hears of lookups adds to it.
         threshold: Keys whose hash has lower 24 bits below it are followed; the caller minds it.
 
     Args:
@@ -46,33 +47,28 @@ class UseSample:
         most_keys: How many keys are followed.
     """
 
-    __slots__ = ("_held", "_most_keys", "_uses", "threshold")
+    __slots__ = ("_held", "_most_keys", "counts", "threshold")
 
     def __init__(self, held: Callable[[Address], Entry | None], most_keys: int = 8192) -> None:
         self.threshold = _HASHES
         self._held = held
         self._most_keys = most_keys
-        self._uses: dict[Address, int] = {}
+        self.counts: dict[Address, int] = {}
 
     def __len__(self) -> int:
-        return len(self._uses)
-
-    def looked_up(self, address: Address) -> None:
-        """Count a use of what was stored."""
-        if address in self._uses:
-            self._uses[address] += 1
+        return len(self.counts)
 
     def stored(self, address: Address) -> None:
         """Begin to count."""
-        self._uses[address] = 0
-        if len(self._uses) > self._most_keys:
-            self._uses = {each: uses for each, uses in self._uses.items() if self._held(each) is not None}
-            if 4 * len(self._uses) > 3 * self._most_keys:
+        self.counts[address] = 0
+        if len(self.counts) > self._most_keys:
+            self._keep(lambda each: self._held(each) is not None)
+            if 4 * len(self.counts) > 3 * self._most_keys:
                 self._lower()
 
     def keys_of(self, tenant: str) -> Iterator[Address]:
         """Yield a tenant's followed keys, those stored last first."""
-        return (address for address in reversed(self._uses) if address.tenant == tenant)
+        return (address for address in reversed(self.counts) if address.tenant == tenant)
 
     def by_tag(self, tenant: str) -> list[TagUse]:
         """Return a tenant's labels, those first whose entries take most without being used.
@@ -80,10 +76,10 @@ class UseSample:
         What is not held any more is forgotten on the way.
         """
         found: dict[str, TagUse] = {}
-        for address, uses in list(self._uses.items()):
+        for address, uses in list(self.counts.items()):
             entry = self._held(address)
             if entry is None:
-                del self._uses[address]
+                del self.counts[address]
             elif address.tenant == tenant:
                 self._add(found, entry, uses)
         return sorted(found.values(), key=lambda each: (-each.unused_bytes, each.tag))
@@ -99,5 +95,8 @@ class UseSample:
 
     def _lower(self) -> None:
         self.threshold //= 2
-        kept = (each for each in self._uses if hash(each) & _LOW_BITS < self.threshold)
-        self._uses = {each: self._uses[each] for each in kept}
+        self._keep(lambda each: hash(each) & _LOW_BITS < self.threshold)
+
+    def _keep(self, wanted: Callable[[Address], bool]) -> None:
+        for each in [each for each in self.counts if not wanted(each)]:
+            del self.counts[each]

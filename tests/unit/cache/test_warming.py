@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
@@ -45,7 +44,7 @@ class ReadableStore(Store):
 def heat_of(*addresses: Address) -> Heat:
     """Return heat that saw some lookups."""
     heat = Heat()
-    heat.followed(addresses, Counter(addresses))
+    heat.followed(addresses)
     return heat
 
 

@@ -1,7 +1,7 @@
 """What is asked for, told to all who learn from it, at little more than the cost of writing it down.
 
-A lookup is noted; each `_FOLD` of them are taken in at once, in C. Only keys whose hash is below a threshold
-are shown to the followers that look at each lookup, as SHARDS does.
+A lookup is noted; when `_FOLD` of them wait, every fourth is taken in, in C. Only keys whose hash is below a
+threshold are shown to the followers that look at each lookup, as SHARDS does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ FOLLOWED: Final = 1 / 32
 _HASHES: Final = 1 << 24
 _LOW_BITS: Final = _HASHES - 1
 _FOLD: Final = 2048
-_WINDOW_FOLDS: Final = 8
+_THINNED: Final = 4
+_WINDOW_FOLDS: Final = 32
 
 
 class Accesses:
@@ -38,9 +39,10 @@ class Accesses:
     """
 
     __slots__ = (
-        "_append",
         "_followed",
+        "_offset",
         "_recent",
+        "_sampled",
         "_used",
         "_window",
         "curve",
@@ -70,26 +72,32 @@ class Accesses:
         self.curve = MissRatioCurve(rate=followed)
         self.shadows = Shadows(rate=followed, capacity=capacity, held=held)
         self.heat = Heat() if most_heat is None else Heat(most_heat)
-        self.uses = UseSample(held)
+        self._sampled = max(self._followed, _HASHES // 4)
+        self.uses = UseSample(held, threshold=self._sampled)
         self._used = self.uses.counts
         self.stored_count = 0
         self._window: deque[list[Address]] = deque(maxlen=_WINDOW_FOLDS)
         self._recent: list[Address] = []
-        self._append = self._recent.append
+        self._offset = 0
 
     def looked_up(self, address: Address) -> None:
         """A caller asked for it."""
-        self._append(address)
+        recent = self._recent
+        recent.append(address)
+        if len(recent) >= _FOLD:
+            # Many come: every fourth is enough, another one each time, to tell what is in demand.
+            self._take_in(recent[self._offset :: _THINNED])
+            self._offset = (self._offset + 1) % _THINNED
+            recent.clear()
         place = hash(address) & _LOW_BITS
-        if place < self._followed:
-            self.curve.looked_up(address)
-            self.shadows.looked_up(address)
-        else:
-            self.curve.lookups += 1
-        if address in self._used:
-            self._used[address] += 1
-        if len(self._recent) >= _FOLD:
-            self.fold()
+        if place < self._sampled:
+            if address in self._used:
+                self._used[address] += 1
+            if place < self._followed:
+                self.curve.looked_up(address)
+                self.shadows.looked_up(address)
+                return
+        self.curve.lookups += 1
 
     def stored(self, address: Address, size_bytes: int) -> None:
         """An entry was stored, perhaps in another's place."""
@@ -108,12 +116,10 @@ class Accesses:
             self.shadows.dropped(address)
 
     def fold(self) -> None:
-        """Let what was noted be known to all."""
+        """Take in what was noted and waits."""
         if self._recent:
-            recent = self._recent.copy()
+            self._take_in(self._recent.copy())
             self._recent.clear()
-            self.heat.followed(recent)
-            self._window.append(recent)
 
     def hottest(self) -> tuple[Address, float, int] | None:
         """Return the key asked for most of late, its part of the lookups, and how many those were."""
@@ -123,3 +129,7 @@ class Accesses:
         for address, times in counts.most_common(1):
             return address, times / total, total
         return None
+
+    def _take_in(self, recent: list[Address]) -> None:
+        self.heat.followed(recent)
+        self._window.append(recent)

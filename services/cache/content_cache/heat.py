@@ -51,7 +51,7 @@ class Heat:
         """Take note of lookups in their order."""
         self.changes += 1
         self._young.uses.update(recent)
-        self._young.last.update(zip(recent, count(self._serial)))  # noqa: B905 - as long as the lookups
+        self._young.last.update(zip(recent, count(self._serial)))
         self._serial += len(recent)
         self._turn_over()
 
@@ -68,7 +68,7 @@ class Heat:
         return self._young.uses[address] + self._old.uses[address]
 
     def parts(self) -> Iterator[list[tuple[Address, int]]]:
-        """Yield the keys and their uses in two parts, the one used last at the end; each takes milliseconds."""
+        """Yield the keys and their uses in two parts, the one used last at the end, in milliseconds each."""
         young, old = self._young.last, self._old.last
         forgotten = [each for each in sorted(old, key=old.__getitem__) if each not in young]
         yield [(each, self.uses(each)) for each in forgotten]

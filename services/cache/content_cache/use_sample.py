@@ -45,12 +45,19 @@ class UseSample:
     Args:
         held: Tells what the cache holds.
         most_keys: How many keys are followed.
+        threshold: What it begins with.
     """
 
     __slots__ = ("_held", "_most_keys", "counts", "threshold")
 
-    def __init__(self, held: Callable[[Address], Entry | None], most_keys: int = 8192) -> None:
-        self.threshold = _HASHES
+    def __init__(
+        self,
+        held: Callable[[Address], Entry | None],
+        *,
+        most_keys: int = 8192,
+        threshold: int = _HASHES,
+    ) -> None:
+        self.threshold = threshold
         self._held = held
         self._most_keys = most_keys
         self.counts: dict[Address, int] = {}

@@ -116,7 +116,7 @@ async def test_a_start_remembers_and_a_warming_brings_the_rest(serve: Serve) -> 
 
 async def test_statistics_explain_themselves(serve: Serve) -> None:
     """A hot key in a churning cache is named as both; times, other limits and idle labels are there."""
-    stub = (await serve(CACHE_MAX_BYTES=str(_LEAST_LIMIT * 4))).stub
+    stub = (await serve(CACHE_MAX_BYTES=str(_LEAST_LIMIT * 8))).stub
     for start in range(0, 2000, 200):
         sets = [set_of(f"k{n}", tags=["idle"], cost_micros=1000) for n in range(start, start + 200)]
         await stub.BatchSet(pb.BatchSetRequest(requests=sets))
@@ -134,7 +134,7 @@ async def test_statistics_explain_themselves(serve: Serve) -> None:
     assert operations["batch_get"].count == 10
     assert operations["batch_get"].total.nanos > 0
     assert operations["batch_get"].p50.nanos <= operations["batch_get"].p99.nanos
-    assert [each.capacity_bytes / (_LEAST_LIMIT * 4) for each in found.advice.limits] == [0.25, 0.5, 1, 2, 4]
+    assert [each.capacity_bytes / (_LEAST_LIMIT * 8) for each in found.advice.limits] == [0.25, 0.5, 1, 2, 4]
     idle = next(each for each in found.advice.tags if each.tag == "idle")
     assert idle.unused_bytes == idle.size_bytes > 100_000
     advised = {each.kind for each in found.advice.recommendations}

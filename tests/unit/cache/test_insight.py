@@ -9,7 +9,7 @@ from content_cache.accesses import Accesses
 from content_cache.advice import Kind, Observed, advise
 from content_cache.cache import ContentCache
 from content_cache.diagnosis import Cause
-from content_cache.entry import Address
+from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
 from content_cache.insight import Insight, StoreHealth
 from content_cache.latencies import Latencies
@@ -47,7 +47,7 @@ class Watched:
         )
         self.insight = Insight(self.accesses, self.latencies, policy="lru", store=lambda: StoreHealth(7, 0))
 
-    def held(self, address: Address) -> object:
+    def held(self, address: Address) -> Entry | None:
         """Return what the cache holds."""
         return self.cache.held(address)
 
@@ -151,7 +151,7 @@ def seen(**facts: object) -> Observed:
     ],
 )
 def test_advice_is_in_dollars_a_day(facts: dict[str, object], kind: Kind, micros: int, words: str) -> None:
-    """A tenth more hits at a cent each of 10,000 lookups is ten dollars a day; one thing is said of one cause."""
+    """A tenth more hits at a cent each of 10,000 lookups is ten dollars a day."""
     (found,) = advise(seen(**facts)).recommendations
     assert (found.kind, found.saved_micros_per_day) == (kind, pytest.approx(micros, rel=1e-6))
     assert words in found.text

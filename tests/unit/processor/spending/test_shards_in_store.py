@@ -138,7 +138,7 @@ class Bench:
                 try:
                     await journal.announce(index, WORST)
                 except BudgetRefusedError as refused:
-                    if refused.exhausted:
+                    if refused.used_up:
                         error = PieceError("BUDGET_EXHAUSTED", str(refused))
                         return replace(outcome(str(index), ItemState.FAILED), error=error)
                     delay_s = refused.retry_in_s

@@ -120,24 +120,6 @@ def test_what_is_too_dear_does_not_hold_up_what_is_cheap(lone: Factory) -> None:
     assert client.finish(job_id)[dear.item_id].HasField("piece")
 
 
-def test_a_raised_budget_wakes_the_jobs_that_rest_for_it(lone: Factory) -> None:
-    """All of them, at once; a job that its owner paused stays paused."""
-    client = lone.client("umbrella")
-    set_budget(client, 1_000)
-    items = [raw_item(f"{uuid4().hex}-{number}") for number in range(20)]
-    resting = [begun(client, items), begun(client, [raw_item(uuid4().hex) for _ in range(20)])]
-    for each in resting:
-        assert "factory budget set" in paused(client, each).state_reason.message
-    mine = begun(client, [raw_item(uuid4().hex)])
-    client.PauseJob(pb.PauseJobRequest(job_id=mine))
-    set_budget(client, 1_000_000, start_over=False)
-    for each in resting:
-        client.finish(each)
-        assert client.job(each).state == pb.JOB_STATE_SUCCEEDED
-    assert client.job(mine).state_reason.reason == "PAUSED_BY_REQUEST"
-    set_budget(client, None)
-
-
 def test_a_tenants_budget_holds_over_jobs_and_pieces(lone: Factory) -> None:
     """What Generate and a job spend counts together; the next piece is refused, another tenant's is not."""
     client, other = lone.client("umbrella"), lone.client()
@@ -159,6 +141,24 @@ def test_a_tenants_budget_holds_over_jobs_and_pieces(lone: Factory) -> None:
     other.Generate(pb.GenerateRequest(spec=raw(uuid4().hex)))
     assert not set_budget(client, None).HasField("max_cost_micros")
     client.Generate(pb.GenerateRequest(spec=raw(uuid4().hex)))
+
+
+def test_a_raised_budget_wakes_the_jobs_that_rest_for_it(lone: Factory) -> None:
+    """All of them, at once; a job that its owner paused stays paused."""
+    client = lone.client("umbrella")
+    set_budget(client, 1_000)
+    items = [raw_item(f"{uuid4().hex}-{number}") for number in range(20)]
+    resting = [begun(client, items), begun(client, [raw_item(uuid4().hex) for _ in range(20)])]
+    for each in resting:
+        assert "factory budget set" in paused(client, each).state_reason.message
+    mine = begun(client, [raw_item(uuid4().hex)])
+    client.PauseJob(pb.PauseJobRequest(job_id=mine))
+    set_budget(client, 1_000_000, start_over=False)
+    for each in resting:
+        client.finish(each)
+        assert client.job(each).state == pb.JOB_STATE_SUCCEEDED
+    assert client.job(mine).state_reason.reason == "PAUSED_BY_REQUEST"
+    set_budget(client, None)
 
 
 @pytest.mark.parametrize("cap", [-1])

@@ -62,7 +62,7 @@ def test_a_killed_processor_does_not_lead_beyond_the_cap(run_factory: RunFactory
 
 
 def test_a_job_rests_until_its_cap_is_raised_whoever_dies(run_factory: RunFactory) -> None:
-    """Both processors die while it rests and again once it goes on: no item is lost, and none made twice."""
+    """Both processors die while it rests and again once it goes on: no item and no cent is lost."""
     with run_factory(latency_ms=200, env=ENV) as factory:
         factory.add_processor(SECOND)
         client = factory.client()

@@ -7,7 +7,8 @@ bears, and no call of it is out anywhere, or none that came back for long.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,8 +24,8 @@ _FOR_S = 1.0
 
 
 _WITHOUT_NEWS_S = 30.0
-"""For how long calls that are out are waited for: those of a worker that died are announced until its shard is
-taken over, for which there may be no place."""
+"""How long calls that are out are waited for: those of a dead worker are until its shard is taken over, for
+which there may be no place."""
 
 
 class Run(Protocol):
@@ -38,7 +39,7 @@ class Run(Protocol):
 
 @dataclass(slots=True)
 class _Lull:
-    """A time in which nothing of a job can be done here: when stock is taken next, and what was spent when."""
+    """A time in which nothing of a job can be done here: when stock is taken next; what was spent, when."""
 
     next_look: float
     spent: int = -1
@@ -70,7 +71,7 @@ class Exhaustion:
         self._for_s = for_s
         self._lulls: dict[str, _Lull] = {}
 
-    def keep(self, job_ids: Set[str]) -> None:
+    def keep(self, job_ids: AbstractSet[str]) -> None:
         """Forget all jobs but these, which run here."""
         for gone in self._lulls.keys() - job_ids:
             del self._lulls[gone]

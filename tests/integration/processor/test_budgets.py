@@ -34,9 +34,9 @@ def billed(factory: Factory) -> int:
     return int(-(-millionths // 1_000_000))
 
 
-def begun(client: Client, items: Iterable[pb.JobItem], **terms: int) -> str:
-    """Start a job under these terms and return its id."""
-    job_id = client.new_job(items, terms=pb.JobTerms(**terms))
+def begun(client: Client, items: Iterable[pb.JobItem], cap: int | None = None) -> str:
+    """Start a job under this cap and return its id."""
+    job_id = client.new_job(items, terms=pb.JobTerms(max_cost_micros=cap))
     client.start(job_id)
     return job_id
 
@@ -68,7 +68,7 @@ def test_a_jobs_cap_holds_by_the_endpoints_bill(lone: Factory, metric: Callable[
     client = lone.client()
     before = billed(lone)
     items = [raw_item(f"{uuid4().hex}-{number}") for number in range(60)]
-    job_id = begun(client, items, max_cost_micros=4_000)
+    job_id = begun(client, items, cap=4_000)
     job = paused(client, job_id)
     spent = billed(lone) - before
     assert job.usage.cost_micros == spent <= 4_000
@@ -84,7 +84,7 @@ def test_a_cap_of_nothing_lets_no_call_through(lone: Factory) -> None:
     """With a cap of 0 the job rests and the endpoint is asked nothing, however often it is resumed."""
     client = lone.client()
     before = lone.mock.counts()["requests"]
-    job_id = begun(client, [raw_item(uuid4().hex)], max_cost_micros=0)
+    job_id = begun(client, [raw_item(uuid4().hex)], cap=0)
     paused(client, job_id)
     client.ResumeJob(pb.ResumeJobRequest(job_id=job_id))
     paused(client, job_id)
@@ -97,7 +97,7 @@ def test_under_a_higher_cap_the_job_goes_on_by_itself(lone: Factory, cap: int | 
     client = lone.client()
     before = lone.mock.counts()["requests"]
     items = [raw_item(f"{uuid4().hex}-{number}") for number in range(60)]
-    job_id = begun(client, items, max_cost_micros=4_000)
+    job_id = begun(client, items, cap=4_000)
     paused(client, job_id)
     for lower in (4_000, 3_000):
         assert recapped(client, job_id, lower).state == pb.JOB_STATE_PAUSED
@@ -113,7 +113,7 @@ def test_what_is_too_dear_does_not_hold_up_what_is_cheap(lone: Factory) -> None:
     client = lone.client()
     dear = raw_item(uuid4().hex, max_tokens=50_000)
     cheap = [raw_item(f"{uuid4().hex}-{number}") for number in range(40)]
-    job_id = begun(client, [dear, *cheap], max_cost_micros=50_000)
+    job_id = begun(client, [dear, *cheap], cap=50_000)
     job = paused(client, job_id)
     assert (job.counts.succeeded, job.counts.failed) == (len(cheap), 0)
     recapped(client, job_id, 200_000)

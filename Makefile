@@ -8,8 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-fairness bench-migrate bench-capacity images k8s ci clean
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-migrate images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-fairness bench-migrate bench-capacity images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'

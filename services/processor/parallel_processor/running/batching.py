@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Generic, TypeVar
 
 LaneT = TypeVar("LaneT", bound=Hashable)
@@ -36,6 +37,7 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
         max_batch: int = 200,
         max_under_way: int = 2,
         linger_s: float = 0.008,
+        patient: bool = False,
     ) -> None:
         """Prepare a batcher.
 
@@ -45,13 +47,22 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
             max_batch: The most requests in a batch.
             max_under_way: The most batches of a lane at a time.
             linger_s: How long a loaded lane gathers before its next batch.
+            patient: Whether it gathers that long after each batch too, and has one under way unless more
+                than fill another wait. For what nothing scarce waits for: a call costs more than the
+                requests in it, so fewer of them are worth a moment.
         """
         self._send = send
         self._max_batch = max_batch
         self._max_under_way = max_under_way
         self._linger_s = linger_s
+        self._patient = patient
         self._lanes: dict[LaneT, _Lane[RequestT, ResultT]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop, asked for once: on CPython 3.11 every asking is a system call."""
+        return asyncio.get_running_loop()
 
     async def submit(self, lane: LaneT, request: RequestT) -> ResultT:
         """Send a request with others of its lane and return its result."""
@@ -66,23 +77,27 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
     async def flushed(self) -> None:
         """Wait until everything is sent."""
         await asyncio.sleep(0)  # what was enqueued in this turn of the loop forms its batch
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._lanes:
+            for lane, state in list(self._lanes.items()):
+                self._flush(lane, state)
+            if self._tasks:
+                await asyncio.wait(self._tasks)
             await asyncio.sleep(0)
 
     def _enqueue(self, lane: LaneT, request: RequestT) -> asyncio.Future[ResultT]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[ResultT] = loop.create_future()
-        state = self._lanes.setdefault(lane, _Lane())
+        future: asyncio.Future[ResultT] = self._loop.create_future()
+        state = self._lanes.get(lane)
+        if state is None:
+            state = self._lanes[lane] = _Lane()
         state.waiting.append((request, future))
         if len(state.waiting) >= self._max_batch:
             self._flush(lane, state)
-        elif not state.flush_planned and state.under_way < self._max_under_way:
+        elif not state.flush_planned and state.under_way < (1 if self._patient else self._max_under_way):
             state.flush_planned = True
             if state.under_way:
-                loop.call_later(self._linger_s, self._flush, lane, state)
+                self._loop.call_later(self._linger_s, self._flush, lane, state)
             else:
-                loop.call_soon(self._flush, lane, state)
+                self._loop.call_soon(self._flush, lane, state)
         return future
 
     def _flush(self, lane: LaneT, state: _Lane[RequestT, ResultT]) -> None:
@@ -94,11 +109,19 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
             if not batch:
                 continue
             state.under_way += 1
-            task = asyncio.create_task(self._deliver(lane, state, batch))
+            task = self._loop.create_task(self._deliver(lane, state, batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        if not state.waiting and not state.under_way:
-            self._lanes.pop(lane, None)
+        if not state.waiting and not state.under_way and self._lanes.get(lane) is state:
+            del self._lanes[lane]
+
+    def _gather(self, lane: LaneT, state: _Lane[RequestT, ResultT]) -> None:
+        """Send what has come while a batch was under way: at once, or when more has joined it."""
+        if not self._patient or not 0 < len(state.waiting) < self._max_batch:
+            self._flush(lane, state)
+        elif not state.flush_planned and not state.under_way:
+            state.flush_planned = True
+            self._loop.call_later(self._linger_s, self._flush, lane, state)
 
     async def _deliver(
         self,
@@ -117,7 +140,7 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
             for _, future in batch:
                 future.cancel()  # only those that a cancelled delivery left undecided
             state.under_way -= 1
-            self._flush(lane, state)
+            self._gather(lane, state)
 
 
 def _forget(future: asyncio.Future[ResultT]) -> None:

@@ -146,8 +146,8 @@ async def test_the_handler_knows_its_call(running: Any) -> None:
 async def test_each_call_is_counted_once_by_its_code(running: Any) -> None:
     """The counter grows by one with the code the caller saw."""
 
-    def count(code: str) -> float:
-        return float(HANDLED.labels("test.v1.EchoService", "Unary", code)._value.get())
+    def count(code: str) -> int:
+        return HANDLED.labels("test.v1.EchoService", "Unary", code).value
 
     before = {code: count(code) for code in ("OK", "INVALID_ARGUMENT", "INTERNAL")}
     await running.stub.Unary(text("a"))

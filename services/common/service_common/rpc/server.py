@@ -41,7 +41,7 @@ class _Registrar:
         """Wrap a service's handlers and register them."""
         self.services.append(service)
         wrapped = {method: self._layer.wrap(service, method, each) for method, each in handlers.items()}
-        self._server.add_registered_method_handlers(service, wrapped)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
 
 class RpcServer:

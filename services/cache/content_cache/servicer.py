@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
@@ -12,9 +12,10 @@ from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
 from google.protobuf.message import Message
 from service_common.errors import ServiceError, resource_exhausted
 from service_common.rpc.call import current_call
+from service_common.rpc.interceptor import decoded_by
 from service_common.rpc.status import to_status
 
-from content_cache import convert, validation, wire
+from content_cache import convert, request_bytes, validation, wire
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.leases import Lease
@@ -78,30 +79,32 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._fill, self._renew = turns("batch_fill"), turns("batch_renew_leases")
         self._release, self._stats = turns("batch_release"), turns("get_stats")
 
-    async def Get(self, request: cache_pb2.GetRequest, _context: Context) -> Any:
+    @decoded_by(request_bytes.get_key)
+    async def Get(self, key: str, _context: Context) -> Any:  # type: ignore[override]  # decoded to its key
         """Look one entry up."""
-        validation.check_key("key", request.key)
-        await self._tier.bring(_tenant(), (request.key,))
+        validation.check_key("key", key)
+        tenant = _tenant()
+        if self._tier:
+            await self._tier.bring(tenant, (key,))
         with self._get as cache:
-            entry = cache.get(Address(_tenant(), request.key))
+            entry = cache.get(Address(tenant, key))
         return wire.get_response(None if entry is None else entry.encoded)
 
-    async def BatchGet(self, request: cache_pb2.BatchGetRequest, _context: Context) -> Any:
+    @decoded_by(request_bytes.batch_get_keys)
+    async def BatchGet(self, keys: Sequence[str], _context: Context) -> Any:  # type: ignore[override]  # as above
         """Look many entries up."""
-        validation.check_batch("requests", request.requests)
-        tenant, results = _tenant(), self._results(len(request.requests))
-        await self._tier.bring(tenant, (each.key for each in request.requests))
+        validation.check_batch("requests", keys)
+        tenant, results = _tenant(), self._results(len(keys))
+        bad = validation.bad_keys("requests", keys)
+        asked = [key for index, key in enumerate(keys) if index not in bad] if bad else keys
+        if self._tier:
+            await self._tier.bring(tenant, asked)
         with self._batch_get as cache:
-            for index, each in enumerate(request.requests):
-                try:
-                    validation.check_key(f"requests[{index}].key", each.key)
-                    entry = cache.get(Address(tenant, each.key))
-                    if entry is None:
-                        results.missed()
-                    else:
-                        results.found(_fitting(entry, results))
-                except ServiceError as error:
-                    results.add(convert.get_error(error))
+            found = cache.get_many(tenant, asked)
+        answers: list[bytes | Message | None] = [each and each.encoded for each in found]
+        for index, error in bad.items():
+            answers.insert(index, convert.get_error(error))
+        results.looked_up(answers, excess=lambda: convert.get_error(_no_room()))
         return results.serialized()
 
     async def Set(self, request: cache_pb2.SetRequest, _context: Context) -> cache_pb2.SetResponse:
@@ -299,10 +302,14 @@ def _numbered(requests: Iterable[Any]) -> Iterable[tuple[str, Any]]:
 
 def _fitting(entry: Entry, results: wire.BatchResults) -> bytes:
     if not results.has_room(entry.encoded):
-        raise resource_exhausted(
-            "RESPONSE_TOO_LARGE", "the entry does not fit into this response any more; ask for fewer at once"
-        )
+        raise _no_room()
     return entry.encoded
+
+
+def _no_room() -> ServiceError:
+    return resource_exhausted(
+        "RESPONSE_TOO_LARGE", "the entry does not fit into this response any more; ask for fewer at once"
+    )
 
 
 def _check_lease(

@@ -34,14 +34,11 @@ def test_batch_get_response(found: list[pb.Entry | None]) -> None:
     """Found, missed and failed results parse to the ones protobuf would make, in order."""
     failed = pb.BatchGetResponse.Result(error={"code": 3, "message": "no"})
     results = wire.BatchResults(10_000_000)
-    results.add(failed)
     expected = pb.BatchGetResponse(results=[failed])
     for entry in found:
         expected.results.add(value=pb.GetResponse(entry=entry))
-        if entry is None:
-            results.missed()
-        else:
-            results.found(entry.SerializeToString())
+    answers = [failed, *(entry and entry.SerializeToString() for entry in found)]
+    results.looked_up(answers, excess=lambda: failed)
     assert pb.BatchGetResponse.FromString(results.serialized()) == expected
 
 

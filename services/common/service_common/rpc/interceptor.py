@@ -17,7 +17,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -39,6 +39,8 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Body = Callable[[Any, Context], Awaitable[bytes | None]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Metadata = Mapping[str, str | bytes]
+BehaviourT = TypeVar("BehaviourT", bound=Callable[..., Any])
+_DECODE = "decoded_by"
 _NO_ATTRIBUTES: Mapping[str, str] = {}
 
 
@@ -71,6 +73,20 @@ class _Failure:
     detail: BaseException | None = None
 
 
+def decoded_by(decode: Callable[[bytes], Any]) -> Callable[[BehaviourT], BehaviourT]:
+    """Let a method of a servicer be given what this makes of a request's bytes, instead of the message.
+
+    Args:
+        decode: Raises DecodeError or ValueError for bytes that are not the method's request.
+    """
+
+    def mark(behaviour: BehaviourT) -> BehaviourT:
+        setattr(behaviour, _DECODE, decode)
+        return behaviour
+
+    return mark
+
+
 class CallLayer:
     """Wraps handlers; shared by every service of a server."""
 
@@ -91,11 +107,12 @@ class CallLayer:
             handler: As generated code makes it.
         """
         streams = bool(handler.request_streaming or handler.response_streaming)
+        behaviour = _behaviour(handler)
         known = _Method(
             name=f"{service}/{method}",
-            decode=_checked_decode(handler.request_deserializer),
+            decode=_checked_decode(getattr(behaviour, _DECODE, handler.request_deserializer)),
             encode=handler.response_serializer or bytes,
-            behaviour=_behaviour(handler),
+            behaviour=behaviour,
             observer=MethodObserver(service, method, streams=streams),
             admission=self._streams if streams else self._unary,
         )

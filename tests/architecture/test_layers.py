@@ -15,7 +15,7 @@ from tests.support.processes import MODULES
 ROOT = Path(__file__).parents[2]
 OUTER = {"__init__", "__main__", "app", "config", "convert", "metrics", "servicer", "validation"}
 EDGES = {
-    "cache": {"wire"},  # entries leave in the bytes they are kept in
+    "cache": {"wire", "request_bytes"},  # entries leave in the bytes they are kept in; keys come out of bytes
     "optimizer": {"requests", "batches"},  # one request out of the contract's messages; a batch of them
     "processor": {"neighbours"},  # calls to the other three, through their contracts
     "tracker": {"reading"},  # reports out of the contract's messages

@@ -112,8 +112,11 @@ class ContentCache:
 
     def take_effects(self) -> Effects:
         """Return what the turn asks of the world outside, once."""
-        effects, self._effects = self._effects, Effects() if self._effects else self._effects
-        return effects or NO_EFFECTS
+        effects = self._effects
+        if not (effects.changed or effects.decided):
+            return NO_EFFECTS
+        self._effects = Effects()
+        return effects
 
     def get(self, address: Address) -> Entry | None:
         """Look an entry up; counts, and makes it recently used."""
@@ -167,14 +170,14 @@ class ContentCache:
             self._listener.looked_up(address)
         held = self._leases.get(address)
         if entry is not None and not self._early.chooses(holder, entry, lease=held, now=self.now):
-            self._use(entry)
+            self._lookups.hit(entry)
             return entry
         lease = self.lease_to(address, holder=holder, epoch=epoch, ttl_s=ttl_s)
         stale = entry or self._entries.get(address)
         if stale is None:
             self.counters(address.tenant).misses += 1
             return lease
-        self._use(stale)
+        self._lookups.hit(stale)
         self.counters(address.tenant).stale_hits += entry is None
         return Stale(stale, lease if lease.holder == holder else None)
 
@@ -314,12 +317,6 @@ class ContentCache:
     def active_leases(self, tenant: str | None = None) -> int:
         """Return how many leases a tenant's callers hold, or everybody's."""
         return len(self._leases) if tenant is None else self._leases.count(tenant)
-
-    def _use(self, entry: Entry) -> None:
-        counters = self.counters(entry.address.tenant)
-        self._lookups.hit(entry)
-        counters.hits += 1
-        counters.saved_micros += entry.cost_micros
 
     def _exceeds_quota(self, entry: Entry) -> bool:
         return self.sizes.exceeds_quota(entry, self.counters(entry.address.tenant).size_bytes)

@@ -64,7 +64,6 @@ class Lookups:
 
     def one(self, address: Address, now: datetime) -> Entry | None:
         """Look one entry up."""
-        counters = self._counters[address.tenant]
         entry = self._parts[hash(address) % PARTS].get(address)
         missing = entry is None or entry.expire_time <= now
         if missing:
@@ -72,11 +71,9 @@ class Lookups:
         if self._listener is not None:
             self._listener.looked_up(address)
         if entry is None or missing:
-            counters.misses += 1
+            self._counters[address.tenant].misses += 1
             return None
         self.hit(entry)
-        counters.hits += 1
-        counters.saved_micros += entry.cost_micros
         return entry
 
     def many(self, tenant: str, keys: Iterable[str], now: datetime) -> list[Entry | None]:
@@ -99,6 +96,9 @@ class Lookups:
 
     def hit(self, entry: Entry) -> None:
         """Take note that an entry is handed out."""
+        counters = self._counters[entry.address.tenant]
+        counters.hits += 1
+        counters.saved_micros += entry.cost_micros
         self._used(entry.address)
         if self._giants:
             self._giants.used(entry.address)

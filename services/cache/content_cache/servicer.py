@@ -101,7 +101,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             await self._tier.bring(tenant, asked)
         with self._batch_get as cache:
             found = cache.get_many(tenant, asked)
-        answers: list[bytes | Message | None] = [each and each.encoded for each in found]
+        answers: list[bytes | Message | None] = [None if each is None else each.encoded for each in found]
         for index, error in bad.items():
             answers.insert(index, convert.get_error(error))
         results.looked_up(answers, excess=lambda: convert.get_error(_no_room()))

@@ -8,7 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-generate bench-cache bench-cache-policies bench-firestore bench-queries bench-fairness bench-migrate images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-intake bench-generate bench-cache bench-cache-policies bench-firestore bench-queries bench-fairness bench-migrate bench-capacity images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -80,6 +80,11 @@ lock: setup ## resolve requirements.lock anew, with hashes
 bench-pipeline: setup ## 20,000 items through all four services, beside a bare loop and the openai SDK
 	$(BIN)/python -m benchmarks.pipeline
 
+bench-intake: setup ## what 100,000 items on their way in cost the processor's memory
+	$(BIN)/python -m benchmarks.intake
+bench-spend: setup ## a cap against 1,000 calls at once, through ten kills; 100 jobs estimated and run
+	$(BIN)/python -m benchmarks.spend
+
 bench-generate: setup ## an interactive piece beside bare echoes, and its first token beside a direct call
 	$(BIN)/python -m benchmarks.generate
 
@@ -97,6 +102,9 @@ bench-queries: setup ## each declared query beside a scan: time on SQLite, docum
 
 bench-fairness: setup ## who is served how much under backlogs, and how soon urgent work begins
 	$(BIN)/python -m benchmarks.fairness
+
+bench-capacity: setup ## endpoints of known capacity: how near the processor keeps them, beside exponential backoff
+	$(BIN)/python -m benchmarks.capacity
 
 bench-migrate: setup ## 100,000 documents from SQLite to Firestore's emulator, killed twice
 	$(BIN)/python -m benchmarks.migrate

@@ -10,6 +10,7 @@ import typer
 from factory_cli import exit_codes
 from factory_cli.clients import connect
 from factory_cli.commands import job_options as options
+from factory_cli.commands import term_options as terms
 from factory_cli.commands.watch import watch_job
 from factory_cli.console import print_json
 from factory_cli.settings import Settings, with_settings
@@ -29,13 +30,27 @@ def submit_command(
     label: options.Labels = None,
     model: options.Model = "",
     cache_policy: options.PolicyOption = options.Policy.USE,
+    weight: terms.Weight = None,
+    max_cost: terms.MaxCost = None,
+    deadline: terms.Deadline = None,
+    max_failed: terms.MaxFailed = None,
+    fallback: terms.Fallback = None,
+    estimate: options.Estimate = False,
     skip_bad_lines: options.SkipBadLines = False,
     source_limit: options.SourceLimit = None,
     json: options.Json = False,
 ) -> int:
     """Submit topics or documents as a job to services that are running, and print the job's id."""
+    agreed, _ = terms.job_terms(
+        weight=weight, max_cost=max_cost, deadline=deadline, max_failed=max_failed, fallback=fallback
+    )
     asked = options.job_options(
-        name=name or path.name, priority=priority, labels=label, model=model, policy=cache_policy
+        name=name or path.name,
+        priority=priority,
+        labels=label,
+        model=model,
+        policy=cache_policy,
+        terms=agreed,
     )
     topics = options.read_topics(
         path,
@@ -43,15 +58,16 @@ def submit_command(
         source_limit=source_limit,
         embedded=uses_embedded_model(settings.endpoints, settings.environ),
     )
-    return asyncio.run(_submit(settings, topics, asked, watch=watch, json=json))
+    return asyncio.run(_submit(settings, topics, asked, watch=watch, estimate=estimate, json=json))
 
 
 async def _submit(
-    settings: Settings, topics: list[Topic], asked: JobOptions, *, watch: bool, json: bool
+    settings: Settings, topics: list[Topic], asked: JobOptions, *, watch: bool, estimate: bool, json: bool
 ) -> int:
     async with connect(settings.endpoints, settings.credentials) as clients:
         groups = await options.plan_items(clients, topics)
-        job_id = await submit(clients.processor, groups, asked)
+        agreed = options.asking(clients) if estimate else None
+        job_id = await submit(clients.processor, groups, asked, agreed=agreed)
         if json:
             print_json({"job_id": job_id, "topics": len(groups), "items": sum(map(len, groups))})
         else:

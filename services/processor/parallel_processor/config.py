@@ -58,14 +58,33 @@ class Settings(CommonSettings):
     )
     processor_prices_file: Path | None = Field(
         None,
-        description="JSON object from model to {prompt_micros_per_million, output_micros_per_million}. "
-        "Unset: every model costs nothing.",
+        description="JSON object from model to {prompt_micros_per_million, output_micros_per_million}; "
+        "* prices every model it does not name, which else are refused. Unset: every model costs nothing.",
     )
-    processor_max_concurrency: int = Field(64, ge=1, le=4096, description="The most model calls at a time.")
+    processor_max_concurrency: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        description="The most model calls at a time; how many an endpoint bears is learned, by model.",
+    )
     processor_tenant_weights: str = Field(
         "",
         description="Shares of tenants in the model's tokens while several have a backlog, as in "
         "acme=3,globex=0.5; that of tenants not named is 1.",
+    )
+    processor_memory_high: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="The part of memory in use, of the container where it is limited, above which fewer "
+        "model calls are made.",
+    )
+    processor_cpu_wait_high: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="The part of the time in which this process wants a CPU and gets none, above which fewer "
+        "model calls are made.",
     )
     processor_max_attempts: int = Field(
         4, ge=1, le=20, description="Failed model calls that speak against an item before it fails."
@@ -133,6 +152,14 @@ class Settings(CommonSettings):
         default=False,
         description="1 caches texts that were cut at their limit of tokens too; otherwise only those who "
         "wait for them get them.",
+    )
+
+    processor_retention_d: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="Days after which a finished job is deleted, with its results and content versions. "
+        "Unset: never.",
     )
 
     def problems(self) -> Iterable[Problem]:

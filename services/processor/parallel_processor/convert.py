@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
 
 from contentfactory.processor.v1 import processor_pb2 as pb
 from service_common.errors import ServiceError
-from service_common.resilience.breaker import BreakerState
 from service_common.rpc.status import to_status
 from service_common.rpc.times import duration, timestamp
 
-from parallel_processor.capacity import CapacityReading, explain
 from parallel_processor.content_versions.question import Question, VersionOrder
 from parallel_processor.content_versions.version import ContentVersion
+from parallel_processor.estimating.estimator import Estimate
 from parallel_processor.interactive import served
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
-from parallel_processor.jobs.job import Job, JobState, Priority
+from parallel_processor.jobs.job import Job, JobState, Priority, StateReason
 from parallel_processor.jobs.piece import (
     CachePolicy,
     Piece,
@@ -31,6 +31,8 @@ from parallel_processor.jobs.terms import NORMAL_WEIGHT, Terms
 from parallel_processor.output.messages import contract_of_message
 from parallel_processor.results import ListedItem
 from parallel_processor.spool import Text
+from parallel_processor.tenant_budgets import BudgetReading
+from parallel_processor.validation import TERMS_PATHS
 
 _ROLES = {
     pb.ChatMessage.ROLE_SYSTEM: "system",
@@ -48,11 +50,6 @@ _JOB_STATES_BACK = {number: state for state, number in _JOB_STATES.items()}
 _VERSION_ORDERS = {
     pb.CONTENT_VERSION_ORDER_LOWEST_QUALITY_FIRST: VersionOrder.LOWEST_QUALITY_FIRST,
     pb.CONTENT_VERSION_ORDER_HIGHEST_QUALITY_FIRST: VersionOrder.HIGHEST_QUALITY_FIRST,
-}
-_BREAKER_STATES = {
-    BreakerState.CLOSED: pb.BREAKER_STATE_CLOSED,
-    BreakerState.OPEN: pb.BREAKER_STATE_OPEN,
-    BreakerState.HALF_OPEN: pb.BREAKER_STATE_HALF_OPEN,
 }
 
 
@@ -74,6 +71,25 @@ def terms(message: pb.JobTerms) -> Terms:
         weight=message.weight or NORMAL_WEIGHT,
         max_failed_ratio=message.max_failed_ratio if message.HasField("max_failed_ratio") else 1.0,
         fallback_models=tuple(message.fallback_models),
+    )
+
+
+def job_changes(message: pb.Job, paths: Sequence[str]) -> tuple[dict[str, object], dict[str, object]]:
+    """Read what a mask names of a job: its own fields, and those of its terms."""
+    named = {each for path in paths for each in (TERMS_PATHS if path == "terms" else (path,))}
+    asked = {
+        "display_name": message.display_name,
+        "labels": dict(message.labels),
+        "priority": priority(message.priority),
+    }
+    agreed = terms(message.terms)
+    return (
+        {name: value for name, value in asked.items() if name in named},
+        {
+            path.removeprefix("terms."): getattr(agreed, path.removeprefix("terms."))
+            for path in TERMS_PATHS
+            if path in named
+        },
     )
 
 
@@ -141,7 +157,7 @@ def _raw(message: pb.RawPrompt) -> RawPrompt:
     )
 
 
-def job_message(job: Job, counts: ItemCounts, usage: Usage) -> pb.Job:
+def job_message(job: Job, counts: ItemCounts, usage: Usage, *, reserved: int = 0) -> pb.Job:
     """Write a job with the totals given."""
     begun = counts.finished + counts.running
     pending = job.item_count - begun
@@ -177,7 +193,13 @@ def job_message(job: Job, counts: ItemCounts, usage: Usage) -> pb.Job:
         start_time=timestamp(job.start_time),
         finish_time=timestamp(job.finish_time),
         terms=_terms_message(job.terms),
+        state_reason=_state_reason(job.state_reason),
+        reserved_micros=reserved,
     )
+
+
+def _state_reason(why: StateReason | None) -> pb.JobStateReason | None:
+    return pb.JobStateReason(reason=why.reason, message=why.message) if why else None
 
 
 def add_items_response(results: Sequence[bool | ServiceError]) -> pb.BatchAddItemsResponse:
@@ -268,28 +290,52 @@ def content_version(version: ContentVersion, *, with_content: bool) -> pb.Conten
     )
 
 
+def job_estimate(found: Estimate) -> pb.JobEstimate:
+    """Write what a job will cost and take."""
+    cost, seconds, scale = found.forecast.cost, found.forecast.seconds, found.scale
+    message = pb.JobEstimate(
+        item_count=found.job.item_count,
+        sampled_items=found.looked_at,
+        cached_items=round(scale * found.cached),
+        equal_items=round(scale * found.equal),
+        refused_items=round(scale * found.refused),
+        model_calls=round(scale * found.calls),
+        cost=pb.JobEstimate.CostInterval(
+            low_micros=math.floor(cost.low),
+            expected_micros=round(cost.expected),
+            high_micros=math.ceil(cost.high),
+        ),
+        worst_case_micros=found.worst_case_micros,
+        measured_calls=found.forecast.measured,
+        cache_unknown=found.cache_unknown,
+        content_types=[
+            pb.JobEstimate.OfContentType(
+                content_type=name,
+                item_count=round(scale * each.items),
+                model_calls=round(scale * each.calls),
+                expected_cost_micros=round(scale * each.cost_micros),
+            )
+            for name, each in sorted(found.types.items())
+        ],
+    )
+    if seconds is not None:
+        interval = pb.JobEstimate.DurationInterval(
+            low=duration(seconds.low), expected=duration(seconds.expected), high=duration(seconds.high)
+        )
+        message.duration.CopyFrom(interval)
+    return message
+
+
+def tenant_budget(reading: BudgetReading) -> pb.TenantBudget:
+    """Write where a tenant's budget stands."""
+    return pb.TenantBudget(
+        max_cost_micros=reading.cap,
+        spent_micros=reading.spent,
+        uncertain_spend_micros=reading.uncertain,
+        reserved_micros=reading.reserved,
+        since=timestamp(reading.since),
+    )
+
+
 def _error(error: PieceError | None) -> pb.ItemError | None:
     return pb.ItemError(reason=error.reason, message=error.message) if error else None
-
-
-def capacity(now: CapacityReading) -> pb.GetCapacityResponse:
-    """Write how the replica stands."""
-    return pb.GetCapacityResponse(
-        concurrency_limit=now.limit,
-        active_calls=now.active,
-        queues=[
-            pb.GetCapacityResponse.QueueDepth(priority=pb.JobPriority.ValueType(int(each)), items=items)
-            for each, items in sorted(now.waiting.items(), reverse=True)
-        ],
-        leased_shards=now.shards,
-        breakers=[
-            pb.GetCapacityResponse.Breaker(
-                name=each.name, target=each.target, state=_BREAKER_STATES[each.state]
-            )
-            for each in now.breakers
-        ],
-        cpu_percent=now.resources.cpu_percent,
-        memory_bytes=now.resources.memory_bytes,
-        calls_per_second=now.calls_per_second,
-        explanation=explain(now),
-    )

@@ -16,6 +16,9 @@ from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.piece import Usage
+from parallel_processor.limits.cause import Cause
+from parallel_processor.limits.lane import LaneReading
+from parallel_processor.running.error_class import OF_REASON, ErrorClass
 
 ACTIVE_WORKERS = Gauge("parallel_active_workers", "Model calls under way.", registry=REGISTRY)
 QUEUE_SIZE = Gauge(
@@ -68,6 +71,17 @@ HEDGES = Count(
     ["won"],
     registry=REGISTRY,
 )
+BUDGET_USED = Gauge(
+    "job_budget_used_ratio",
+    "The highest share of its cap that a job which runs here has used, calls that are out at their worst.",
+    registry=REGISTRY,
+)
+BUDGET_REFUSALS = Count(
+    "budget_refusals_total",
+    "Calls that were not made because a budget was used up, by whose it was.",
+    ["budget"],
+    registry=REGISTRY,
+)
 TOKENS = Count(
     "model_tokens_total",
     "Tokens of answered model calls, as the endpoint counted.",
@@ -80,11 +94,34 @@ ITEMS = Count(
     ["state", "cached"],
     registry=REGISTRY,
 )
+ERRORS = Count(
+    "parallel_errors_total",
+    "Failed calls, and items that ended for other reasons than a call, by class.",
+    ["class"],
+    registry=REGISTRY,
+)
+RETRY_BUDGET = Gauge(
+    "parallel_retry_budget",
+    "Repeats of calls that may be made at once, for the model that has the fewest; below 0: promised ahead.",
+    registry=REGISTRY,
+)
 JOB_STORE_OPERATIONS = Histogram(
     "parallel_job_store_operations",
     "Operations that a finished job cost, as a hosted database bills them, as far as this process did them.",
     ["operation"],
     buckets=(10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000),
+    registry=REGISTRY,
+)
+LIMIT = Gauge(
+    "parallel_concurrency_limit",
+    "Model calls that may be under way to a model; 0 while its lane pauses.",
+    ["model"],
+    registry=REGISTRY,
+)
+LIMIT_CAUSE = Gauge(
+    "parallel_concurrency_limit_cause",
+    "1 for what holds that limit, 0 for everything else.",
+    ["model", "cause"],
     registry=REGISTRY,
 )
 OUTCOMES_DROPPED = Gauge(
@@ -106,8 +143,11 @@ OUTPUT_REPAIRS = Count(
     registry=REGISTRY,
 )
 
+for _budget in ("job", "tenant"):
+    BUDGET_REFUSALS.labels(_budget)
 _PROMPT_TOKENS = TOKENS.labels("prompt")
 _OUTPUT_TOKENS = TOKENS.labels("output")
+_ERRORS = {each: ERRORS.labels(each.value) for each in ErrorClass}
 _MAX_LABELS = 100
 _seen: dict[str, set[str]] = {"model": set(), "content_type": set()}
 
@@ -126,6 +166,9 @@ def observe_outcomes(outcomes: Sequence[Outcome]) -> None:
     kinds = Counter((each.state, each.piece is not None and each.piece.cached) for each in outcomes)
     for (state, cached), count in kinds.items():
         ITEMS.labels(state.name, str(cached).lower()).inc(count)
+    for error in filter(None, (each.error for each in outcomes)):
+        if (kind := OF_REASON.get(error.reason)) is not None:
+            observe_error(kind)
     durations = {state: TASK_DURATION.labels(state.name) for state, _ in kinds}
     for outcome in outcomes:
         durations[outcome.state].observe(sum(outcome.stages.values()))
@@ -147,6 +190,11 @@ def show_waiting(read: Callable[[], Mapping[Priority, int]]) -> None:
 
 def _waiting(read: Callable[[], Mapping[Priority, int]], priority: Priority) -> float:
     return read().get(priority, 0)
+
+
+def observe_error(kind: ErrorClass) -> None:
+    """Count an error of a call."""
+    _ERRORS[kind].inc()
 
 
 def observe_spend(model: str, content_type: str, usage: Usage) -> None:
@@ -176,6 +224,11 @@ def observe_repair(outcome: str) -> None:
     OUTPUT_REPAIRS.labels(outcome).inc()
 
 
+def observe_refusal(budget: str) -> None:
+    """Count a call that a budget, the job's or the tenant's, could not bear."""
+    BUDGET_REFUSALS.labels(budget).inc()
+
+
 def observe_job_cost(spent: Mapping[Operation, int]) -> None:
     """Note what a job has cost."""
     for operation, number in spent.items():
@@ -185,6 +238,24 @@ def observe_job_cost(spent: Mapping[Operation, int]) -> None:
 def show(gauge: Gauge, read: Callable[[], float]) -> None:
     """Let a gauge be read when it is scraped."""
     gauge.set_function(read)
+
+
+def show_lane(model: str, read: Callable[[], LaneReading | None]) -> None:
+    """Let the limit of a model's lane, and what holds it, be read when they are scraped."""
+    if _bounded("model", model) != model:
+        return
+
+    def limit() -> float:
+        lane = read()
+        return lane.limit if lane else 0
+
+    def holds(cause: Cause) -> float:
+        lane = read()
+        return lane is not None and lane.cause is cause
+
+    LIMIT.labels(model).set_function(limit)
+    for each in Cause:
+        LIMIT_CAUSE.labels(model, each.value).set_function(partial(holds, each))
 
 
 def model_breaker_changed(target: str) -> Callable[[StateChanged], None]:

@@ -12,17 +12,20 @@ from service_common.errors import ServiceError
 from service_common.rpc.call import Principal, current_call
 from service_common.telemetry.tracing import current_traceparent
 
-from parallel_processor import convert, validation
+from parallel_processor import capacity_message, convert, validation
 from parallel_processor.capacity import Capacity
 from parallel_processor.content_versions.listing import ContentVersions
+from parallel_processor.estimating.estimator import Estimator
 from parallel_processor.intake import REFUSED_ITEM, Intake
 from parallel_processor.interactive import Interactive
 from parallel_processor.jobs.item import ItemCounts
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.piece import CachePolicy, Usage
+from parallel_processor.lifetime import Lifetime
 from parallel_processor.repository import JobRepository
 from parallel_processor.results import Results
 from parallel_processor.running.ports import Owner
+from parallel_processor.tenant_budgets import TenantBudgets
 
 
 class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
@@ -32,10 +35,13 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         self,
         *,
         intake: Intake,
+        lifetime: Lifetime,
         jobs: JobRepository,
         results: Results,
         versions: ContentVersions,
         interactive: Interactive,
+        estimator: Estimator,
+        budgets: TenantBudgets,
         capacity: Capacity,
         handlers: frozenset[str],
     ) -> None:
@@ -43,18 +49,24 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
 
         Args:
             intake: Takes jobs in.
+            lifetime: Changes jobs that are under way.
             jobs: Where jobs are.
             results: Reads items and results.
             versions: Reads content versions.
             interactive: Generates single pieces.
+            estimator: Says what jobs will cost.
+            budgets: Reads and sets tenants' budgets.
             capacity: Knows how this replica stands.
             handlers: The names of the handlers there are.
         """
         self._intake = intake
+        self._lifetime = lifetime
         self._jobs = jobs
         self._results = results
         self._versions = versions
         self._interactive = interactive
+        self._estimator = estimator
+        self._budgets = budgets
         self._capacity = capacity
         self._handlers = handlers
 
@@ -102,6 +114,13 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         job = await self._intake.start(_principal().tenant, request.job_id, traceparent=current_traceparent())
         return pb.StartJobResponse(job=await self._message(job))
 
+    async def EstimateJob(self, request: pb.EstimateJobRequest, context: Any) -> pb.EstimateJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Say what a job will cost and take."""
+        validation.check_job_id(request.job_id)
+        at_once = self._capacity.read().limit
+        estimate = await self._estimator.estimate(_principal().tenant, request.job_id, at_once=at_once)
+        return pb.EstimateJobResponse(estimate=convert.job_estimate(estimate))
+
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:  # noqa: ARG002 - the signature is gRPC's
         """Return a job with its counts."""
         return pb.GetJobResponse(job=await self._message(await self._job(request.job_id)))
@@ -138,8 +157,43 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
     async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.CancelJobResponse:  # noqa: ARG002 - the signature is gRPC's
         """Stop a job."""
         validation.check_job_id(request.job_id)
-        job = await self._intake.cancel(_principal().tenant, request.job_id)
+        job = await self._lifetime.cancel(_principal().tenant, request.job_id)
         return pb.CancelJobResponse(job=await self._message(job))
+
+    async def PauseJob(self, request: pb.PauseJobRequest, context: Any) -> pb.PauseJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Let a job begin nothing new."""
+        validation.check_job_id(request.job_id)
+        job = await self._lifetime.pause(_principal().tenant, request.job_id)
+        return pb.PauseJobResponse(job=await self._message(job))
+
+    async def ResumeJob(self, request: pb.ResumeJobRequest, context: Any) -> pb.ResumeJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Let a paused job go on."""
+        validation.check_job_id(request.job_id)
+        job = await self._lifetime.resume(_principal().tenant, request.job_id)
+        return pb.ResumeJobResponse(job=await self._message(job))
+
+    async def UpdateJob(self, request: pb.UpdateJobRequest, context: Any) -> pb.UpdateJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Change fields of a job."""
+        validation.check_update_job(request)
+        fields, terms = convert.job_changes(request.job, request.update_mask.paths)
+        job = await self._lifetime.update(_principal().tenant, request.job.job_id, fields=fields, terms=terms)
+        return pb.UpdateJobResponse(job=await self._message(job))
+
+    async def RetryFailedItems(
+        self,
+        request: pb.RetryFailedItemsRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.RetryFailedItemsResponse:
+        """Let items without content be worked on again."""
+        validation.check_job_id(request.job_id)
+        job, items = await self._lifetime.retry_failed(_principal().tenant, request.job_id)
+        return pb.RetryFailedItemsResponse(job=await self._message(job), items=items)
+
+    async def DeleteJob(self, request: pb.DeleteJobRequest, context: Any) -> pb.DeleteJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Remove a job."""
+        validation.check_job_id(request.job_id)
+        await self._lifetime.delete(_principal().tenant, request.job_id)
+        return pb.DeleteJobResponse()
 
     async def ListResults(self, request: pb.ListResultsRequest, context: Any) -> pb.ListResultsResponse:  # noqa: ARG002 - the signature is gRPC's
         """List results of finished items."""
@@ -221,19 +275,42 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
             async for frame in frames:
                 yield convert.generated_frame(frame)
 
+    async def GetTenantBudget(
+        self,
+        request: pb.GetTenantBudgetRequest,  # noqa: ARG002 - the signature is gRPC's
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.GetTenantBudgetResponse:
+        """Return the tenant's budget."""
+        reading = await self._budgets.read(_principal().tenant)
+        return pb.GetTenantBudgetResponse(budget=convert.tenant_budget(reading))
+
+    async def SetTenantBudget(
+        self,
+        request: pb.SetTenantBudgetRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.SetTenantBudgetResponse:
+        """Set the tenant's budget."""
+        validation.check_set_tenant_budget(request)
+        reading = await self._budgets.set(
+            _principal().tenant,
+            request.max_cost_micros if request.HasField("max_cost_micros") else None,
+            start_over=request.start_over,
+        )
+        return pb.SetTenantBudgetResponse(budget=convert.tenant_budget(reading))
+
     async def GetCapacity(self, request: pb.GetCapacityRequest, context: Any) -> pb.GetCapacityResponse:  # noqa: ARG002 - the signature is gRPC's
         """Say how this replica stands."""
-        return convert.capacity(self._capacity.read())
+        return capacity_message.capacity(self._capacity.read())
 
     async def _job(self, job_id: str) -> Job:
         validation.check_job_id(job_id)
         return await self._jobs.get(_principal().tenant, job_id)
 
     async def _message(self, job: Job) -> pb.Job:
-        counts, usage = ItemCounts(), Usage()
+        counts, usage, reserved = ItemCounts(), Usage(), 0
         if job.shard_count and job.finish_time is None:
-            job, counts, usage = await self._jobs.live(job)
-        return convert.job_message(job, job.counts + counts, job.usage + usage)
+            job, counts, usage, reserved = await self._jobs.live(job)
+        return convert.job_message(job, job.counts + counts, job.usage + usage, reserved=reserved)
 
 
 def _principal() -> Principal:

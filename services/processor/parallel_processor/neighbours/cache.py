@@ -1,4 +1,7 @@
-"""The content cache as a neighbour: batches are split by replica, entries become domain values."""
+"""The content cache as a neighbour: batches are split by replica, entries become domain values.
+
+Hot requests are made of fields, not of messages: see `Fields`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
 from service_common.errors import ServiceError
 from service_common.rpc.client import ClientPool
+from service_common.rpc.fields import Fields
 from service_common.rpc.status import from_status
 from service_common.rpc.times import duration
 
@@ -43,8 +47,21 @@ class CacheNeighbour:
         """Return one entry or None per key."""
 
         async def ask(part: Sequence[str]) -> list[Entry | Exception | None]:
-            request = cache_pb2.BatchGetRequest(requests=[cache_pb2.GetRequest(key=key) for key in part])
+            fields: Fields = {"requests": [{"key": key} for key in part]}
+            request = cache_pb2.BatchGetRequest(**fields)
             response = await self._call(owner, part[0], lambda stub: stub.BatchGet, request)
+            return [_looked_up(each) for each in response.results]
+
+        found = await self._split(keys, keys, lambda part: _in_full(part, ask))
+        return [None if isinstance(each, Exception) else each for each in found]
+
+    async def peek(self, owner: Owner, keys: Sequence[str]) -> list[Entry | None]:
+        """Return one entry or None per key; the cache takes no notice."""
+
+        async def ask(part: Sequence[str]) -> list[Entry | Exception | None]:
+            peeks = [cache_pb2.BatchPeekRequest.PeekRequest(key=key) for key in part]
+            request = cache_pb2.BatchPeekRequest(requests=peeks, with_entries=True)
+            response = await self._call(owner, part[0], lambda stub: stub.BatchPeek, request)
             return [_looked_up(each) for each in response.results]
 
         found = await self._split(keys, keys, lambda part: _in_full(part, ask))
@@ -56,11 +73,9 @@ class CacheNeighbour:
         """Take the leases of keys, or learn what else to do."""
 
         async def ask(part: Sequence[str]) -> list[Acquisition | Exception]:
+            fields: Fields = {"requests": [{"key": key} for key in part]}
             request = cache_pb2.BatchAcquireRequest(
-                holder=holder,
-                holder_epoch=epoch,
-                lease_ttl=_LEASE_TTL,
-                requests=[cache_pb2.BatchAcquireRequest.AcquireRequest(key=key) for key in part],
+                holder=holder, holder_epoch=epoch, lease_ttl=_LEASE_TTL, **fields
             )
             response = await self._call(owner, part[0], lambda stub: stub.BatchAcquire, request)
             return [_acquisition(each) for each in response.results]
@@ -87,17 +102,17 @@ class CacheNeighbour:
         """Store generated content under leases."""
 
         async def ask(part: Sequence[Fill]) -> list[None]:
-            request = cache_pb2.BatchFillRequest(
-                requests=[
-                    cache_pb2.BatchFillRequest.FillRequest(
-                        key=each.key,
-                        lease_token=each.lease_token,
-                        content=_content(each),
-                        pass_on_only=not each.keep,
-                    )
-                    for each in part
-                ]
-            )
+            requests = [
+                {
+                    "key": each.key,
+                    "lease_token": each.lease_token,
+                    "content": _content(each),
+                    "pass_on_only": not each.keep,
+                }
+                for each in part
+            ]
+            fields: Fields = {"requests": requests}
+            request = cache_pb2.BatchFillRequest(**fields)
             await self._call(owner, part[0].key, lambda stub: stub.BatchFill, request)
             return [None] * len(part)
 
@@ -107,9 +122,9 @@ class CacheNeighbour:
         """Store content in place of what is there."""
 
         async def ask(part: Sequence[Fill]) -> list[None]:
-            request = cache_pb2.BatchSetRequest(
-                requests=[cache_pb2.SetRequest(key=each.key, content=_content(each)) for each in part]
-            )
+            requests = [{"key": each.key, "content": _content(each)} for each in part]
+            fields: Fields = {"requests": requests}
+            request = cache_pb2.BatchSetRequest(**fields)
             await self._call(owner, part[0].key, lambda stub: stub.BatchSet, request)
             return [None] * len(part)
 
@@ -196,7 +211,9 @@ def _did_not_fit(result: object) -> bool:
     return isinstance(result, ServiceError) and result.reason == "RESPONSE_TOO_LARGE"
 
 
-def _looked_up(result: cache_pb2.BatchGetResponse.Result) -> Entry | Exception | None:
+def _looked_up(
+    result: cache_pb2.BatchGetResponse.Result | cache_pb2.BatchPeekResponse.Result,
+) -> Entry | Exception | None:
     if result.HasField("error"):
         return from_status(result.error)
     return _entry(result.value.entry) if result.value.HasField("entry") else None
@@ -216,14 +233,15 @@ def _entry(message: cache_pb2.Entry) -> Entry | None:
     )
 
 
-def _content(fill: Fill) -> cache_pb2.EntryContent:
-    return cache_pb2.EntryContent(
-        value=fill.entry.value.encode(),
-        content_type=fill.entry.content_type,
-        tags=fill.tags,
-        metadata=fill.entry.facts,
-        cost_micros=fill.entry.cost_micros,
-    )
+def _content(fill: Fill) -> Fields:
+    entry = fill.entry
+    return {
+        "value": entry.value.encode(),
+        "content_type": entry.content_type,
+        "tags": fill.tags,
+        "metadata": entry.facts,
+        "cost_micros": entry.cost_micros,
+    }
 
 
 def _acquisition(result: cache_pb2.BatchAcquireResponse.Result) -> Acquisition | Exception:

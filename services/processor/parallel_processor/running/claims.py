@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,8 +15,11 @@ from service_common.errors import ServiceError
 
 from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.item import Item, Outcome
-from parallel_processor.jobs.job import Job, JobState
+from parallel_processor.jobs.job import Job
+from parallel_processor.jobs.life import ending_of
+from parallel_processor.jobs.retrying import standing
 from parallel_processor.jobs.shard import Shard, ShardPhase
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.repository import Claim, JobRepository, ShardRepository
 from parallel_processor.running.backlog import Backlog
 from parallel_processor.running.bell import Bell
@@ -26,8 +30,10 @@ from parallel_processor.running.queue_news import QueueNews
 from parallel_processor.running.reporting import JOB_PRODUCER, Reporter, job_report, shard_report
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.shard_run import ShardRun
-from parallel_processor.running.slots import Rank, Slots
+from parallel_processor.running.slots import Rank
+from parallel_processor.running.spending import Spending
 from parallel_processor.running.workshop import Workshop
+from parallel_processor.spending.purse import ShardPurse
 
 _log = structlog.get_logger("parallel_processor.running.claims")
 _AGAIN_S = 2.0
@@ -64,13 +70,14 @@ class Claims:
         jobs: JobRepository,
         shards: ShardRepository,
         workshop: Workshop,
-        slots: Slots,
+        slots: Lanes,
         reporter: Reporter,
         settling: Settling,
         bell: Bell,
         tenant_weights: Mapping[str, float] | None = None,
         clock: Clock,
         rng: random.Random,
+        spending: Spending,
         on_outcomes: Callable[[Sequence[Outcome]], None],
         on_committed: Callable[[str], None],
     ) -> None:
@@ -87,6 +94,7 @@ class Claims:
         )
         self._clock = clock
         self._rng = rng
+        self._spending = spending
         self._on_outcomes = on_outcomes
         self._on_committed = on_committed
         self._queue_news = QueueNews(slots.queue, self._looking.backlog, reporter=reporter, clock=clock)
@@ -101,32 +109,53 @@ class Claims:
         return len(self._runs)
 
     @property
+    def runs(self) -> Iterable[ShardRun]:
+        """The runs of shards."""
+        return list(self._runs.values())
+
+    @property
     def queued_items(self) -> int:
         """Unfinished items of the shards that run here, beyond those that are with the model."""
         return max(0, sum(run.unfinished for run in self._runs.values()) - self._slots.active)
+
+    @property
+    def budget_used_ratio(self) -> float:
+        """The highest share of its cap that a job which runs here has used, 0 to 1."""
+        used: Counter[str] = Counter()
+        for run in self._runs.values():
+            used[run.job.job_id] += run.journal.shard.spent + run.journal.shard.reserved
+        return self._spending.used_ratio(used)
 
     def wake(self) -> None:
         """Look for work now: a job was started or changed here, or the bell was rung."""
         self._looking.rung()
         self._wake.set()
 
-    def job_changed(self, job: Job) -> None:
-        """Let a job's items and shards stand where its new terms say, at once, however many there are.
+    def adopt(self, job: Job) -> None:
+        """Let a job's items and shards follow what it has become; what that takes happens by itself.
 
-        Other workers do so when they hear of it: with the next look if the job was stirred, and with the next
-        renewal of one of its leases.
+        They stand where its new terms say at once, however many there are. Other workers do so when they hear
+        of it: with the next look if the job was stirred, and with the next renewal of one of its leases.
         """
         self._looking.backlog.learn(job, self._clock.now().timestamp())
         runs = self._runs_of(job.job_id)
         if runs and any(Rank.of_job(run.job) != Rank.of_job(job) for run in runs):
             self._slots.rerank(Rank.of_job(job))
-            for run in runs:
-                run.job_changed(job)
             self._wake.set()
+        for run in runs:
+            self._keep(asyncio.create_task(run.adopt(job)))
 
-    async def cancel_job(self, job_id: str) -> None:
-        """Stop a job's shards that run here."""
-        await asyncio.gather(*(run.cancel_job() for run in self._runs_of(job_id)))
+    def rung(self) -> None:
+        """Look for work now, and at what has become of the jobs that run here: somebody rang the bell."""
+        self.wake()
+        if self._runs:
+            self._keep(asyncio.create_task(self._look_at_jobs()))
+
+    async def take(self, shard: Shard) -> None:
+        """Claim a shard of a job that is given up, room or not, and run it to its end, without calls."""
+        task = None if self._draining else await self._claim(Found(shard))
+        if task is not None:
+            await asyncio.wait([task])
 
     async def run(self) -> None:
         """Claim and run shards, for ever."""
@@ -158,7 +187,7 @@ class Claims:
         return self._looking.may_have_more and self._has_room()
 
     async def renew(self) -> None:
-        """Renew the leases of all runs, and learn of jobs that were cancelled elsewhere, for ever."""
+        """Renew the leases of all runs, and learn what has become of their jobs, for ever."""
         while True:
             await asyncio.sleep(self._policy.lease.total_seconds() / 4)
             await self.renew_once()
@@ -166,9 +195,7 @@ class Claims:
 
     async def renew_once(self) -> None:
         """Renew the leases that no commit has renewed lately, and look at each job once."""
-        runs = list(self._runs.values())
-        jobs = {(run.job.tenant, run.job.job_id) for run in runs}
-        await asyncio.gather(*map(self._renew, runs), *(self._look_at_job(*each) for each in jobs))
+        await asyncio.gather(self._look_at_jobs(), *map(self._renew, list(self._runs.values())))
 
     async def drain(self, grace_s: float) -> None:
         """Claim nothing more, let calls in flight come back, commit, and hand the shards back."""
@@ -193,7 +220,7 @@ class Claims:
             return
         if is_new := looking.has_news:
             for job in await looking.hear():
-                self.job_changed(job)
+                self.adopt(job)
         claimed = 0
         for tries in range(SHARDS_AT_ONCE):
             found = await looking.next(self._hand().wants)
@@ -203,7 +230,7 @@ class Claims:
                 if is_new and not tries and self._has_room():
                     await self._claim_missed()
                 return
-            claimed += await self._claim(found)
+            claimed += await self._claim(found) is not None
             if looking.has_news:  # it may be more urgent than what comes next
                 return
         if claimed:  # otherwise others are at it, and the next poll is soon enough
@@ -216,11 +243,11 @@ class Claims:
                 return
             await self._claim(found)
 
-    async def _claim(self, found: Found) -> bool:
-        """Claim a shard and begin with it; returns whether nobody was faster."""
+    async def _claim(self, found: Found) -> asyncio.Task[None] | None:
+        """Claim a shard and begin with it; returns its run, or None if someone was faster."""
         shard, backlog = found.shard, self._looking.backlog
         if shard.holder in self._runs:
-            return False
+            return None
         try:
             with spent_on(shard.job_id):
                 claim = await self._shards.claim(
@@ -228,31 +255,34 @@ class Claims:
                 )
         except ServiceError as error:
             _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
-            return False
+            return None
         now = self._clock.now().timestamp()
         if found.source is not None:
             backlog.claimed(found.source, len(shard.states), now)
         backlog.learn(claim.job, now)
         with spent_on(shard.job_id):
-            await self._start(claim)
-        return True
+            return await self._start(claim)
 
-    async def _start(self, claim: Claim) -> None:
+    async def _start(self, claim: Claim) -> asyncio.Task[None]:
         shard = claim.shard
         if not self._reporter.is_acknowledged(shard.job_id, JOB_PRODUCER, claim.job.revision):
             self._reporter.submit(job_report(claim.job, self._clock.now()))
         items = await self._jobs.read_items(claim.job, shard.sources)
-        committed = await self._shards.results(shard) if shard.result_chunks else []
-        run = self._new_run(claim, items)
+        committed = standing(shard, await self._shards.results(shard)) if shard.result_chunks else []
+        run = self._new_run(claim, items, await self._spending.purse(claim.job))
         self._runs[shard.holder] = run
-        task = asyncio.create_task(self._run(shard.holder, run, committed), name=shard.holder)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._keep(asyncio.create_task(self._run(shard.holder, run, committed), name=shard.holder))
         if committed:  # what the worker before reported last may be lost: tell all of it again
             outcomes = [outcome for _, outcome in committed]
             self._report(run, shard, outcomes)
+        return task
 
-    def _new_run(self, claim: Claim, items: list[Item]) -> ShardRun:
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _new_run(self, claim: Claim, items: list[Item], purse: ShardPurse) -> ShardRun:
         runs: list[ShardRun] = []
         journal = Journal(
             claim.shard,
@@ -261,6 +291,7 @@ class Claims:
             rng=self._rng,
             lease=self._policy.lease,
             pace=self._policy.pace,
+            purse=purse,
             on_commit=lambda shard, outcomes: self._committed(runs[0], shard, outcomes),
         )
         runs.append(ShardRun(claim.job, items, journal, self._workshop, epoch=claim.shard.epoch))
@@ -268,8 +299,8 @@ class Claims:
 
     async def _run(self, holder: str, run: ShardRun, committed: Sequence[tuple[int, Outcome]]) -> None:
         try:
-            if run.job.state is JobState.CANCELLED:
-                await run.cancel_job()
+            if (ending := ending_of(run.job, self._clock.now())) is not None:
+                await run.give_up(ending)
             await run.run(committed)
             if run.journal.shard.phase is ShardPhase.FINISHED:
                 self._settling.finished(run.journal.shard)
@@ -314,6 +345,10 @@ class Claims:
         except ServiceError as error:
             _log.warning("renewal_failed", shard=shard.holder, reason=error.reason)
 
+    async def _look_at_jobs(self) -> None:
+        jobs = {(run.job.tenant, run.job.job_id) for run in self._runs.values()}
+        await asyncio.gather(*(self._look_at_job(*each) for each in jobs))
+
     async def _look_at_job(self, tenant: str, job_id: str) -> None:
         try:
             with spent_on(job_id):
@@ -321,6 +356,5 @@ class Claims:
         except ServiceError as error:
             _log.warning("job_not_read", job_id=job_id, reason=error.reason)
             return
-        self.job_changed(job)
-        if job.state is JobState.CANCELLED:
-            await self.cancel_job(job_id)
+        self.adopt(job)
+        await self._spending.looked_at(job, [run.journal.purse for run in self._runs_of(job_id)])

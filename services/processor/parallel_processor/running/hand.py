@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from parallel_processor.jobs.job import Job, Priority
-from parallel_processor.running.queueing.fair_queue import FairQueue
+from parallel_processor.running.queueing.queue import Queue
 from parallel_processor.running.queueing.rank import Rank
 
 _BUFFER = 2
@@ -56,7 +56,7 @@ class Line(Protocol):
         ...
 
     @property
-    def queue(self) -> FairQueue:
+    def queue(self) -> Queue:
         """Who waits."""
         ...
 

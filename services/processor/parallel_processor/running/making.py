@@ -15,6 +15,7 @@ from service_common.clock import Clock
 from service_common.output_contract import OutputContract
 
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, Usage
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.failures import ModelFailure
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.model.requests import ModelRequest
@@ -23,21 +24,31 @@ from parallel_processor.running.accepting import Acceptance, acceptable
 from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls
 from parallel_processor.running.chain import Chain
 from parallel_processor.running.content import Content
+from parallel_processor.running.covering import refusal_of
 from parallel_processor.running.entries import entry_of, piece_of, tags_of
+from parallel_processor.running.error_class import ErrorClass
 from parallel_processor.running.hedging import HedgedCalls, Spare
 from parallel_processor.running.made import generated, report
 from parallel_processor.running.order import Anew, Done, Order, Work, replacing
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
-from parallel_processor.running.ports import Acquired, Acquisition, Fill
-from parallel_processor.running.slots import Slots
-from parallel_processor.running.treatment import NEVER_MIND, Again, Effort, treat
+from parallel_processor.running.ports import Acquired, Acquisition, Fill, Owner
+from parallel_processor.running.retry_budget import RetryBudgets
+from parallel_processor.running.treatment import Again, Effort, Treating
 
 _MAX_OUTPUT_BYTES = 600_000
 """The largest output that is kept; it must fit one document."""
 
 
 def _nobody_hears(_text: str) -> None:
+    return
+
+
+def _nothing_to_count(_error: ErrorClass) -> None:
+    return
+
+
+def _not_measured(_owner: Owner, _order: Order, _answer: Answer) -> None:
     return
 
 
@@ -50,22 +61,28 @@ class Making:
         content: Content,
         calls: ModelCalls,
         outcomes: Outcomes,
-        slots: Slots,
+        lanes: Lanes,
         clock: Clock,
         rng: random.Random,
         max_attempts: int,
         on_spend: Callable[[str, str, Usage], None],
+        on_answer: Callable[[Owner, Order, Answer], None] = _not_measured,
         hedging: HedgedCalls | None = None,
         acceptance: Acceptance,
+        on_error: Callable[[ErrorClass], None] = _nothing_to_count,
+        budgets: RetryBudgets | None = None,
     ) -> None:
         self._content = content
         self._calls = calls
         self._outcomes = outcomes
-        self._slots = slots
+        self._lanes = lanes
         self._clock = clock
         self._rng = rng
-        self._max_attempts = max_attempts
         self._on_spend = on_spend
+        self._treating = Treating(
+            max_attempts=max_attempts, budgets=budgets or RetryBudgets(), clock=clock, on_error=on_error
+        )
+        self._on_answer = on_answer
         self._hedging = hedging
         self._acceptance = acceptance
 
@@ -100,6 +117,8 @@ class Making:
                         return piece
                     work = replacing(work)
             else:
+                if result.pause is not None:
+                    work.pause(result.pause)
                 work.withdraw()
                 await asyncio.sleep(result.delay_s)
             effort.spend("wait", self._clock.monotonic() - began)
@@ -118,7 +137,7 @@ class Making:
         began = self._clock.monotonic()
         acquisition = Acquisition(Acquired.LEASED)
         filled = False
-        async with self._slots.hold(work.rank, tokens_bound(order.request)) as slot:
+        async with self._lanes.hold(order.request.model, work.rank, tokens_bound(order.request)) as slot:
             effort.spend("wait", self._clock.monotonic() - began)
             announced = work.announce(worst_case)  # on its way while the lease is asked for
             if use_lease:
@@ -132,8 +151,8 @@ class Making:
                 piece = piece_of(acquisition.entry, order.prompt, order.key)
                 return acceptable(piece, order.contract) or Anew(order, replacing=True)
             try:
-                await announced
-                answer = await self._generate(order, work, effort, backoff, chain)
+                refused = await refusal_of(announced, persistent=work.persistent)
+                answer = refused or await self._generate(order, work, effort, backoff, chain)
                 if isinstance(answer, Answer):
                     filled, slot.used = True, answer.usage.prompt_tokens + answer.usage.output_tokens
             finally:
@@ -162,11 +181,11 @@ class Making:
             effort.attempts += 1
             self._spent(order, effort, self._calls.spent_on(order.request, failure))
             if chain.failed(order.request.model, failure):
+                self._treating.passed_on(failure)
                 effort.faults = 0  # those of one model do not speak against the piece at the next
                 return Again()
-            effort.faults += failure.failure_class not in NEVER_MIND
-            return treat(
-                failure, effort, backoff, persistent=work.persistent, max_attempts=self._max_attempts
+            return self._treating.failed(
+                order.request.model, failure, effort, backoff, persistent=work.persistent
             )
         except asyncio.CancelledError:
             effort.attempts += 1
@@ -177,6 +196,8 @@ class Making:
             effort.spend("generate", self._clock.monotonic() - began)
         effort.attempts += 1
         self._spent(order, effort, answer.usage)
+        self._treating.answered(order.request.model, effort, truncated=answer.reply.truncated)
+        self._on_answer(work.owner, order, answer)
         return self._checked(order, work, answer, effort, backoff)
 
     def _call(self, order: Order, work: Work, effort: Effort) -> Awaitable[Answer]:
@@ -191,10 +212,10 @@ class Making:
             effort.attempts += 1
             self._spent(order, effort, usage)
 
-        slots, rank = self._slots, work.rank
+        model = order.request.model
         spare = Spare(
-            room=lambda: slots.active < slots.limit and not slots.waiting,
-            slot=lambda: slots.hold(rank, tokens_bound(order.request)),
+            room=lambda: self._lanes.of(model).has_room,
+            slot=lambda: self._lanes.hold(model, work.rank, tokens_bound(order.request)),
             afford=afford,
             lost=lost,
         )
@@ -213,10 +234,7 @@ class Making:
             return PieceError("OUTPUT_TOO_LARGE", f"the output is larger than {_MAX_OUTPUT_BYTES} bytes")
         if answer.reply.text.strip():
             return self._accepted(order, work, order.contract, answer) if order.contract else answer
-        effort.faults += 1
-        if effort.faults >= self._max_attempts:
-            return PieceError("MODEL_EMPTY", "the model answered without text")
-        return Again(backoff.next_s())
+        return self._treating.empty(order.request.model, effort, backoff)
 
     def _accepted(
         self, order: Order, work: Work, contract: OutputContract, answer: Answer

@@ -8,7 +8,7 @@ from service_common.clock import Clock
 
 from parallel_processor.jobs.job import Job
 from parallel_processor.running.backlog import Backlog
-from parallel_processor.running.queueing.fair_queue import FairQueue
+from parallel_processor.running.queueing.queue import Queue
 from parallel_processor.running.queueing.standing import Standing, Standings
 from parallel_processor.running.reporting import Reporter, queue_report
 
@@ -18,7 +18,7 @@ _TOLD_AT_ONCE = 100
 class QueueNews:
     """Tells where jobs stand, each at most once a second, and only what has changed."""
 
-    def __init__(self, line: FairQueue, backlog: Backlog, *, reporter: Reporter, clock: Clock) -> None:
+    def __init__(self, line: Queue, backlog: Backlog, *, reporter: Reporter, clock: Clock) -> None:
         self._backlog = backlog
         self._standings = Standings(line, backlog.line)
         self._reporter = reporter

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Self
+from functools import cached_property
+from typing import Self, TypeAlias
 
 from service_common.clock import Clock, SystemClock
 
@@ -14,7 +15,10 @@ from parallel_processor.running.queueing.fair_queue import FairQueue
 from parallel_processor.running.queueing.rank import Rank
 from parallel_processor.running.queueing.tenant_flow import Turn
 
-__all__ = ["Hold", "Rank", "Slots"]
+__all__ = ["Hold", "OnTurn", "Rank", "Slots"]
+
+OnTurn: TypeAlias = Callable[[Priority, float], None]
+"""Is told, of each call that gets a slot, its job's priority and how many seconds it waited."""
 
 
 class Hold:
@@ -53,7 +57,7 @@ class Slots:
         *,
         clock: Clock | None = None,
         tenant_weights: Mapping[str, float] | None = None,
-        on_turn: Callable[[Priority, float], None] | None = None,
+        on_turn: OnTurn | None = None,
     ) -> None:
         """Begin with all slots free.
 
@@ -69,6 +73,11 @@ class Slots:
         self._queue = FairQueue(tenant_weights)
         self._on_turn = on_turn
         self._granted: dict[Turn, asyncio.Future[None]] = {}
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop, asked for once: on CPython 3.11 every asking is a system call."""
+        return asyncio.get_running_loop()
 
     @property
     def limit(self) -> int:
@@ -114,7 +123,7 @@ class Slots:
     async def take(self, rank: Rank, bound: int = 1) -> Turn:
         """Take a slot, in turn, to be given back; `hold` is the safe way."""
         turn = self._queue.join(rank, bound, now=self._now())
-        granted = self._granted[turn] = asyncio.get_running_loop().create_future()
+        granted = self._granted[turn] = self._loop.create_future()
         self._grant()
         if granted.done():
             return turn

@@ -20,7 +20,7 @@ from parallel_processor.running.queueing.rank import Rank
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, aborted, unavailable
 
-from tests.unit.processor.running.fakes import settle, until
+from tests.unit.processor.running.fakes import settle, spending, until
 from tests.unit.processor.samples import NOW, job, shard
 
 NEVER_S = 3_600.0
@@ -131,6 +131,7 @@ def claims_of(
         bell=cast("Any", bell or Bell()),
         clock=clock or ManualClock(),
         rng=random.Random(1),
+        spending=spending(),
         on_outcomes=lambda _: None,
         on_committed=lambda _: None,
     )
@@ -151,7 +152,7 @@ class _Running:
     def __init__(self, of: Job) -> None:
         self.job = of
 
-    def job_changed(self, to: Job) -> None:
+    async def adopt(self, to: Job) -> None:
         """Take it on."""
         self.job = to
 
@@ -189,7 +190,7 @@ async def test_a_job_that_was_changed_elsewhere_stands_elsewhere_with_the_next_l
     with running(claims):
         await settle()
     assert claims._runs["other/0"].job.priority is Priority.URGENT
-    assert claims._slots.queue.waiting_by_priority() == {Priority.URGENT: 4}
+    assert cast("Any", claims._slots).queue.waiting_by_priority() == {Priority.URGENT: 4}
 
 
 async def test_what_was_left_for_want_of_room_is_claimed_as_soon_as_there_is_some() -> None:
@@ -323,7 +324,7 @@ async def test_a_claim_that_could_not_be_begun_does_not_put_off_the_others() -> 
     shards.is_lost = False
     claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)
 
-    async def fail(claim: object) -> None:
+    async def fail(claim: object) -> Any:
         raise unavailable("AWAY", "away")
 
     claims._start = fail  # type: ignore[method-assign]  # what it reads is away

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from parallel_processor.jobs.job import started
+from parallel_processor.jobs.life import cancelled
 from parallel_processor.running.content import Content
 from parallel_processor.running.journal import Journal, Pace
 from parallel_processor.running.prompts import Prompts
@@ -16,7 +17,7 @@ from parallel_processor.running.versions import ActiveVersions
 from parallel_processor.running.workshop import Workshop
 from service_common.clock import ManualClock
 
-from tests.unit.processor.running.fakes import FakeCache, FakeOptimizer, settle
+from tests.unit.processor.running.fakes import FakeCache, FakeOptimizer, purse, settle
 from tests.unit.processor.running.test_degradation import Shelf, Watch
 from tests.unit.processor.running.test_journal import Bench
 from tests.unit.processor.samples import LEASE, NOW, item, job
@@ -34,6 +35,7 @@ def a_run(bench: Bench) -> ShardRun:
         rng=rng,
         lease=LEASE,
         pace=Pace(0.0),
+        purse=purse(),
         on_commit=lambda _shard, _outcomes: None,
     )
     versions = ActiveVersions(Shelf(), Watch(), all_tenants=True)
@@ -60,7 +62,7 @@ async def test_what_was_announced_before_is_never_forgotten(how: str, uncertain:
     run = a_run(bench)
     running = asyncio.create_task(run.run([]))
     await settle()
-    await (run.drain(0.0) if how == "drain" else run.cancel_job())
+    await (run.drain(0.0) if how == "drain" else run.adopt(cancelled(run.job, NOW)))
     await running
     after = bench.ledger.shard
     assert dict(after.intents) == ({0: 500} if how == "drain" else {})

@@ -6,6 +6,7 @@ The parallel processor: jobs of content items, run against a model endpoint, not
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -41,9 +42,11 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_PARTIALLY_SUCCEEDED: _JobState.ValueType  # 5
     """Finished: some items succeeded, some did not."""
     JOB_STATE_FAILED: _JobState.ValueType  # 6
-    """Finished: no item succeeded."""
+    """Finished: no item succeeded; or given up, because more items failed than its terms tolerate."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 7
     """Stopped on request. Finished items keep their results."""
+    JOB_STATE_PAUSED: _JobState.ValueType  # 8
+    """Nothing new is begun, on request or because it cannot go on; state_reason says why, and what helps."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """Where a job is in its life."""
@@ -61,9 +64,11 @@ JOB_STATE_SUCCEEDED: JobState.ValueType  # 4
 JOB_STATE_PARTIALLY_SUCCEEDED: JobState.ValueType  # 5
 """Finished: some items succeeded, some did not."""
 JOB_STATE_FAILED: JobState.ValueType  # 6
-"""Finished: no item succeeded."""
+"""Finished: no item succeeded; or given up, because more items failed than its terms tolerate."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 7
 """Stopped on request. Finished items keep their results."""
+JOB_STATE_PAUSED: JobState.ValueType  # 8
+"""Nothing new is begun, on request or because it cannot go on; state_reason says why, and what helps."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 class _ItemState:
@@ -85,7 +90,7 @@ class _ItemStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ItemState.V
     ITEM_STATE_SKIPPED: _ItemState.ValueType  # 5
     """Not worked on, because an item it depends on has no content; the error names it."""
     ITEM_STATE_CANCELLED: _ItemState.ValueType  # 6
-    """Not worked on, or stopped, because the job was cancelled."""
+    """Not worked on, or stopped, because the job was cancelled or given up; the error says which."""
 
 class ItemState(_ItemState, metaclass=_ItemStateEnumTypeWrapper):
     """Where an item is in its life."""
@@ -103,7 +108,7 @@ ITEM_STATE_FAILED: ItemState.ValueType  # 4
 ITEM_STATE_SKIPPED: ItemState.ValueType  # 5
 """Not worked on, because an item it depends on has no content; the error names it."""
 ITEM_STATE_CANCELLED: ItemState.ValueType  # 6
-"""Not worked on, or stopped, because the job was cancelled."""
+"""Not worked on, or stopped, because the job was cancelled or given up; the error says which."""
 Global___ItemState: _TypeAlias = ItemState  # noqa: Y015
 
 class _JobPriority:
@@ -197,6 +202,110 @@ by quality exactly. Versions without a score are left out. Only with a content_t
 CONTENT_VERSION_ORDER_HIGHEST_QUALITY_FIRST: ContentVersionOrder.ValueType  # 3
 """The same, the highest first."""
 Global___ContentVersionOrder: _TypeAlias = ContentVersionOrder  # noqa: Y015
+
+class _Bottleneck:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BottleneckEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Bottleneck.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BOTTLENECK_UNSPECIFIED: _Bottleneck.ValueType  # 0
+    """Never sent."""
+    BOTTLENECK_NOTHING_TO_DO: _Bottleneck.ValueType  # 1
+    """There is no work."""
+    BOTTLENECK_ENDPOINT: _Bottleneck.ValueType  # 2
+    """The model endpoint bears no more calls, or answers slowly."""
+    BOTTLENECK_CONCURRENCY: _Bottleneck.ValueType  # 3
+    """PROCESSOR_MAX_CONCURRENCY allows no more calls."""
+    BOTTLENECK_CPU: _Bottleneck.ValueType  # 4
+    """This machine has no more CPU for the processor."""
+    BOTTLENECK_MEMORY: _Bottleneck.ValueType  # 5
+    """This machine has no more memory."""
+    BOTTLENECK_STORE: _Bottleneck.ValueType  # 6
+    """Calls wait to be made durable, or for their leases."""
+    BOTTLENECK_CACHE: _Bottleneck.ValueType  # 7
+    """Items wait for looks into the cache."""
+    BOTTLENECK_OPTIMIZER: _Bottleneck.ValueType  # 8
+    """Items wait for prompts or for scores."""
+
+class Bottleneck(_Bottleneck, metaclass=_BottleneckEnumTypeWrapper):
+    """What holds throughput back."""
+
+BOTTLENECK_UNSPECIFIED: Bottleneck.ValueType  # 0
+"""Never sent."""
+BOTTLENECK_NOTHING_TO_DO: Bottleneck.ValueType  # 1
+"""There is no work."""
+BOTTLENECK_ENDPOINT: Bottleneck.ValueType  # 2
+"""The model endpoint bears no more calls, or answers slowly."""
+BOTTLENECK_CONCURRENCY: Bottleneck.ValueType  # 3
+"""PROCESSOR_MAX_CONCURRENCY allows no more calls."""
+BOTTLENECK_CPU: Bottleneck.ValueType  # 4
+"""This machine has no more CPU for the processor."""
+BOTTLENECK_MEMORY: Bottleneck.ValueType  # 5
+"""This machine has no more memory."""
+BOTTLENECK_STORE: Bottleneck.ValueType  # 6
+"""Calls wait to be made durable, or for their leases."""
+BOTTLENECK_CACHE: Bottleneck.ValueType  # 7
+"""Items wait for looks into the cache."""
+BOTTLENECK_OPTIMIZER: Bottleneck.ValueType  # 8
+"""Items wait for prompts or for scores."""
+Global___Bottleneck: _TypeAlias = Bottleneck  # noqa: Y015
+
+class _LimitCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LimitCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIMIT_CAUSE_UNSPECIFIED: _LimitCause.ValueType  # 0
+    """Never sent."""
+    LIMIT_CAUSE_STARTING: _LimitCause.ValueType  # 1
+    """It has only begun to grow."""
+    LIMIT_CAUSE_GROWING: _LimitCause.ValueType  # 2
+    """It grows after something that held it has passed."""
+    LIMIT_CAUSE_REFUSED: _LimitCause.ValueType  # 3
+    """The endpoint turned calls away (HTTP 429, 503, 529)."""
+    LIMIT_CAUSE_QUEUEING: _LimitCause.ValueType  # 4
+    """The endpoint took longer for calls the more there were."""
+    LIMIT_CAUSE_TIMEOUTS: _LimitCause.ValueType  # 5
+    """Calls were not answered in time."""
+    LIMIT_CAUSE_RATE: _LimitCause.ValueType  # 6
+    """By its rate-limit headers the endpoint takes no more requests or tokens for now."""
+    LIMIT_CAUSE_MOST: _LimitCause.ValueType  # 7
+    """PROCESSOR_MAX_CONCURRENCY."""
+    LIMIT_CAUSE_SHARED: _LimitCause.ValueType  # 8
+    """Other models take their share of PROCESSOR_MAX_CONCURRENCY."""
+    LIMIT_CAUSE_MEMORY: _LimitCause.ValueType  # 9
+    """This machine is short of memory."""
+    LIMIT_CAUSE_CPU: _LimitCause.ValueType  # 10
+    """This machine is short of CPU."""
+
+class LimitCause(_LimitCause, metaclass=_LimitCauseEnumTypeWrapper):
+    """What holds a limit on model calls where it is."""
+
+LIMIT_CAUSE_UNSPECIFIED: LimitCause.ValueType  # 0
+"""Never sent."""
+LIMIT_CAUSE_STARTING: LimitCause.ValueType  # 1
+"""It has only begun to grow."""
+LIMIT_CAUSE_GROWING: LimitCause.ValueType  # 2
+"""It grows after something that held it has passed."""
+LIMIT_CAUSE_REFUSED: LimitCause.ValueType  # 3
+"""The endpoint turned calls away (HTTP 429, 503, 529)."""
+LIMIT_CAUSE_QUEUEING: LimitCause.ValueType  # 4
+"""The endpoint took longer for calls the more there were."""
+LIMIT_CAUSE_TIMEOUTS: LimitCause.ValueType  # 5
+"""Calls were not answered in time."""
+LIMIT_CAUSE_RATE: LimitCause.ValueType  # 6
+"""By its rate-limit headers the endpoint takes no more requests or tokens for now."""
+LIMIT_CAUSE_MOST: LimitCause.ValueType  # 7
+"""PROCESSOR_MAX_CONCURRENCY."""
+LIMIT_CAUSE_SHARED: LimitCause.ValueType  # 8
+"""Other models take their share of PROCESSOR_MAX_CONCURRENCY."""
+LIMIT_CAUSE_MEMORY: LimitCause.ValueType  # 9
+"""This machine is short of memory."""
+LIMIT_CAUSE_CPU: LimitCause.ValueType  # 10
+"""This machine is short of CPU."""
+Global___LimitCause: _TypeAlias = LimitCause  # noqa: Y015
 
 class _BreakerState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -793,6 +902,8 @@ class Job(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
+    STATE_REASON_FIELD_NUMBER: _builtins.int
+    RESERVED_MICROS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The id, given by the service."""
     display_name: _builtins.str
@@ -807,6 +918,10 @@ class Job(_message.Message):
     """The model of items that name none; empty: the template's, else the processor's."""
     cache_policy: Global___CachePolicy.ValueType
     """How items use the cache that do not say."""
+    reserved_micros: _builtins.int
+    """The most that the calls may still cost that are out now, in micros of US dollars. With what it has spent, uncertain
+    spend included, it never exceeds the job's cap.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels for people and filters."""
@@ -835,6 +950,10 @@ class Job(_message.Message):
     def terms(self) -> Global___JobTerms:
         """The terms it runs under."""
 
+    @_builtins.property
+    def state_reason(self) -> Global___JobStateReason:
+        """Why it is in its state. Unset where that goes without saying."""
+
     def __init__(
         self,
         *,
@@ -852,14 +971,42 @@ class Job(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         terms: Global___JobTerms | None = ...,
+        state_reason: Global___JobStateReason | None = ...,
+        reserved_micros: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "finish_time", b"finish_time", "start_time", b"start_time", "terms", b"terms", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "finish_time", b"finish_time", "start_time", b"start_time", "state_reason", b"state_reason", "terms", b"terms", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "counts", b"counts", "create_time", b"create_time", "display_name", b"display_name", "finish_time", b"finish_time", "job_id", b"job_id", "labels", b"labels", "model", b"model", "priority", b"priority", "start_time", b"start_time", "state", b"state", "terms", b"terms", "usage", b"usage", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "counts", b"counts", "create_time", b"create_time", "display_name", b"display_name", "finish_time", b"finish_time", "job_id", b"job_id", "labels", b"labels", "model", b"model", "priority", b"priority", "reserved_micros", b"reserved_micros", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "terms", b"terms", "usage", b"usage", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class JobStateReason(_message.Message):
+    """Why a job is in its state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """A reason of the registry in protos/README.md, for example "PAUSED_BY_REQUEST"."""
+    message: _builtins.str
+    """The reason in words, and what to do about it."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobStateReason: _TypeAlias = JobStateReason  # noqa: Y015
 
 @_typing.final
 class JobTerms(_message.Message):
@@ -1659,6 +1806,243 @@ class CancelJobResponse(_message.Message):
 Global___CancelJobResponse: _TypeAlias = CancelJobResponse  # noqa: Y015
 
 @_typing.final
+class PauseJobRequest(_message.Message):
+    """Request of ProcessorService.PauseJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job. Required."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseJobRequest: _TypeAlias = PauseJobRequest  # noqa: Y015
+
+@_typing.final
+class PauseJobResponse(_message.Message):
+    """Response of ProcessorService.PauseJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job as it is now: paused, with calls that were in flight perhaps still coming back."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseJobResponse: _TypeAlias = PauseJobResponse  # noqa: Y015
+
+@_typing.final
+class ResumeJobRequest(_message.Message):
+    """Request of ProcessorService.ResumeJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job. Required."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeJobRequest: _TypeAlias = ResumeJobRequest  # noqa: Y015
+
+@_typing.final
+class ResumeJobResponse(_message.Message):
+    """Response of ProcessorService.ResumeJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeJobResponse: _TypeAlias = ResumeJobResponse  # noqa: Y015
+
+@_typing.final
+class UpdateJobRequest(_message.Message):
+    """Request of ProcessorService.UpdateJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job: its id, and the new values of what update_mask names. Required."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """What changes: display_name, labels, priority, terms, or one of the terms such as terms.max_cost_micros. A field that
+        is named and not set gets its default. Required.
+        """
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateJobRequest: _TypeAlias = UpdateJobRequest  # noqa: Y015
+
+@_typing.final
+class UpdateJobResponse(_message.Message):
+    """Response of ProcessorService.UpdateJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateJobResponse: _TypeAlias = UpdateJobResponse  # noqa: Y015
+
+@_typing.final
+class RetryFailedItemsRequest(_message.Message):
+    """Request of ProcessorService.RetryFailedItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job. Required."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryFailedItemsRequest: _TypeAlias = RetryFailedItemsRequest  # noqa: Y015
+
+@_typing.final
+class RetryFailedItemsResponse(_message.Message):
+    """Response of ProcessorService.RetryFailedItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    items: _builtins.int
+    """How many items are tried again; 0 when none ended without content."""
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+        items: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryFailedItemsResponse: _TypeAlias = RetryFailedItemsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteJobRequest(_message.Message):
+    """Request of ProcessorService.DeleteJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job. Required."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteJobRequest: _TypeAlias = DeleteJobRequest  # noqa: Y015
+
+@_typing.final
+class DeleteJobResponse(_message.Message):
+    """Response of ProcessorService.DeleteJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteJobResponse: _TypeAlias = DeleteJobResponse  # noqa: Y015
+
+@_typing.final
 class ListResultsRequest(_message.Message):
     """Request of ProcessorService.ListResults."""
 
@@ -2036,6 +2420,355 @@ class StreamGenerateResponse(_message.Message):
 Global___StreamGenerateResponse: _TypeAlias = StreamGenerateResponse  # noqa: Y015
 
 @_typing.final
+class JobEstimate(_message.Message):
+    """What a job will cost and take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CostInterval(_message.Message):
+        """Where a cost lies nine times out of ten, in micros of US dollars."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LOW_MICROS_FIELD_NUMBER: _builtins.int
+        EXPECTED_MICROS_FIELD_NUMBER: _builtins.int
+        HIGH_MICROS_FIELD_NUMBER: _builtins.int
+        low_micros: _builtins.int
+        """The lower end."""
+        expected_micros: _builtins.int
+        """The expectation."""
+        high_micros: _builtins.int
+        """The upper end."""
+        def __init__(
+            self,
+            *,
+            low_micros: _builtins.int = ...,
+            expected_micros: _builtins.int = ...,
+            high_micros: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_micros", b"expected_micros", "high_micros", b"high_micros", "low_micros", b"low_micros"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class DurationInterval(_message.Message):
+        """Where a duration lies nine times out of ten."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LOW_FIELD_NUMBER: _builtins.int
+        EXPECTED_FIELD_NUMBER: _builtins.int
+        HIGH_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def low(self) -> _duration_pb2.Duration:
+            """The lower end."""
+
+        @_builtins.property
+        def expected(self) -> _duration_pb2.Duration:
+            """The expectation."""
+
+        @_builtins.property
+        def high(self) -> _duration_pb2.Duration:
+            """The upper end."""
+
+        def __init__(
+            self,
+            *,
+            low: _duration_pb2.Duration | None = ...,
+            expected: _duration_pb2.Duration | None = ...,
+            high: _duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "high", b"high", "low", b"low"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "high", b"high", "low", b"low"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class OfContentType(_message.Message):
+        """What the items of one content type come to."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+        ITEM_COUNT_FIELD_NUMBER: _builtins.int
+        MODEL_CALLS_FIELD_NUMBER: _builtins.int
+        EXPECTED_COST_MICROS_FIELD_NUMBER: _builtins.int
+        content_type: _builtins.str
+        """The content type."""
+        item_count: _builtins.int
+        """Its items."""
+        model_calls: _builtins.int
+        """The calls they will take."""
+        expected_cost_micros: _builtins.int
+        """What these will cost, in micros of US dollars."""
+        def __init__(
+            self,
+            *,
+            content_type: _builtins.str = ...,
+            item_count: _builtins.int = ...,
+            model_calls: _builtins.int = ...,
+            expected_cost_micros: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "expected_cost_micros", b"expected_cost_micros", "item_count", b"item_count", "model_calls", b"model_calls"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    SAMPLED_ITEMS_FIELD_NUMBER: _builtins.int
+    CACHED_ITEMS_FIELD_NUMBER: _builtins.int
+    EQUAL_ITEMS_FIELD_NUMBER: _builtins.int
+    REFUSED_ITEMS_FIELD_NUMBER: _builtins.int
+    MODEL_CALLS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    WORST_CASE_MICROS_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    MEASURED_CALLS_FIELD_NUMBER: _builtins.int
+    CACHE_UNKNOWN_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPES_FIELD_NUMBER: _builtins.int
+    item_count: _builtins.int
+    """Items the job has."""
+    sampled_items: _builtins.int
+    """Items that were looked at. Where that is not all, everything else is scaled up from them."""
+    cached_items: _builtins.int
+    """Items the cache holds."""
+    equal_items: _builtins.int
+    """Items equal to another one, which share its call."""
+    refused_items: _builtins.int
+    """Items that no prompt can be made for; they will fail without a call."""
+    model_calls: _builtins.int
+    """Model calls the others will take."""
+    worst_case_micros: _builtins.int
+    """The most they can cost, in micros of US dollars, each made once."""
+    measured_calls: _builtins.int
+    """How many earlier calls of the same kinds the lengths of outputs rest on. 0: they are a guess from max_tokens."""
+    cache_unknown: _builtins.bool
+    """Whether the cache could not be asked, so that nothing was taken to be there."""
+    @_builtins.property
+    def cost(self) -> Global___JobEstimate.CostInterval:
+        """What these calls will cost."""
+
+    @_builtins.property
+    def duration(self) -> Global___JobEstimate.DurationInterval:
+        """How long they will take on this replica if it has nothing else to do. Unset: no call was ever measured."""
+
+    @_builtins.property
+    def content_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobEstimate.OfContentType]:
+        """The same by content type."""
+
+    def __init__(
+        self,
+        *,
+        item_count: _builtins.int = ...,
+        sampled_items: _builtins.int = ...,
+        cached_items: _builtins.int = ...,
+        equal_items: _builtins.int = ...,
+        refused_items: _builtins.int = ...,
+        model_calls: _builtins.int = ...,
+        cost: Global___JobEstimate.CostInterval | None = ...,
+        worst_case_micros: _builtins.int = ...,
+        duration: Global___JobEstimate.DurationInterval | None = ...,
+        measured_calls: _builtins.int = ...,
+        cache_unknown: _builtins.bool = ...,
+        content_types: _abc.Iterable[Global___JobEstimate.OfContentType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_unknown", b"cache_unknown", "cached_items", b"cached_items", "content_types", b"content_types", "cost", b"cost", "duration", b"duration", "equal_items", b"equal_items", "item_count", b"item_count", "measured_calls", b"measured_calls", "model_calls", b"model_calls", "refused_items", b"refused_items", "sampled_items", b"sampled_items", "worst_case_micros", b"worst_case_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobEstimate: _TypeAlias = JobEstimate  # noqa: Y015
+
+@_typing.final
+class EstimateJobRequest(_message.Message):
+    """Request of ProcessorService.EstimateJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job. Required."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateJobRequest: _TypeAlias = EstimateJobRequest  # noqa: Y015
+
+@_typing.final
+class EstimateJobResponse(_message.Message):
+    """Response of ProcessorService.EstimateJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def estimate(self) -> Global___JobEstimate:
+        """The estimate."""
+
+    def __init__(
+        self,
+        *,
+        estimate: Global___JobEstimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateJobResponse: _TypeAlias = EstimateJobResponse  # noqa: Y015
+
+@_typing.final
+class TenantBudget(_message.Message):
+    """What all jobs and interactive pieces of a tenant may cost, and cost so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    SPENT_MICROS_FIELD_NUMBER: _builtins.int
+    UNCERTAIN_SPEND_MICROS_FIELD_NUMBER: _builtins.int
+    RESERVED_MICROS_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    max_cost_micros: _builtins.int
+    """The most they may cost together, in micros of US dollars; calls of unknown fate count at their worst. Unset: no
+    limit.
+    """
+    spent_micros: _builtins.int
+    """What answered calls have cost since the budget was set."""
+    uncertain_spend_micros: _builtins.int
+    """The most that calls of unknown fate may have cost. Not part of spent_micros."""
+    reserved_micros: _builtins.int
+    """What is set aside for calls that are out and for the next ones; what they do not cost is free again."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From when on spending counts. Unset: no budget was ever set, and nothing is counted."""
+
+    def __init__(
+        self,
+        *,
+        max_cost_micros: _builtins.int | None = ...,
+        spent_micros: _builtins.int = ...,
+        uncertain_spend_micros: _builtins.int = ...,
+        reserved_micros: _builtins.int = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros", "reserved_micros", b"reserved_micros", "since", b"since", "spent_micros", b"spent_micros", "uncertain_spend_micros", b"uncertain_spend_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_micros: _TypeAlias = _typing.Literal["max_cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_micros: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_micros) -> _WhichOneofReturnType__max_cost_micros | None: ...
+
+Global___TenantBudget: _TypeAlias = TenantBudget  # noqa: Y015
+
+@_typing.final
+class GetTenantBudgetRequest(_message.Message):
+    """Request of ProcessorService.GetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantBudgetRequest: _TypeAlias = GetTenantBudgetRequest  # noqa: Y015
+
+@_typing.final
+class GetTenantBudgetResponse(_message.Message):
+    """Response of ProcessorService.GetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budget(self) -> Global___TenantBudget:
+        """The budget."""
+
+    def __init__(
+        self,
+        *,
+        budget: Global___TenantBudget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantBudgetResponse: _TypeAlias = GetTenantBudgetResponse  # noqa: Y015
+
+@_typing.final
+class SetTenantBudgetRequest(_message.Message):
+    """Request of ProcessorService.SetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    START_OVER_FIELD_NUMBER: _builtins.int
+    max_cost_micros: _builtins.int
+    """The most that may be spent, in micros of US dollars. Unset: no limit; spending goes on being counted."""
+    start_over: _builtins.bool
+    """Whether what was spent so far no longer counts, as at the start of a month."""
+    def __init__(
+        self,
+        *,
+        max_cost_micros: _builtins.int | None = ...,
+        start_over: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros", "start_over", b"start_over"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_micros: _TypeAlias = _typing.Literal["max_cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_micros: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_micros) -> _WhichOneofReturnType__max_cost_micros | None: ...
+
+Global___SetTenantBudgetRequest: _TypeAlias = SetTenantBudgetRequest  # noqa: Y015
+
+@_typing.final
+class SetTenantBudgetResponse(_message.Message):
+    """Response of ProcessorService.SetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budget(self) -> Global___TenantBudget:
+        """The budget as it is now."""
+
+    def __init__(
+        self,
+        *,
+        budget: Global___TenantBudget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTenantBudgetResponse: _TypeAlias = SetTenantBudgetResponse  # noqa: Y015
+
+@_typing.final
 class GetCapacityRequest(_message.Message):
     """Request of ProcessorService.GetCapacity."""
 
@@ -2083,6 +2816,52 @@ class GetCapacityResponse(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
+    class Lane(_message.Message):
+        """The way to one model, and how many calls may be on it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MODEL_FIELD_NUMBER: _builtins.int
+        LIMIT_FIELD_NUMBER: _builtins.int
+        IN_FLIGHT_FIELD_NUMBER: _builtins.int
+        WAITING_FIELD_NUMBER: _builtins.int
+        CAUSE_FIELD_NUMBER: _builtins.int
+        HELD_FOR_FIELD_NUMBER: _builtins.int
+        EXPLANATION_FIELD_NUMBER: _builtins.int
+        model: _builtins.str
+        """The model."""
+        limit: _builtins.int
+        """How many calls may be under way; 0 while it pauses."""
+        in_flight: _builtins.int
+        """Calls under way."""
+        waiting: _builtins.int
+        """Items that wait for a call."""
+        cause: Global___LimitCause.ValueType
+        """What holds the limit."""
+        explanation: _builtins.str
+        """All of it in words, for example "held at 14 by 429s from http://model:8000/v1, 3 s ago"."""
+        @_builtins.property
+        def held_for(self) -> _duration_pb2.Duration:
+            """For how long."""
+
+        def __init__(
+            self,
+            *,
+            model: _builtins.str = ...,
+            limit: _builtins.int = ...,
+            in_flight: _builtins.int = ...,
+            waiting: _builtins.int = ...,
+            cause: Global___LimitCause.ValueType = ...,
+            held_for: _duration_pb2.Duration | None = ...,
+            explanation: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["held_for", b"held_for"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "explanation", b"explanation", "held_for", b"held_for", "in_flight", b"in_flight", "limit", b"limit", "model", b"model", "waiting", b"waiting"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class Breaker(_message.Message):
         """A circuit breaker and its state."""
 
@@ -2119,10 +2898,14 @@ class GetCapacityResponse(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     CALLS_PER_SECOND_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    LANES_FIELD_NUMBER: _builtins.int
+    BOTTLENECK_FIELD_NUMBER: _builtins.int
     concurrency_limit: _builtins.int
-    """The most model calls at a time."""
+    """The most model calls at a time, over all models; how many each model's endpoint bears is told by the
+    lanes.
+    """
     active_calls: _builtins.int
-    """Model calls now."""
+    """Model calls now, with those that are being prepared."""
     leased_shards: _builtins.int
     """Shards this replica holds the lease of."""
     cpu_percent: _builtins.float
@@ -2133,6 +2916,8 @@ class GetCapacityResponse(_message.Message):
     """Model calls finished per second, over the last 10 seconds."""
     explanation: _builtins.str
     """What holds throughput back now, in words."""
+    bottleneck: Global___Bottleneck.ValueType
+    """What more work would need more of, as the explanation says it."""
     @_builtins.property
     def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetCapacityResponse.QueueDepth]:
         """Items that wait for a model call, by priority."""
@@ -2140,6 +2925,10 @@ class GetCapacityResponse(_message.Message):
     @_builtins.property
     def breakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetCapacityResponse.Breaker]:
         """Circuit breakers of the neighbours and the model endpoint."""
+
+    @_builtins.property
+    def lanes(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetCapacityResponse.Lane]:
+        """How the lane to each model stands that was called since the start."""
 
     def __init__(
         self,
@@ -2153,10 +2942,12 @@ class GetCapacityResponse(_message.Message):
         memory_bytes: _builtins.int = ...,
         calls_per_second: _builtins.float = ...,
         explanation: _builtins.str = ...,
+        lanes: _abc.Iterable[Global___GetCapacityResponse.Lane] | None = ...,
+        bottleneck: Global___Bottleneck.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "breakers", b"breakers", "calls_per_second", b"calls_per_second", "concurrency_limit", b"concurrency_limit", "cpu_percent", b"cpu_percent", "explanation", b"explanation", "leased_shards", b"leased_shards", "memory_bytes", b"memory_bytes", "queues", b"queues"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "bottleneck", b"bottleneck", "breakers", b"breakers", "calls_per_second", b"calls_per_second", "concurrency_limit", b"concurrency_limit", "cpu_percent", b"cpu_percent", "explanation", b"explanation", "lanes", b"lanes", "leased_shards", b"leased_shards", "memory_bytes", b"memory_bytes", "queues", b"queues"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

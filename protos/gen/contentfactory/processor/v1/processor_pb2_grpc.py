@@ -30,7 +30,8 @@ class ProcessorServiceStub:
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -64,6 +65,11 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobResponse.FromString,
                 _registered_method=True)
+        self.EstimateJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/EstimateJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/GetJob',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetJobRequest.SerializeToString,
@@ -83,6 +89,31 @@ class ProcessorServiceStub:
                 '/contentfactory.processor.v1.ProcessorService/CancelJob',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobResponse.FromString,
+                _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/PauseJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/ResumeJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobResponse.FromString,
+                _registered_method=True)
+        self.UpdateJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/UpdateJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.FromString,
+                _registered_method=True)
+        self.RetryFailedItems = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/RetryFailedItems',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsResponse.FromString,
+                _registered_method=True)
+        self.DeleteJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/DeleteJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobResponse.FromString,
                 _registered_method=True)
         self.ListResults = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/ListResults',
@@ -114,6 +145,16 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.FromString,
                 _registered_method=True)
+        self.GetTenantBudget = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/GetTenantBudget',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetResponse.FromString,
+                _registered_method=True)
+        self.SetTenantBudget = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/SetTenantBudget',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetResponse.FromString,
+                _registered_method=True)
         self.GetCapacity = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/GetCapacity',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetCapacityRequest.SerializeToString,
@@ -126,7 +167,8 @@ class ProcessorServiceServicer:
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -168,8 +210,22 @@ class ProcessorServiceServicer:
         """Starts a job. Starting a job that has been started changes nothing and succeeds.
         Errors:
         NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
-        FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
-        1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+        FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
+        passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
+        dependencies (reason GROUP_TOO_LARGE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateJob(self, request, context):
+        """Says what a job will cost and how long it will take, before a cent is spent: its prompts are made, the cache is
+        peeked at, and the lengths and times of earlier calls of its kinds are applied. Items that are cached and items that
+        are equal take no call. Failed calls, which are repeated, are not foreseen. Of a large job about 6,000 items are
+        looked at, from all over it.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), or a model has no price (reason PRICE_UNKNOWN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,6 +269,66 @@ class ProcessorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """Pauses a job: calls in flight come back and count, nothing new is begun, by no processor, until ResumeJob. Pausing a
+        paused job succeeds; it is then paused on request, whatever it was paused for.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+        (reason JOB_CANCELLED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Lets a paused job go on, whatever it was paused for; what stopped it may stop it again. Resuming a job that is under
+        way changes nothing and succeeds.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+        (reason JOB_CANCELLED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateJob(self, request, context):
+        """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
+        processors. Raising the cap of a job does not resume it.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryFailedItems(self, request, context):
+        """Lets the items of a job that ended without content (FAILED, SKIPPED, or CANCELLED because the job was given up) be
+        worked on again; a finished job runs again. Of a job that runs, items that failed are tried again when the items
+        around them are finished. What such an item ends with takes the place of what it ended with before, in listings and
+        counts; StreamResults sends it too, also to who had the earlier one. Repeating the call retries what has failed since.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), was cancelled (reason JOB_CANCELLED), is being
+        given up (reason JOB_NOT_FINISHED), or its deadline has passed (reason DEADLINE_EXCEEDED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteJob(self, request, context):
+        """Deletes a draft or a finished job: its items, results and content versions. What it put into the cache stays there,
+        and the tracker keeps its history as long as it keeps any.
+        Errors:
+        NOT_FOUND            the tenant has no such job, or it is deleted already (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is under way (reason JOB_NOT_FINISHED): cancel it, and wait for its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListResults(self, request, context):
         """Lists results of finished items, with content, in a stable order. While the job runs, a listing to the end holds
         what was finished when each page was read.
@@ -225,7 +341,7 @@ class ProcessorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamResults(self, request, context):
-        """Streams each result once, as items finish, until the job is finished. A client that was cut off continues with
+        """Streams each result once, as items finish, until the job is finished. An item that is run again has another result. A client that was cut off continues with
         the resume token of the last frame it has.
         Errors:
         NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).
@@ -267,12 +383,14 @@ class ProcessorServiceServicer:
         its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
         keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
         fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
-        HANDLER_UNKNOWN).
+        HANDLER_UNKNOWN); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
         DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
         spent.
         UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
         use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
-        request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+        request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer; or
+        what the tenant's budget has left is set aside for calls that are out (reason
+        BUDGET_RESERVED): ask again soon.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -283,6 +401,22 @@ class ProcessorServiceServicer:
         comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
         unknown fate, at its worst case. A caller who reads slowly gets larger frames.
         Errors: those of Generate. They may come after text, which is void then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTenantBudget(self, request, context):
+        """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTenantBudget(self, request, context):
+        """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
+        jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
+        made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -313,6 +447,11 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobResponse.SerializeToString,
             ),
+            'EstimateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobResponse.SerializeToString,
+            ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetJobRequest.FromString,
@@ -332,6 +471,31 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobResponse.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobResponse.SerializeToString,
+            ),
+            'UpdateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.SerializeToString,
+            ),
+            'RetryFailedItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryFailedItems,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsResponse.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobResponse.SerializeToString,
             ),
             'ListResults': grpc.unary_unary_rpc_method_handler(
                     servicer.ListResults,
@@ -363,6 +527,16 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.SerializeToString,
             ),
+            'GetTenantBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTenantBudget,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetResponse.SerializeToString,
+            ),
+            'SetTenantBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTenantBudget,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetResponse.SerializeToString,
+            ),
             'GetCapacity': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapacity,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetCapacityRequest.FromString,
@@ -381,7 +555,8 @@ class ProcessorService:
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -465,6 +640,33 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/StartJob',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/EstimateJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -573,6 +775,141 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/CancelJob',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/PauseJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/ResumeJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/UpdateJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryFailedItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/RetryFailedItems',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/DeleteJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -735,6 +1072,60 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/StreamGenerate',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTenantBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/GetTenantBudget',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTenantBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/SetTenantBudget',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from parallel_processor.jobs.job import Priority
-from parallel_processor.running.queueing.fair_queue import FairQueue
+from parallel_processor.running.queueing.queue import Queue
 
 _MOST_REMEMBERED = 10_000
 
@@ -34,7 +34,7 @@ class Standings:
     The jobs whose items wait for a slot come first, then those of which no shard is in hand.
     """
 
-    def __init__(self, line: FairQueue, backlog: FairQueue, *, every_s: float = 1.0) -> None:
+    def __init__(self, line: Queue, backlog: Queue, *, every_s: float = 1.0) -> None:
         """Begin.
 
         Args:
@@ -53,7 +53,7 @@ class Standings:
         """Return the places of all tenants' jobs that wait, as they were a moment ago at most."""
         if now - self._seen_at >= self._every_s:
             self._seen_at = now
-            order = self._line.positions()
+            order = {**self._line.positions()}
             first = len(order)
             for where, position in self._backlog.positions().items():
                 order.setdefault(where, first + position)

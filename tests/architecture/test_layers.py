@@ -15,7 +15,7 @@ from tests.support.processes import MODULES
 ROOT = Path(__file__).parents[2]
 OUTER = {"__init__", "__main__", "app", "config", "convert", "metrics", "servicer", "validation"}
 EDGES = {
-    # entries leave in the bytes they are kept in; keys come out of bytes; the semantic tier's side of the contract
+    # entries leave in the bytes they are kept in; keys out of bytes; the semantic tier's side of the contract
     "cache": {"wire", "request_bytes", "similar"},
     "optimizer": {"requests", "batches"},  # one request out of the contract's messages; a batch of them
     # calls to the other three, through their contracts; how a replica stands, as a message

@@ -8,7 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-intake bench-generate bench-rpc bench-cache-policies bench-cache-semantic bench-cache-warming bench-firestore bench-queries bench-fairness bench-migrate bench-capacity images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-intake bench-generate bench-cache bench-cache-policies bench-cache-semantic bench-cache-warming bench-firestore bench-queries bench-fairness bench-migrate bench-capacity images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -88,8 +88,8 @@ bench-spend: setup ## a cap against 1,000 calls at once, through ten kills; 100 
 bench-generate: setup ## an interactive piece beside bare echoes, and its first token beside a direct call
 	$(BIN)/python -m benchmarks.generate
 
-bench-rpc: setup ## the cache's Get and BatchGet beside a bare grpc.aio echo
-	$(BIN)/python -m benchmarks.rpc
+bench-cache: setup ## the cache's Get and BatchGet beside a bare grpc.aio echo and beside Valkey
+	$(BIN)/python -m benchmarks.cache
 
 bench-cache-policies: setup ## what eviction costs at a million entries and what it is worth on real traces
 	$(BIN)/python -m benchmarks.cache_policies

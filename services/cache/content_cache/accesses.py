@@ -7,7 +7,7 @@ threshold are shown to the followers that look at each lookup, as SHARDS does.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Final
 
@@ -98,6 +98,26 @@ class Accesses:
                 self.shadows.looked_up(address)
                 return
         self.curve.lookups += 1
+
+    def looked_up_all(self, addresses: Sequence[Address]) -> None:
+        """Callers asked for them, in this order."""
+        recent = self._recent
+        recent += addresses
+        if len(recent) >= _FOLD:
+            self._take_in(recent[self._offset :: _THINNED])
+            self._offset = (self._offset + 1) % _THINNED
+            recent.clear()
+        sampled, followed, used, passed = self._sampled, self._followed, self._used, 0
+        for address in addresses:
+            place = hash(address) & _LOW_BITS
+            if place < sampled and address in used:
+                used[address] += 1
+            if place < followed:
+                self.curve.looked_up(address)
+                self.shadows.looked_up(address)
+            else:
+                passed += 1
+        self.curve.lookups += passed
 
     def stored(self, address: Address, size_bytes: int) -> None:
         """An entry was stored, perhaps in another's place."""

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from contentfactory.cache.v1 import cache_pb2
 from google.protobuf.duration_pb2 import Duration
-from service_common.errors import FieldViolation, invalid_argument, invalid_field
+from service_common.errors import FieldViolation, ServiceError, invalid_argument, invalid_field
 
 MAX_BATCH = 1000
 MAX_KEY_BYTES = 512
@@ -48,6 +48,19 @@ def check_key(field: str, key: str) -> None:
     if key and len(key) * _MAX_UTF8_BYTES_PER_CHARACTER <= MAX_KEY_BYTES:
         return
     _check_name(field, key, MAX_KEY_BYTES)
+
+
+def bad_keys(field: str, keys: Sequence[str]) -> dict[int, ServiceError]:
+    """Return what is wrong with those of a batch's keys that cannot be keys, by their places in it."""
+    if all(keys) and max(map(len, keys)) * _MAX_UTF8_BYTES_PER_CHARACTER <= MAX_KEY_BYTES:
+        return {}
+    bad: dict[int, ServiceError] = {}
+    for index, key in enumerate(keys):
+        try:
+            check_key(f"{field}[{index}].key", key)
+        except ServiceError as error:
+            bad[index] = error
+    return bad
 
 
 def check_token(field: str, token: str) -> None:

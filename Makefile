@@ -8,7 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-migrate images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-fairness bench-migrate bench-capacity images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -94,6 +94,12 @@ bench-firestore: setup ## what 1,000 fresh items cost in Firestore's operations,
 
 bench-queries: setup ## each declared query beside a scan: time on SQLite, documents read on Firestore's emulator
 	$(BIN)/python -m benchmarks.queries
+
+bench-fairness: setup ## who is served how much under backlogs, and how soon urgent work begins
+	$(BIN)/python -m benchmarks.fairness
+
+bench-capacity: setup ## endpoints of known capacity: how near the processor keeps them, beside exponential backoff
+	$(BIN)/python -m benchmarks.capacity
 
 bench-migrate: setup ## 100,000 documents from SQLite to Firestore's emulator, killed twice
 	$(BIN)/python -m benchmarks.migrate

@@ -61,6 +61,8 @@ def kept() -> dict[str, str]:
         "cache_segments": "until nothing in it is needed; an entry lives as long as its writer says, else "
         f"`CACHE_DEFAULT_TTL_S` ({life} unless set). A segment with a removal goes by compaction",
         "cache_segment_parts": "as long as its segment",
+        "cache_purges": "always: one per tenant that ever purged, with a bounded number of rules",
+        "cache_purge_signals": "always: one",
         "optimizer_templates": "until deleted, and as a tombstone for "
         + _constant("prompt_optimizer.repository.templates", "TOMBSTONE_LIFE"),
         "optimizer_versions": with_template,

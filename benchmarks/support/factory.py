@@ -94,7 +94,7 @@ def run_job(
     with grpc.insecure_channel(address) as channel:
         stub = processor_pb2_grpc.ProcessorServiceStub(channel)
         job_id = stub.CreateJob(processor_pb2.CreateJobRequest(display_name="benchmark")).job.job_id
-        _add(stub, job_id, [make(number) for number in range(items)])
+        add_items(stub, job_id, [make(number) for number in range(items)])
         measuring = meter()
         stub.StartJob(processor_pb2.StartJobRequest(job_id=job_id))
         job = _wait(stub, job_id, poll_s)
@@ -141,9 +141,10 @@ def _item(item_id: str, template_id: str, topic: str) -> processor_pb2.JobItem:
     return processor_pb2.JobItem(item_id=item_id, spec=spec)
 
 
-def _add(
+def add_items(
     stub: processor_pb2_grpc.ProcessorServiceStub, job_id: str, items: list[processor_pb2.JobItem]
 ) -> None:
+    """Add items to a job, in batches."""
     for start in range(0, len(items), _BATCH):
         request = processor_pb2.BatchAddItemsRequest(job_id=job_id, items=items[start : start + _BATCH])
         for result in stub.BatchAddItems(request).results:

@@ -17,7 +17,8 @@ OUTER = {"__init__", "__main__", "app", "config", "convert", "metrics", "service
 EDGES = {
     "cache": {"wire"},  # entries leave in the bytes they are kept in
     "optimizer": {"requests", "batches"},  # one request out of the contract's messages; a batch of them
-    "processor": {"neighbours"},  # calls to the other three, through their contracts
+    # calls to the other three, through their contracts; how a replica stands, as a message
+    "processor": {"neighbours", "capacity_message"},
     "tracker": {"reading"},  # reports out of the contract's messages
 }
 """What else may know messages and transport, for each service, and why."""

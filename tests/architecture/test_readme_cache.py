@@ -13,6 +13,7 @@ from content_cache.loading import LoadCounts
 from content_cache.memory_guard import MemoryGuard
 from content_cache.metrics import OPERATION_SECONDS, CacheCollector
 from content_cache.miss_ratio_curve import MissRatioCurve
+from content_cache.read_through import ReadCounts
 from content_cache.repository import SCHEMA, EntryRepository
 from content_cache.write_behind import WriteBehind
 from contentfactory.cache.v1 import cache_pb2
@@ -56,7 +57,9 @@ def test_metrics() -> None:
     repository = EntryRepository(MemoryStore(SCHEMA, clock), clock=clock, writer=1)
     writes = WriteBehind(repository, cache.held, interval_s=1, max_pending=1)
     live = LiveCache(cache, clock=clock, changed=writes.note)
-    collector = CacheCollector(live, writes, LoadCounts(), guard=MemoryGuard(1), curve=MissRatioCurve())
+    collector = CacheCollector(
+        live, writes, LoadCounts(), ReadCounts(), guard=MemoryGuard(1), curve=MissRatioCurve()
+    )
     emitted = [*collector.collect(), *OPERATION_SECONDS.describe()]
     named = {(each.name + "_total" * (each.type == "counter"), each.type) for each in emitted}
     assert {(row[0], row[1]) for row in table("Metrics")} == named

@@ -17,11 +17,11 @@ from parallel_processor.jobs.item import Item
 from parallel_processor.jobs.job import Job, started
 from parallel_processor.jobs.piece import PieceSpec
 from parallel_processor.jobs.shard import ItemSource, new_shard
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.repository import SCHEMA, BellRepository, Claim, JobRepository, ShardRepository
 from parallel_processor.running.bell import Bell
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.journal import Pace
-from parallel_processor.running.slots import Slots
 from service_common.clock import SystemClock
 from service_common.storage import DocumentStore, open_store
 from service_common.storage.firestore.connection import connect
@@ -123,7 +123,7 @@ def _claims(store: DocumentStore, bell: Bell, claimed: asyncio.Queue[Claim]) -> 
         jobs=JobRepository(store),
         shards=ShardRepository(store),
         workshop=nothing,
-        slots=Slots(SLOTS),
+        slots=Lanes(SLOTS, clock=SystemClock(), rng=random.Random(1)),
         reporter=nothing,
         settling=nothing,
         bell=bell,

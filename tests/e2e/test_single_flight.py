@@ -74,7 +74,7 @@ def _finish_urgently(client: FactoryClient, items: list[pb.JobItem]) -> str:
 def test_a_paused_holder_of_leases_does_not_block_an_urgent_job(run_factory: RunFactory) -> None:
     """An urgent job waits a bounded time for content that a stalled process was about to make."""
     with run_factory(latency_ms=1_000, env=PATIENCE) as factory:
-        items = raw_items(16)
+        items = raw_items(8)  # as many as a lane begins with
         slow_job = _begin_and_pause(factory, items)
         factory.add_processor("apart", STORE_URL=f"sqlite:///{factory.directory}/apart.db")
         _finish_urgently(factory.client("apart"), items)
@@ -87,7 +87,7 @@ def test_a_paused_holder_of_leases_does_not_block_an_urgent_job(run_factory: Run
 def test_a_paused_worker_commits_nothing_once_its_shard_was_taken_over(run_factory: RunFactory) -> None:
     """Going on after its leases ran out, it is refused; results stay single and the books unchanged."""
     with run_factory(latency_ms=1_000, env=PATIENCE) as factory:
-        items = raw_items(16)
+        items = raw_items(8)  # as many as a lane begins with
         slow_job = _begin_and_pause(factory, items)
         factory.add_processor("second")
         second = factory.client("second")

@@ -194,7 +194,7 @@ def _pass_outage(error: grpc.RpcError) -> None:
         raise error
 
 
-def raw_item(item_id: str, text: str, *, max_tokens: int = 64, content_type: str = "") -> pb.JobItem:
+def raw_item(item_id: str, text: str, *, max_tokens: int = 128, content_type: str = "") -> pb.JobItem:
     """Return an item with a prompt that is taken literally."""
     message = pb.ChatMessage(role=pb.ChatMessage.ROLE_USER, content=text)
     item = pb.JobItem(item_id=item_id)

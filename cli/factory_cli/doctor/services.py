@@ -68,7 +68,19 @@ async def check_breakers(clients: Clients) -> list[Finding]:
         ]
     busy = f"{capacity.active_calls} of {capacity.concurrency_limit} model calls in use"
     explained = f"; {capacity.explanation}" if capacity.explanation else ""
-    return [ok("capacity", busy + explained), *(_breaker(each) for each in capacity.breakers)]
+    return [
+        ok("capacity", busy + explained),
+        *(_lane(each) for each in capacity.lanes),
+        *(_breaker(each) for each in capacity.breakers),
+    ]
+
+
+def _lane(lane: pb.GetCapacityResponse.Lane) -> Finding:
+    """Say how many calls a model's endpoint bears, and what holds them there."""
+    subject = f"calls to {lane.model}"
+    if lane.limit == 0:
+        return note(subject, lane.explanation, "nothing to do here: the processor asks again by itself")
+    return ok(subject, f"{lane.in_flight} of {lane.limit} under way, {lane.waiting} wait; {lane.explanation}")
 
 
 def _breaker(breaker: pb.GetCapacityResponse.Breaker) -> Finding:

@@ -14,7 +14,12 @@ from factory_cli.model.files import MODEL_NAME
 # The order of stopping: who calls others goes first, who is called by all goes last.
 _STOP_RANKS = {"processor": 0, "optimizer": 1, "cache": 1, "tracker": 1, MODEL: 2}
 _NEIGHBOURS = ("cache", "optimizer", "tracker")
-_EMBEDDED_LIMITS = {"PROCESSOR_MAX_CONCURRENCY": SLOTS, "PROCESSOR_MAX_OUTPUT_TOKENS": OUTPUT_TOKENS}
+_EMBEDDED_LIMITS = {
+    "PROCESSOR_MAX_CONCURRENCY": SLOTS,
+    "PROCESSOR_MAX_OUTPUT_TOKENS": OUTPUT_TOKENS,
+    # So low a limit cuts many texts, and a second run is to show that nothing is made twice.
+    "PROCESSOR_CACHE_TRUNCATED": 1,
+}
 """What the embedded model can do, as settings of the processor; what somebody set wins."""
 
 

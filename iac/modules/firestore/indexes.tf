@@ -139,6 +139,29 @@ resource "google_firestore_index" "processor_jobs__state_asc__create_time_desc" 
   }
 }
 
+# All tenants: query jobs_open.
+resource "google_firestore_index" "processor_jobs__open_asc__stirred_desc__all_tenants" {
+  project     = var.project_id
+  database    = google_firestore_database.this.name
+  collection  = "processor_jobs"
+  query_scope = "COLLECTION_GROUP"
+
+  fields {
+    field_path = "open"
+    order      = "ASCENDING"
+  }
+
+  fields {
+    field_path = "stirred"
+    order      = "DESCENDING"
+  }
+
+  fields {
+    field_path = "__name__"
+    order      = "DESCENDING"
+  }
+}
+
 # One tenant: query versions_of_content_type.
 resource "google_firestore_index" "processor_results__content_types_contains__create_time_desc" {
   project     = var.project_id
@@ -205,6 +228,34 @@ resource "google_firestore_index" "processor_results__item_ids_contains__create_
   fields {
     field_path = "__name__"
     order      = "DESCENDING"
+  }
+}
+
+# One tenant: query shards_claimable_of_job.
+resource "google_firestore_index" "processor_shards__claimable_asc__job_id_asc__claimable_at_asc" {
+  project     = var.project_id
+  database    = google_firestore_database.this.name
+  collection  = "processor_shards"
+  query_scope = "COLLECTION"
+
+  fields {
+    field_path = "claimable"
+    order      = "ASCENDING"
+  }
+
+  fields {
+    field_path = "job_id"
+    order      = "ASCENDING"
+  }
+
+  fields {
+    field_path = "claimable_at"
+    order      = "ASCENDING"
+  }
+
+  fields {
+    field_path = "__name__"
+    order      = "ASCENDING"
   }
 }
 
@@ -388,6 +439,41 @@ resource "google_firestore_field" "cache_segment_parts__expire_time" {
   field      = "expire_time"
 
   ttl_config {}
+
+  index_config {}
+}
+
+# The packed contents, large and never asked for.
+resource "google_firestore_field" "cache_purges__body" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "cache_purges"
+  field      = "body"
+
+  index_config {}
+}
+
+# Query newest_purges.
+resource "google_firestore_field" "cache_purges__change" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "cache_purges"
+  field      = "change"
+
+  index_config {
+    indexes {
+      order       = "DESCENDING"
+      query_scope = "COLLECTION_GROUP"
+    }
+  }
+}
+
+# The packed contents, large and never asked for.
+resource "google_firestore_field" "cache_purge_signals__body" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "cache_purge_signals"
+  field      = "body"
 
   index_config {}
 }
@@ -634,11 +720,31 @@ resource "google_firestore_field" "processor_jobs__create_time" {
 }
 
 # Only composite indexes need it.
+resource "google_firestore_field" "processor_jobs__open" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_jobs"
+  field      = "open"
+
+  index_config {}
+}
+
+# Only composite indexes need it.
 resource "google_firestore_field" "processor_jobs__state" {
   project    = var.project_id
   database   = google_firestore_database.this.name
   collection = "processor_jobs"
   field      = "state"
+
+  index_config {}
+}
+
+# Only composite indexes need it.
+resource "google_firestore_field" "processor_jobs__stirred" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_jobs"
+  field      = "stirred"
 
   index_config {}
 }

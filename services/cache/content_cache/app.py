@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from datetime import timedelta
 
@@ -16,6 +17,8 @@ from service_common.telemetry.store_metrics import count_operations
 from content_cache import garbage
 from content_cache.cache import ContentCache
 from content_cache.config import Settings
+from content_cache.early_refresh import EarlyRefresh
+from content_cache.entry import Address, Entry
 from content_cache.eviction import make_policy
 from content_cache.live import LiveCache
 from content_cache.loading import Loader
@@ -24,6 +27,10 @@ from content_cache.memory_readings import ProcessMemory, return_free_memory
 from content_cache.memory_watch import MemoryWatch
 from content_cache.metrics import CacheCollector, observer
 from content_cache.miss_ratio_curve import MissRatioCurve
+from content_cache.purge_repository import PurgeRepository
+from content_cache.purging import Purging
+from content_cache.quota import Quota
+from content_cache.read_through import ReadThrough
 from content_cache.repository import SCHEMA, EntryRepository
 from content_cache.segments import PLACE_BYTES
 from content_cache.servicer import CacheServicer
@@ -52,16 +59,43 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     """
     store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
-    repository = EntryRepository(store, clock=clock, writer=secrets.randbits(_WRITER_BITS))
     curve = MissRatioCurve(rate=_FOLLOWED_KEYS)
-    cache = ContentCache(
-        max_bytes=settings.cache_max_bytes,
-        policy=make_policy(settings.cache_policy),
-        clock=clock,
-        new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
-        listener=curve,
-        extra_bytes=PLACE_BYTES,
-    )
+    cache = _cache(settings, curve, clock=clock)
+    repository = EntryRepository(store, clock=clock, writer=secrets.randbits(_WRITER_BITS), rules=cache.rules)
+    purges = PurgeRepository(store)
+    writes = _write_behind(settings, lifecycle, repository, cache)
+    stored = ReadThrough(repository, clock=clock)
+
+    def changed(address: Address, before: Entry | None) -> None:
+        stored.forget(address)
+        writes.note(address, before)
+
+    live = LiveCache(cache, clock=clock, changed=changed)
+    lifecycle.push("lease_alarm", live.close)
+    loader = Loader(repository, cache, clock=clock, purges=purges)
+    purging = Purging(purges, live.operation(observer("purge")), stored)
+    guard = MemoryGuard(settings.cache_max_bytes)
+    collector = CacheCollector(live, writes, loader.counts, stored.counts, guard=guard, curve=curve)
+    _show_metrics(collector, lifecycle)
+    server = await _listen(settings, lifecycle, live, purging, stored, clock=clock)
+    garbage.keep_collections_short()
+    lifecycle.push("garbage", garbage.stop)
+    await loader.run(settings.cache_load_timeout_s)
+    live.open()
+    stored.open(loader.left_out, live.operation(observer("read_through")), remove=writes.remove)
+    lifecycle.spawn("follow_purges", purging.follow())
+    sweep = Slices(live.operation(observer("sweep")), clock)
+    lifecycle.spawn("sweep_memory", sweep_memory(sweep, settings.cache_sweep_interval_s))
+    watch = _watch(settings, live, guard, clock=clock)
+    lifecycle.spawn("memory_watch", watch.run(settings.cache_memory_check_interval_s))
+    lifecycle.spawn("sweep_store", sweep_store(repository))
+    await server.ready()
+    return server
+
+
+def _write_behind(
+    settings: Settings, lifecycle: Lifecycle, repository: EntryRepository, cache: ContentCache
+) -> WriteBehind:
     writes = WriteBehind(
         repository,
         cache.held,
@@ -70,23 +104,7 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     )
     lifecycle.push("write_behind", writes.flush, timeout_s=_FLUSH_TIMEOUT_S)
     lifecycle.spawn("write_behind", writes.run())
-    live = LiveCache(cache, clock=clock, changed=writes.note)
-    lifecycle.push("lease_alarm", live.close)
-    loader = Loader(repository, cache, clock=clock)
-    guard = MemoryGuard(settings.cache_max_bytes)
-    _show_metrics(CacheCollector(live, writes, loader.counts, guard=guard, curve=curve), lifecycle)
-    server = await _listen(settings, lifecycle, live, clock=clock)
-    garbage.keep_collections_short()
-    lifecycle.push("garbage", garbage.stop)
-    await loader.run(settings.cache_load_timeout_s)
-    live.open()
-    sweep = Slices(live.operation(observer("sweep")), clock)
-    lifecycle.spawn("sweep_memory", sweep_memory(sweep, settings.cache_sweep_interval_s))
-    watch = _watch(settings, live, guard, clock=clock)
-    lifecycle.spawn("memory_watch", watch.run(settings.cache_memory_check_interval_s))
-    lifecycle.spawn("sweep_store", sweep_store(repository))
-    await server.ready()
-    return server
+    return writes
 
 
 def _watch(settings: Settings, live: LiveCache, guard: MemoryGuard, *, clock: Clock) -> MemoryWatch:
@@ -106,9 +124,35 @@ def _show_metrics(collector: CacheCollector, lifecycle: Lifecycle) -> None:
     lifecycle.push("cache_metrics", lambda: REGISTRY.unregister(collector))
 
 
-async def _listen(settings: Settings, lifecycle: Lifecycle, live: LiveCache, *, clock: Clock) -> RpcServer:
+def _cache(settings: Settings, curve: MissRatioCurve, *, clock: Clock) -> ContentCache:
+    limit = settings.cache_tenant_max_bytes
+    policy = make_policy(settings.cache_policy)
+    quota = Quota(policy, max_bytes=limit) if limit else None
+    return ContentCache(
+        max_bytes=settings.cache_max_bytes,
+        policy=quota or policy,
+        clock=clock,
+        new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
+        early=EarlyRefresh(random.random),
+        quota=quota,
+        listener=curve,
+        extra_bytes=PLACE_BYTES,
+    )
+
+
+async def _listen(
+    settings: Settings,
+    lifecycle: Lifecycle,
+    live: LiveCache,
+    purging: Purging,
+    stored: ReadThrough,
+    *,
+    clock: Clock,
+) -> RpcServer:
     servicer = CacheServicer(
         live,
+        purging,
+        stored,
         default_ttl=timedelta(seconds=settings.cache_default_ttl_s),
         max_message_bytes=settings.max_message_bytes,
         observer=observer,

@@ -1,8 +1,9 @@
 """The cache itself: entries, leases and counts, changed by synchronous steps that say what is to be done.
 
-Promises: an expired entry is never served; the entries' bytes never exceed the limit, and while they do
-because the limit was lowered, they never grow; a key has an entry or a lease or neither, never both; whenever
-a lease ends, its waiters' verdict is among the effects.
+Promises: an expired entry is never served, except as stale to all but the one who refreshes it; the entries'
+bytes never exceed the limit, and while they do because the limit was lowered, they never grow; a key with an
+entry has a lease only while that entry is being refreshed; whenever a lease ends, its waiters' verdict is
+among the effects; what was begun before a purge that covers it is not stored.
 
 Steps are grouped in turns: `begin_turn` reads the clock once and time stands still until the next;
 `take_effects` ends the turn.
@@ -11,44 +12,26 @@ Steps are grouped in turns: `begin_turn` reads the clock once and time stands st
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import replace
 
 from service_common.clock import Clock
-from service_common.errors import ServiceError, resource_exhausted
+from service_common.errors import ServiceError
 
+from content_cache.early_refresh import EarlyRefresh
 from content_cache.entry import Address, Entry
 from content_cache.eviction import EvictionPolicy
 from content_cache.expiry import ExpiryIndex
 from content_cache.giants import Giants
+from content_cache.labels import LabelIndex
 from content_cache.leases import Lease, LeaseTable
+from content_cache.leave_first import LeaveFirst
 from content_cache.miss_ratio_curve import AccessListener
-from content_cache.stats import TenantCounters
+from content_cache.outcomes import Effects, FillOutcome, Stale
+from content_cache.quota import Quota
+from content_cache.rules import PurgeRules
+from content_cache.sizes import Sizes
+from content_cache.stats import TenantCounters, TenantTable
 from content_cache.table import PARTS, Table
-
-
-class FillOutcome(Enum):
-    """What became of generated content."""
-
-    FILLED = "FILLED"
-    STORED_WITHOUT_LEASE = "STORED_WITHOUT_LEASE"
-    SUPERSEDED = "SUPERSEDED"
-
-
-@dataclass(slots=True)
-class Effects:
-    """What a turn asks of the world outside.
-
-    Attributes:
-        changed: Keys whose entry is another or gone, with the entry before; the durable tier must follow.
-        decided: Keys whose lease ended, with the entry now there; waiters must be told.
-    """
-
-    changed: list[tuple[Address, Entry | None]] = field(default_factory=list)
-    decided: list[tuple[Address, Entry | None]] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.changed or self.decided)
 
 
 class ContentCache:
@@ -59,6 +42,9 @@ class ContentCache:
         max_bytes: The limit.
         size_bytes: What all entries take now.
         start_time: When counting began.
+        labels: Which entries have which labels.
+        rules: What has been purged.
+        sizes: What entries take.
     """
 
     def __init__(
@@ -68,6 +54,8 @@ class ContentCache:
         policy: EvictionPolicy,
         clock: Clock,
         new_token: Callable[[], str],
+        early: EarlyRefresh | None = None,
+        quota: Quota | None = None,
         listener: AccessListener | None = None,
         extra_bytes: int = 0,
     ) -> None:
@@ -78,23 +66,29 @@ class ContentCache:
             policy: Who leaves when there is no room.
             clock: What time it is.
             new_token: Makes lease tokens.
+            early: Chooses who refreshes an entry before it expires; None: nobody does.
+            quota: What one tenant may take; also the policy, or around it. None: everything.
             listener: Is told of lookups and entries.
             extra_bytes: What an entry makes others hold, the durable tier's directory for one.
         """
         self.max_bytes = max_bytes
         self.size_bytes = 0
+        self.labels = LabelIndex()
+        self.rules = PurgeRules()
         self.now = clock.now()
         self.start_time = self.now
         self._clock = clock
         self._seconds = clock.monotonic()
-        self._policy = policy
-        self._extra_bytes = policy.extra_bytes + extra_bytes
+        self._policy = LeaveFirst(policy)
+        self._early = early or EarlyRefresh(lambda: 0.0)
+        self._quota = quota
+        self.sizes = Sizes(self.labels, quota, extra_bytes=policy.extra_bytes + extra_bytes)
         self._listener = listener
         self._giants = Giants(max_bytes)
         self._entries: Table[Entry] = Table()
         self._expiry = ExpiryIndex()
         self._leases = LeaseTable(new_token)
-        self._counters: dict[str, TenantCounters] = {}
+        self._counters = TenantTable()
         self._effects = Effects()
 
     def __len__(self) -> int:
@@ -104,14 +98,11 @@ class ContentCache:
         """Let time move on; leases that ran out meanwhile end here."""
         self.now = self._clock.now()
         self._seconds = self._clock.monotonic()
-        for address in self._leases.expire(self._seconds):
-            self._effects.decided.append((address, None))
+        self._effects.decided += [(address, None) for address in self._leases.expire(self._seconds)]
 
     def take_effects(self) -> Effects:
         """Return what the turn asks of the world outside, once."""
-        effects = self._effects
-        if effects:
-            self._effects = Effects()
+        effects, self._effects = self._effects, Effects()
         return effects
 
     def get(self, address: Address) -> Entry | None:
@@ -135,7 +126,8 @@ class ContentCache:
         entry = self._entries.parts[hash(address) % PARTS].get(address)
         if entry is None or entry.expire_time > self.now:
             return entry
-        self._expire(entry)
+        if entry.is_gone(self.now):
+            self._expire(entry)
         return None
 
     def held(self, address: Address) -> Entry | None:
@@ -148,51 +140,84 @@ class ContentCache:
         Raises:
             ServiceError: ENTRY_TOO_LARGE; nothing has changed then.
         """
-        self._check_size(entry)
+        self.sizes.check(entry, self.max_bytes)
         self._put(entry)
         if self._leases.end(entry.address):
             self._decide(entry.address)
 
     def delete(self, address: Address) -> bool:
-        """Remove an entry; tell whether there was one. Leases are untouched."""
-        entry = self.peek(address)
+        """Remove an entry, also a stale one; tell whether there was one. Leases are untouched."""
+        self.peek(address)
+        entry = self._entries.get(address)
         if entry is None:
             return False
         self._remove(entry)
-        self._drop(address)
         return True
 
-    def acquire(self, address: Address, *, holder: str, epoch: int, ttl_s: float) -> Entry | Lease:
+    def acquire(self, address: Address, *, holder: str, epoch: int, ttl_s: float) -> Entry | Lease | Stale:
         """Return the entry, or the key's lease: the caller's own if `lease.holder` is the caller.
 
         Raises:
             ServiceError: STALE_EPOCH if a later epoch of the same holder has the lease.
         """
-        entry = self.get(address)
-        if entry is not None:
+        entry = self.peek(address)
+        if self._listener is not None:
+            self._listener.looked_up(address)
+        held = self._leases.get(address)
+        if entry is not None and not self._early.chooses(holder, entry, lease=held, now=self.now):
+            self._use(entry)
             return entry
-        return self._leases.acquire(address, holder=holder, epoch=epoch, ttl_s=ttl_s, now=self._seconds)
+        lease = self.lease_to(address, holder=holder, epoch=epoch, ttl_s=ttl_s)
+        stale = entry or self._entries.get(address)
+        if stale is None:
+            self.counters(address.tenant).misses += 1
+            return lease
+        self._use(stale)
+        self.counters(address.tenant).stale_hits += entry is None
+        return Stale(stale, lease if lease.holder == holder else None)
 
-    def fill(self, entry: Entry, token: str) -> FillOutcome:
+    def lease_to(self, address: Address, *, holder: str, epoch: int, ttl_s: float) -> Lease:
+        """Return the key's lease whether or not it has an entry, the caller's own if nobody else has it.
+
+        Raises:
+            ServiceError: STALE_EPOCH if a later epoch of the same holder has the lease.
+        """
+        era = self.rules.era(address.tenant)
+        return self._leases.acquire(
+            address, holder=holder, epoch=epoch, ttl_s=ttl_s, now=self._seconds, era=era
+        )
+
+    def fill(self, entry: Entry, token: str, *, keep: bool = True) -> FillOutcome:
         """Store generated content unless someone else's is there; ends the key's lease if it stores.
 
         Args:
-            entry: The content.
+            entry: The content, of the token's era.
             token: Of the lease it was generated under; empty without one.
+            keep: Whether to store it; otherwise only those who wait for the token's lease get it.
 
         Raises:
             ServiceError: ENTRY_TOO_LARGE; the token's lease is released then.
         """
         address = entry.address
         if token and self._leases.was_fulfilled(address, token):
-            return FillOutcome.FILLED
+            return FillOutcome.FILLED if keep else FillOutcome.PASSED_ON
+        if self.rules.deletes(entry):
+            self.release(address, token)
+            return FillOutcome.PURGED
+        lease = self._leases.get(address)
+        if not keep:
+            if lease is not None and lease.token == token:
+                self._leases.fulfil(address, token)
+                self._effects.decided.append((address, entry))
+            return FillOutcome.PASSED_ON
         try:
-            self._check_size(entry)
+            self.sizes.check(entry, self.max_bytes)
         except ServiceError:
             self.release(address, token)
             raise
-        lease = self._leases.get(address)
         if lease is not None and lease.token == token:
+            if entry.stale_s and not entry.generation_s:
+                entry = replace(entry, generation_s=self._seconds - lease.started_at)
             self._put(entry)
             self._leases.fulfil(address, token)
             self._decide(address)
@@ -229,18 +254,32 @@ class ContentCache:
         """Return the monotonic second by which the next turn must begin; None without leases."""
         return self._leases.next_alarm()
 
-    def restore(self, entry: Entry) -> bool:
-        """Take back an entry that is stored durably already; tell whether there was room and need for it."""
-        if entry.is_expired(self.now) or entry.address in self._entries:
+    def restore(self, entry: Entry, *, make_room: bool = False) -> bool:
+        """Take back what is stored durably; tell whether there was need and room, or could be made."""
+        if entry.is_gone(self.now) or entry.address in self._entries or self.rules.deletes(entry):
             return False
-        if self.size_bytes + self.bytes_of(entry) > self.max_bytes:
+        if make_room and self.sizes.fits_alone(entry, self.max_bytes):
+            self._make_room(entry)
+        if self.size_bytes + self.sizes.added(entry) > self.max_bytes or self._exceeds_quota(entry):
             return False
-        self._insert(entry)
+        tags = self.labels.shared(entry.address.tenant, entry.tags)
+        self._insert(entry if tags is entry.tags else replace(entry, tags=tags))
+        if self.rules.marks(entry):
+            self._policy.mark(entry.address)
         return True
+
+    def enforce(self, address: Address) -> bool:
+        """Do what the rules say about an entry; tell whether that changed anything."""
+        entry = self._entries.get(address)
+        if entry is not None and self.rules.deletes(entry):
+            self.counters(address.tenant).purged += 1
+            self._remove(entry)
+            return True
+        return entry is not None and self.rules.marks(entry) and self._policy.mark(address)
 
     def bytes_of(self, entry: Entry) -> int:
         """Return what an entry takes, its places in policy and directory included."""
-        return entry.size_bytes + self._extra_bytes
+        return entry.size_bytes + self.sizes.own_bytes
 
     def resize(self, max_bytes: int) -> None:
         """Set another limit; what exceeds a lower one leaves by `shrink`, a few at a time."""
@@ -264,10 +303,7 @@ class ContentCache:
 
     def counters(self, tenant: str) -> TenantCounters:
         """Return a tenant's counts."""
-        found = self._counters.get(tenant)
-        if found is None:
-            found = self._counters[tenant] = TenantCounters()
-        return found
+        return self._counters[tenant]
 
     def all_counters(self) -> list[TenantCounters]:
         """Return every tenant's counts; safe to call from another thread."""
@@ -277,13 +313,16 @@ class ContentCache:
         """Return how many leases a tenant's callers hold, or everybody's."""
         return len(self._leases) if tenant is None else self._leases.count(tenant)
 
-    def _check_size(self, entry: Entry) -> None:
-        size = self.bytes_of(entry)
-        if size > self.max_bytes:
-            raise resource_exhausted(
-                "ENTRY_TOO_LARGE",
-                f"the entry takes {size} bytes of memory; the cache has {self.max_bytes}",
-            )
+    def _use(self, entry: Entry) -> None:
+        counters = self.counters(entry.address.tenant)
+        self._policy.used(entry.address)
+        if self._giants:
+            self._giants.used(entry.address)
+        counters.hits += 1
+        counters.saved_micros += entry.cost_micros
+
+    def _exceeds_quota(self, entry: Entry) -> bool:
+        return self.sizes.exceeds_quota(entry, self.counters(entry.address.tenant).size_bytes)
 
     def _decide(self, address: Address) -> None:
         self._effects.decided.append((address, self.peek(address)))
@@ -297,28 +336,32 @@ class ContentCache:
                 self._drop(entry.address)
                 self._effects.changed.append((entry.address, before))
             return
-        self._make_room(self.bytes_of(entry))
+        self._make_room(entry)
         self._insert(entry)
         self._effects.changed.append((entry.address, before))
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, entry: Entry) -> None:
+        while self._quota is not None and self._exceeds_quota(entry):
+            self._evict(self._quota.victim_of(entry.address.tenant), for_quota=True)
         # After the limit was lowered nobody's call evicts for all: it only must not make it worse.
-        limit = max(self.max_bytes, self.size_bytes)
-        while self.size_bytes + size > limit:
+        limit, size = max(self.max_bytes, self.size_bytes), self.bytes_of(entry)
+        while self.size_bytes + self.sizes.added(entry) > limit:
             self._evict(self._giants.displaced(size) or self._policy.victim())
 
-    def _evict(self, address: Address) -> None:
+    def _evict(self, address: Address, *, for_quota: bool = False) -> None:
         victim = self._entries[address]
-        if victim.is_expired(self.now):
+        if victim.is_gone(self.now):
             self._expire(victim)
             return
-        self.counters(victim.address.tenant).evictions += 1
-        self._remove(victim)
+        counters = self.counters(address.tenant)
+        counters.quota_evictions += for_quota
+        counters.evictions += not for_quota
+        self._forget(victim)
+        self._effects.changed.append((address, victim))
 
     def _expire(self, entry: Entry) -> None:
         self.counters(entry.address.tenant).expirations += 1
         self._remove(entry)
-        self._drop(entry.address)
 
     def _drop(self, address: Address) -> None:
         if self._listener is not None:
@@ -327,6 +370,7 @@ class ContentCache:
     def _remove(self, entry: Entry) -> None:
         self._forget(entry)
         self._effects.changed.append((entry.address, entry))
+        self._drop(entry.address)
 
     def _insert(self, entry: Entry) -> None:
         address, size = entry.address, self.bytes_of(entry)
@@ -337,10 +381,7 @@ class ContentCache:
             self._giants.added(address, size)
         if self._listener is not None:
             self._listener.stored(address, size)
-        self.size_bytes += size
-        counters = self.counters(address.tenant)
-        counters.entries += 1
-        counters.size_bytes += size
+        self._account(entry, 1, size + self.labels.add(entry))
 
     def _forget(self, entry: Entry) -> None:
         address, size = entry.address, self.bytes_of(entry)
@@ -349,7 +390,10 @@ class ContentCache:
         self._expiry.discard(entry)
         if self._giants:
             self._giants.removed(address)
-        self.size_bytes -= size
-        counters = self.counters(address.tenant)
-        counters.entries -= 1
-        counters.size_bytes -= size
+        self._account(entry, -1, -size - self.labels.discard(entry))
+
+    def _account(self, entry: Entry, entries: int, size: int) -> None:
+        self.size_bytes += size
+        counters = self.counters(entry.address.tenant)
+        counters.entries += entries
+        counters.size_bytes += size

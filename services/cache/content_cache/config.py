@@ -46,6 +46,12 @@ class Settings(CommonSettings):
         le=60,
         description="Seconds between two looks at what the process takes.",
     )
+    cache_tenant_max_bytes: int = Field(
+        0,
+        ge=0,
+        description="Most of these bytes that one tenant's entries may take; beyond it its own least "
+        "recently used leave. 0: no such limit.",
+    )
     cache_default_ttl_s: float = Field(
         7 * 24 * 3600,
         gt=0,

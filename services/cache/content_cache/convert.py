@@ -10,10 +10,20 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from service_common.errors import ServiceError, invalid_field
 from service_common.rpc.status import to_status
 
-from content_cache.cache import ContentCache, FillOutcome
+from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
-from content_cache.leases import Lease
-from content_cache.validation import check_content, check_key, expire_time
+from content_cache.leases import Lease, era_of_token
+from content_cache.outcomes import FillOutcome, Stale
+from content_cache.rules import Kind, Mode, Selector
+from content_cache.validation import (
+    check_content,
+    check_key,
+    expire_time,
+    generation_s,
+    stale_s,
+    template_tag,
+)
+from content_cache.waiting import Claim
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -21,6 +31,8 @@ _FILL_OUTCOMES = {
     FillOutcome.FILLED: cache_pb2.FILL_OUTCOME_FILLED,
     FillOutcome.STORED_WITHOUT_LEASE: cache_pb2.FILL_OUTCOME_STORED_WITHOUT_LEASE,
     FillOutcome.SUPERSEDED: cache_pb2.FILL_OUTCOME_SUPERSEDED,
+    FillOutcome.PURGED: cache_pb2.FILL_OUTCOME_PURGED,
+    FillOutcome.PASSED_ON: cache_pb2.FILL_OUTCOME_PASSED_ON,
 }
 
 
@@ -29,7 +41,7 @@ def entry_of(
     field: str,
     *,
     tenant: str,
-    now: datetime,
+    cache: ContentCache,
     default_ttl: timedelta,
 ) -> Entry:
     """Return the entry a request stores.
@@ -38,7 +50,7 @@ def entry_of(
         request: The request.
         field: Where it stands, as a prefix of its fields' names, e.g. `requests[3].`.
         tenant: Whose it is.
-        now: The time of arrival.
+        cache: Where it is to go; its turn is the time of arrival.
         default_ttl: How long it is served when the request does not say.
 
     Raises:
@@ -49,14 +61,31 @@ def entry_of(
         raise invalid_field(f"{field}content", "is required")
     content = request.content
     check_content(f"{field}content", content)
-    expires = expire_time(f"{field}content", content, now=now, default_ttl=default_ttl)
+    expires = expire_time(f"{field}content", content, now=cache.now, default_ttl=default_ttl)
     return Entry(
         address=Address(tenant, request.key),
-        encoded=_encoded(request.key, content, created=now, expires=expires),
+        encoded=_encoded(request.key, content, created=cache.now, expires=expires),
         cost_micros=content.cost_micros,
-        create_time=now,
+        create_time=cache.now,
         expire_time=expires,
+        tags=cache.labels.shared(tenant, content.tags),
+        era=_era(request, tenant, cache),
+        stale_s=stale_s(f"{field}content", content, expires),
+        generation_s=generation_s(f"{field}content", content),
     )
+
+
+def _era(
+    request: cache_pb2.SetRequest | cache_pb2.BatchFillRequest.FillRequest, tenant: str, cache: ContentCache
+) -> int:
+    """Return when the making of content began: with its lease if there was one, else now.
+
+    Never later than now, whatever a token says: no purge to come would cover it.
+    """
+    now = cache.rules.era(tenant)
+    if isinstance(request, cache_pb2.BatchFillRequest.FillRequest) and request.lease_token:
+        return min(now, era_of_token(request.lease_token))
+    return now
 
 
 def _encoded(key: str, content: cache_pb2.EntryContent, *, created: datetime, expires: datetime) -> bytes:
@@ -71,6 +100,8 @@ def _encoded(key: str, content: cache_pb2.EntryContent, *, created: datetime, ex
         create_time=timestamp(created),
         expire_time=timestamp(expires),
     )
+    if content.HasField("stale_window"):
+        message.stale_window.CopyFrom(content.stale_window)
     return message.SerializeToString()
 
 
@@ -110,6 +141,46 @@ def busy(lease: Lease, cache: ContentCache) -> cache_pb2.BatchAcquireResponse.Re
     )
 
 
+def stale(found: Stale, cache: ContentCache) -> cache_pb2.BatchAcquireResponse.Result:
+    """Return the result for a caller that may use what has expired, and perhaps is to refresh it."""
+    result = cache_pb2.BatchAcquireResponse.Result()
+    result.value.outcome = cache_pb2.ACQUIRE_OUTCOME_STALE
+    result.value.entry.ParseFromString(found.entry.encoded)
+    if found.lease is not None:
+        result.value.lease.CopyFrom(lease_message(found.lease, cache))
+    return result
+
+
+def inherited(lease: Lease, cache: ContentCache) -> bytes:
+    """Return the AwaitedEntry of a waiter that has the lease now, serialised."""
+    return cache_pb2.AwaitEntriesResponse.AwaitedEntry(
+        key=lease.address.key, outcome=cache_pb2.AWAIT_OUTCOME_LEASED, lease=lease_message(lease, cache)
+    ).SerializeToString()
+
+
+def claim_of(request: cache_pb2.AwaitEntriesRequest, ttl_s: float) -> Claim | None:
+    """Return how a waiter takes over what is lost."""
+    return Claim(request.holder, request.holder_epoch, ttl_s) if request.holder else None
+
+
+def selector_of(request: cache_pb2.PurgeRequest) -> Selector:
+    """Return what a checked request purges."""
+    chosen = request.WhichOneof("selector")
+    if chosen == "tag":
+        return Selector(Kind.TAG, request.tag)
+    if chosen == "key_prefix":
+        return Selector(Kind.PREFIX, request.key_prefix)
+    if chosen == "template_version":
+        version = request.template_version
+        return Selector(Kind.TAG, template_tag(version.template_id, version.version))
+    return Selector(Kind.ALL)
+
+
+def mode_of(request: cache_pb2.PurgeRequest) -> Mode:
+    """Return what becomes of what is purged."""
+    return Mode.LEAVE_FIRST if request.mode == cache_pb2.PURGE_MODE_LEAVE_FIRST else Mode.DELETE
+
+
 def acquire_error(error: ServiceError) -> cache_pb2.BatchAcquireResponse.Result:
     """Return the result of a key that could not be acquired."""
     return cache_pb2.BatchAcquireResponse.Result(error=to_status(error))
@@ -140,4 +211,7 @@ def stats_message(cache: ContentCache, tenant: str) -> cache_pb2.GetStatsRespons
         active_leases=cache.active_leases(tenant),
         saved_micros=counters.saved_micros,
         start_time=timestamp(cache.start_time),
+        stale_hits=counters.stale_hits,
+        purged=counters.purged,
+        quota_evictions=counters.quota_evictions,
     )

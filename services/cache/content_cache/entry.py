@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 ENTRY_OVERHEAD_BYTES = 640
@@ -35,6 +35,10 @@ class Entry:
         cost_micros: What it cost to generate; what a hit saves.
         create_time: When it was stored.
         expire_time: When it stops being served.
+        tags: The labels it can be found by; each once.
+        era: How many purges of its tenant were known when its making began; a later purge covers it.
+        stale_s: How long after its expiry it may be handed out to all but the one who refreshes it.
+        generation_s: How long it took to generate; 0 if it is not to be refreshed early.
     """
 
     address: Address
@@ -42,12 +46,25 @@ class Entry:
     cost_micros: int
     create_time: datetime
     expire_time: datetime
+    tags: tuple[str, ...] = ()
+    era: int = 0
+    stale_s: float = 0.0
+    generation_s: float = 0.0
 
     @property
     def size_bytes(self) -> int:
         """Bytes of memory it takes, overhead included."""
         return len(self.encoded) + len(self.address.key) + ENTRY_OVERHEAD_BYTES
 
+    @property
+    def leave_time(self) -> datetime:
+        """When nothing of it is handed out any more."""
+        return self.expire_time + timedelta(seconds=self.stale_s) if self.stale_s else self.expire_time
+
     def is_expired(self, now: datetime) -> bool:
         """Tell whether its time has come."""
         return self.expire_time <= now
+
+    def is_gone(self, now: datetime) -> bool:
+        """Tell whether its time and its stale window are over."""
+        return self.leave_time <= now

@@ -16,7 +16,7 @@ _MOST_UNDIVIDED = 16_384
 
 
 class ExpiryIndex:
-    """Addresses by the time they expire, kept in step with the entries by its owner."""
+    """Addresses by the time their entries leave, kept in step with the entries by its owner."""
 
     __slots__ = ("_buckets", "_order")
 
@@ -26,7 +26,7 @@ class ExpiryIndex:
 
     def add(self, entry: Entry) -> None:
         """Take note of an entry."""
-        number = _bucket(entry.expire_time)
+        number = _bucket(entry.leave_time)
         bucket = self._buckets.get(number)
         if bucket is None:
             bucket = self._buckets[number] = [set()]
@@ -38,7 +38,7 @@ class ExpiryIndex:
 
     def discard(self, entry: Entry) -> None:
         """Forget an entry, known or not."""
-        bucket = self._buckets.get(_bucket(entry.expire_time))
+        bucket = self._buckets.get(_bucket(entry.leave_time))
         if bucket is not None:
             bucket[hash(entry.address) % len(bucket)].discard(entry.address)
 

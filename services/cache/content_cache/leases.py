@@ -1,14 +1,15 @@
 """Who may generate a key's content now: at most one holder, until it fills, releases or lets time run out.
 
-Time is handed in as monotonic seconds. A lease's end is decided here alone; telling those who wait is the
-caller's part.
+A lease's token tells the era in which it was taken, so that what was leased before a purge is known after it,
+also when the lease itself is forgotten. Time is handed in as monotonic seconds. A lease's end is decided here
+alone; telling those who wait is the caller's part.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
 from service_common.errors import failed_precondition
@@ -19,6 +20,7 @@ FILLED_TOKENS_KEPT = 50_000
 """How many tokens of filled leases are remembered, so that a repeated fill is recognised."""
 
 _SPARE_ALARMS = 1024
+_MOST_ERA_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Lease:
         epoch: The holder's fencing epoch.
         token: Opaque proof, new for every epoch.
         expires_at: Monotonic second at which it ends unless renewed.
+        started_at: Monotonic second at which this epoch of the holder got it.
     """
 
     address: Address
@@ -38,6 +41,19 @@ class Lease:
     epoch: int
     token: str
     expires_at: float
+    started_at: float = 0.0
+
+
+def token_of_era(random: str, era: int) -> str:
+    """Return a token that tells its era."""
+    return f"{random}.{era}" if era else random
+
+
+def era_of_token(token: str) -> int:
+    """Return the era in which a token was made; 0, the earliest, for what is no token of ours."""
+    _, dot, era = token.rpartition(".")
+    is_number = era.isascii() and era.isdecimal() and len(era) <= _MOST_ERA_DIGITS
+    return int(era) if dot and is_number else 0
 
 
 class LeaseTable:
@@ -83,7 +99,9 @@ class LeaseTable:
                 self._set_alarm(lease)
         return ended
 
-    def acquire(self, address: Address, *, holder: str, epoch: int, ttl_s: float, now: float) -> Lease:
+    def acquire(
+        self, address: Address, *, holder: str, epoch: int, ttl_s: float, now: float, era: int = 0
+    ) -> Lease:
         """Return the key's lease: the caller's if `lease.holder` is the caller, else another's to wait for.
 
         The same holder and epoch keep their lease, extended if asked for longer. A higher epoch inherits it
@@ -96,12 +114,13 @@ class LeaseTable:
         if present is not None and present.holder != holder:
             return present
         if present is None or epoch > present.epoch:
-            return self._put(Lease(address, holder, epoch, self._new_token(), now + ttl_s))
+            token = token_of_era(self._new_token(), era)
+            return self._put(Lease(address, holder, epoch, token, now + ttl_s, now))
         if epoch < present.epoch:
             raise failed_precondition("STALE_EPOCH", f"epoch {present.epoch} of this holder has the lease")
         if now + ttl_s <= present.expires_at:
             return present
-        return self._put(Lease(address, holder, epoch, present.token, now + ttl_s))
+        return self._put(replace(present, expires_at=now + ttl_s))
 
     def renew(self, address: Address, token: str, *, ttl_s: float, now: float) -> Lease:
         """Let a lease end `ttl_s` from now.
@@ -114,7 +133,7 @@ class LeaseTable:
             raise failed_precondition(
                 "LEASE_LOST", "the lease has expired, was released, filled or taken over"
             )
-        return self._put(Lease(address, present.holder, present.epoch, token, now + ttl_s))
+        return self._put(replace(present, expires_at=now + ttl_s))
 
     def release(self, address: Address, token: str) -> bool:
         """End the token's lease; tell whether it was held until now."""

@@ -13,9 +13,11 @@ from types import TracebackType
 from service_common.clock import Clock
 from service_common.errors import unavailable
 
-from content_cache.cache import ContentCache, Effects
+from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
-from content_cache.waiting import Decided, WaitingRoom
+from content_cache.leases import Lease
+from content_cache.outcomes import Effects
+from content_cache.waiting import Claim, Decided, WaitingRoom
 
 Changed = Callable[[Address, Entry | None], None]
 Observe = Callable[[float], None]
@@ -59,6 +61,8 @@ class LiveCache:
         if not self._loaded:
             raise unavailable("CACHE_LOADING", "the cache is loading its content; try again in a moment")
         self.cache.begin_turn()
+        # What ran out meanwhile goes to those who waited, before anyone who comes now.
+        self._perform(self.cache.take_effects())
         return self.cache
 
     def end(self) -> None:
@@ -69,9 +73,12 @@ class LiveCache:
         self._set_alarm()
 
     async def decisions(
-        self, turn: Turn, addresses: Sequence[Address]
+        self, turn: Turn, addresses: Sequence[Address], claim: Claim | None = None
     ) -> AsyncGenerator[list[Decided], None]:
-        """Yield each key once, with its entry or None when it has neither entry nor lease any more."""
+        """Yield each key once: with its entry, with a lease inherited by claim, or None when it has neither.
+
+        A lease that was inherited and could not be yielded, or not be used, is given back.
+        """
         undecided: list[Address] = []
         decided: list[Decided] = []
         with turn as cache:
@@ -81,17 +88,19 @@ class LiveCache:
                     undecided.append(address)
                 else:
                     decided.append((address, entry))
-            wait = self.waiting.enter(undecided)
+            wait = self.waiting.enter(undecided, claim)
         try:
             if decided:
                 yield decided
-            remaining = len(undecided)
+            decided, remaining = [], len(undecided)
             while remaining:
                 decided = await wait.decided()
                 remaining -= len(decided)
                 yield decided
+                decided = []
         finally:
             self.waiting.leave(wait)
+            self._give_back(turn, [*decided, *wait.take()])
 
     def close(self) -> None:
         """Set no more alarms."""
@@ -103,7 +112,29 @@ class LiveCache:
         for address, before in effects.changed:
             self._changed(address, before)
         for address, entry in effects.decided:
-            self.waiting.settle(address, entry)
+            found = entry or self.cache.peek(address)
+            if found is None and self._is_handed_over(address):
+                continue
+            self.waiting.settle(address, found)
+
+    def _is_handed_over(self, address: Address) -> bool:
+        """Give a lost lease to whoever has waited longest and wants it; tell whether someone has it now."""
+        if self.cache.lease(address) is not None:
+            return True
+        heir = self.waiting.heir(address)
+        if heir is None or heir.claim is None:
+            return False
+        claim = heir.claim
+        lease = self.cache.lease_to(address, holder=claim.holder, epoch=claim.epoch, ttl_s=claim.ttl_s)
+        self.waiting.inherit(heir, lease)
+        return True
+
+    def _give_back(self, turn: Turn, decided: Sequence[Decided]) -> None:
+        leases = [outcome for _, outcome in decided if isinstance(outcome, Lease)]
+        if leases:
+            with turn as cache:
+                for lease in leases:
+                    cache.release(lease.address, lease.token)
 
     def _set_alarm(self) -> None:
         due = self.cache.next_lease_alarm()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import heappop, heappush
 
@@ -14,6 +14,8 @@ from service_common.errors import ServiceError
 
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
+from content_cache.labels import LabelIndex, Tags
+from content_cache.purge_repository import PurgeRepository
 from content_cache.record import Record
 from content_cache.repository import EntryRepository
 
@@ -40,12 +42,18 @@ class Selection:
 
     Args:
         room: How many bytes.
-        bytes_of: What an entry takes of them.
+        bytes_of: What an entry takes of them, its labels aside.
+
+    Attributes:
+        left_out: Entries that do not fit, without their bytes.
     """
 
     def __init__(self, room: int, *, bytes_of: Callable[[Entry], int]) -> None:
         self._room = room
         self._bytes_of = bytes_of
+        self._labels = LabelIndex()
+        self.left_out: dict[Address, Entry] = {}
+        self._tags: dict[Tags, Tags] = {}
         self._chosen: dict[Address, Record] = {}
         self._oldest: list[tuple[datetime, int, Record]] = []
         self._count = 0
@@ -56,11 +64,12 @@ class Selection:
     def consider(self, record: Record) -> None:
         """Take a record that is the newest known of its key; the oldest entries make room."""
         self._drop(record.address)
+        self.left_out.pop(record.address, None)
         entry = record.entry
         if entry is None:
             return
         self._chosen[record.address] = record
-        self._room -= self._bytes_of(entry)
+        self._room -= self._bytes_of(entry) + self._labels.add(entry)
         # Of the same moment, what is read first is the more recent.
         self._count += 1
         heappush(self._oldest, (entry.create_time, -self._count, record))
@@ -68,6 +77,13 @@ class Selection:
             _, _, oldest = heappop(self._oldest)
             if self._chosen.get(oldest.address) is oldest:
                 self._drop(oldest.address)
+                self.leave_out(oldest.entry)
+
+    def leave_out(self, entry: Entry | None) -> None:
+        """Take note of what is known of an entry that stays in the store."""
+        if entry is not None:
+            tags = self._tags.setdefault(entry.tags, entry.tags)
+            self.left_out[entry.address] = replace(entry, encoded=b"", tags=tags)
 
     def entries(self, since: int) -> list[Entry]:
         """Return the entries written at or after a microsecond, the oldest first."""
@@ -81,7 +97,7 @@ class Selection:
     def _drop(self, address: Address) -> None:
         before = self._chosen.pop(address, None)
         if before is not None and before.entry is not None:
-            self._room += self._bytes_of(before.entry)
+            self._room += self._bytes_of(before.entry) + self._labels.discard(before.entry)
 
 
 class Loader:
@@ -89,10 +105,28 @@ class Loader:
 
     Attributes:
         counts: What it found so far.
+        left_out: Entries that are stored and did not fit into memory, without their bytes.
     """
 
-    def __init__(self, repository: EntryRepository, cache: ContentCache, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        repository: EntryRepository,
+        cache: ContentCache,
+        *,
+        clock: Clock,
+        purges: PurgeRepository | None = None,
+    ) -> None:
+        """Prepare a load.
+
+        Args:
+            repository: Where entries are.
+            cache: Where they go.
+            clock: Limits the time it takes.
+            purges: What has been purged is read first; None: nothing has.
+        """
         self.counts = LoadCounts()
+        self.left_out: dict[Address, Entry] = {}
+        self._purges = purges
         self._repository = repository
         self._cache = cache
         self._clock = clock
@@ -100,7 +134,7 @@ class Loader:
     async def run(self, timeout_s: float) -> None:
         """Load in bounded steps; a store that stays away leaves the cache with what came until then.
 
-        Entries beyond the limit stay stored until they expire, for a later start with more memory.
+        Entries beyond the limit stay stored until they expire; `left_out` names them.
 
         Args:
             timeout_s: How long to try.
@@ -109,17 +143,39 @@ class Loader:
         selection = Selection(room, bytes_of=self._cache.bytes_of)
         deadline = self._clock.monotonic() + timeout_s
         started = self._repository.overlap()
+        if not await self._read_purges(deadline):
+            return
         reached = await self._read(selection, deadline, since=None)
         # Again what was written meanwhile: another replica may have moved records to where was read already.
         if reached == 0 and await self._read(selection, deadline, since=started) == 0:
             self._repository.read_all(started)
         self._cache.begin_turn()
+        self.left_out = selection.left_out
         # The oldest first, so that recency is as it was.
         for position, entry in enumerate(selection.entries(reached), start=1):
-            self.counts.entries += self._cache.restore(entry)
+            # A tenant whose quota is smaller now loses its oldest entries, as if they had come one by one.
+            if self._cache.restore(entry, make_room=self._cache.sizes.limited):
+                self.counts.entries += 1
+            elif not entry.is_gone(self._cache.now):
+                selection.leave_out(entry)
             if position % _SLICE == 0:
                 await asyncio.sleep(0)
         _log.info("loaded", entries=self.counts.entries, damaged=self.counts.damaged)
+
+    async def _read_purges(self, deadline: float) -> bool:
+        """Learn what has been purged; without it nothing may be loaded."""
+        while self._purges is not None:
+            try:
+                for tenant, rules in await self._purges.changed():
+                    self._cache.rules.learn(tenant, rules)
+                break
+            except ServiceError as error:
+                _log.warning("load_failed", reason=error.reason, entries=0)
+                if self._clock.monotonic() >= deadline:
+                    _log.error("load_incomplete", entries=0)
+                    return False
+                await asyncio.sleep(_RETRY_S)
+        return True
 
     async def _read(self, selection: Selection, deadline: float, *, since: int | None) -> int:
         """Read all pages; return the stamp down to which nothing newer can be missing, 0 if all came."""
@@ -143,5 +199,7 @@ class Loader:
     def _consider(self, selection: Selection, records: tuple[Record, ...]) -> None:
         now = self._clock.now()
         for each in records:
-            if self._repository.directory.holds(each) and not (each.entry and each.entry.is_expired(now)):
-                selection.consider(each)
+            if not self._repository.directory.holds(each) or (each.entry and each.entry.is_gone(now)):
+                continue
+            purged = each.entry is not None and self._cache.rules.deletes(each.entry)
+            selection.consider(replace(each, entry=None) if purged else each)

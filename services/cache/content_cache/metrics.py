@@ -13,6 +13,7 @@ from content_cache.live import LiveCache
 from content_cache.loading import LoadCounts
 from content_cache.memory_guard import MemoryGuard
 from content_cache.miss_ratio_curve import MissRatioCurve
+from content_cache.read_through import ReadCounts
 from content_cache.stats import total
 from content_cache.write_behind import WriteBehind
 
@@ -40,10 +41,12 @@ class CacheCollector(Collector):
         live: LiveCache,
         writes: WriteBehind,
         loaded: LoadCounts,
+        read: ReadCounts,
         *,
         guard: MemoryGuard,
         curve: MissRatioCurve,
     ) -> None:
+        self._read = read
         self._live = live
         self._writes = writes
         self._loaded = loaded
@@ -65,6 +68,9 @@ class CacheCollector(Collector):
         cache = self._live.cache
         counts = total(cache.all_counters())
         yield CounterMetricFamily("content_cache_hits", "Lookups that found an entry.", counts.hits)
+        yield CounterMetricFamily(
+            "content_cache_stale_hits", "Hits on expired entries, someone refreshing them.", counts.stale_hits
+        )
         yield CounterMetricFamily("content_cache_misses", "Lookups that found none.", counts.misses)
         yield GaugeMetricFamily(
             "content_cache_size_bytes", "Memory that entries take, overhead included.", cache.size_bytes
@@ -72,10 +78,12 @@ class CacheCollector(Collector):
         yield GaugeMetricFamily("content_cache_capacity_bytes", "Most that may be taken.", cache.max_bytes)
         yield GaugeMetricFamily("content_cache_items_total", "Entries held now (a gauge).", len(cache))
         evictions = CounterMetricFamily(
-            "content_cache_evictions", "Entries that left by themselves.", labels=["cause"]
+            "content_cache_evictions", "Entries that left without being deleted by key.", labels=["cause"]
         )
         evictions.add_metric(["capacity"], counts.evictions)
         evictions.add_metric(["ttl"], counts.expirations)
+        evictions.add_metric(["purge"], counts.purged)
+        evictions.add_metric(["quota"], counts.quota_evictions)
         yield evictions
 
     def _memory_metrics(self) -> Iterable[Metric]:
@@ -121,5 +129,13 @@ class CacheCollector(Collector):
             "content_cache_loaded_entries", "Entries loaded at the start.", self._loaded.entries
         )
         yield CounterMetricFamily(
-            "content_cache_damaged_entries", "Stored entries whose checksum failed.", self._loaded.damaged
+            "content_cache_damaged_entries",
+            "Stored entries whose checksum failed.",
+            self._loaded.damaged + self._read.damaged,
+        )
+        yield CounterMetricFamily(
+            "content_cache_read_through", "Entries brought back when asked for.", self._read.entries
+        )
+        yield CounterMetricFamily(
+            "content_cache_read_through_failures", "Times the store was too slow for it.", self._read.failures
         )

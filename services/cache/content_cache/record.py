@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgpack
 
 from content_cache.entry import Address, Entry
+from content_cache.labels import tags_in
 
 NEVER = 2**62
 """A moment that does not come: what a removal covers, for nobody can know what others have stored."""
@@ -23,7 +24,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _HEAD = struct.Struct(">QQQ")
 _DIGEST_BYTES = 16
-_FIELDS = 5
+_FIELDS = 9
+_FIELDS_BEFORE_PURGES = 5
+_MICROS_PER_S = 1_000_000
 
 
 class Stamp(NamedTuple):
@@ -46,7 +49,7 @@ class Record:
         address: The key.
         stamp: Since when.
         covers: Until when an older record of the key, known or not, could come to light without this one;
-            microseconds since 1970, at least the entry's own expiry.
+            microseconds since 1970, at least until the entry leaves.
         entry: What is there; None if it was removed.
     """
 
@@ -57,8 +60,8 @@ class Record:
 
     @property
     def expires(self) -> int:
-        """Return when the entry stops being served, microseconds since 1970; 0 without one."""
-        return 0 if self.entry is None else micros(self.entry.expire_time)
+        """Return when the entry is of no use any more, microseconds since 1970; 0 without one."""
+        return 0 if self.entry is None else micros(self.entry.leave_time)
 
 
 def micros(moment: datetime) -> int:
@@ -76,7 +79,9 @@ def encode(address: Address, entry: Entry | None) -> bytes:
     if entry is None:
         return bytes(msgpack.packb((address.key, None, 0, 0, 0)))
     created, expires = micros(entry.create_time), micros(entry.expire_time)
-    return bytes(msgpack.packb((address.key, entry.encoded, entry.cost_micros, created, expires)))
+    content = (address.key, entry.encoded, entry.cost_micros, created, expires)
+    stale, generation = round(entry.stale_s * _MICROS_PER_S), round(entry.generation_s * _MICROS_PER_S)
+    return bytes(msgpack.packb((*content, entry.tags, entry.era, stale, generation)))
 
 
 def frame(content: bytes, stamp: Stamp, *, covers: int) -> bytes:
@@ -94,13 +99,37 @@ def parse(tenant: str, framed: object) -> Record | None:
     if _digest(head, content) != framed[:_DIGEST_BYTES]:
         return None
     written, writer, covers = _HEAD.unpack(head)
-    fields = msgpack.unpackb(content)
-    if len(fields) != _FIELDS:
+    fields = msgpack.unpackb(content, use_list=False)
+    if len(fields) not in {_FIELDS, _FIELDS_BEFORE_PURGES}:
         return None
-    key, encoded, cost, created, expires = fields
-    address = Address(tenant, key)
-    entry = None if encoded is None else Entry(address, encoded, cost, moment(created), moment(expires))
+    address = Address(tenant, fields[0])
+    entry = None if fields[1] is None else _entry(address, *fields[1:])
     return Record(address, Stamp(written, writer), covers, entry)
+
+
+def _entry(  # noqa: PLR0917 - the fields of a record, in its order
+    address: Address,
+    encoded: bytes,
+    cost: int,
+    created: int,
+    expires: int,
+    tags: tuple[str, ...] | None = None,
+    era: int = 0,
+    stale: int = 0,
+    generation: int = 0,
+) -> Entry:
+    """Return a record's entry; one written before there were purges has its labels in its bytes alone."""
+    return Entry(
+        address,
+        encoded,
+        cost,
+        moment(created),
+        moment(expires),
+        tags=tags_in(encoded) if tags is None else tags,
+        era=era,
+        stale_s=stale / _MICROS_PER_S,
+        generation_s=generation / _MICROS_PER_S,
+    )
 
 
 def _digest(head: bytes, content: bytes) -> bytes:

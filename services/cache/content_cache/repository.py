@@ -21,7 +21,9 @@ from service_common.storage.shapes import Collection, Direction, Order, Query, Q
 from service_common.storage.store import DocumentStore
 
 from content_cache.entry import Address, Entry
+from content_cache.purge_repository import NEWEST_PURGES, PURGES, SIGNALS
 from content_cache.record import NEVER, Record, Stamp, encode, frame, micros, moment, parse
+from content_cache.rules import PurgeRules
 from content_cache.segments import Directory, Framed, Segment, pack_segments
 
 SEGMENTS = "segments"
@@ -37,8 +39,10 @@ SCHEMA = Schema(
     collections=(
         Collection(SEGMENTS, ttl_field="expire_time"),
         Collection(PARTS, ttl_field="expire_time"),
+        PURGES,
+        SIGNALS,
     ),
-    shapes=(NEWEST,),
+    shapes=(NEWEST, NEWEST_PURGES),
 )
 
 PART_BYTES = 896 * 1024
@@ -94,14 +98,18 @@ class EntryRepository:
         directory: Which segment holds what.
     """
 
-    def __init__(self, store: DocumentStore, *, clock: Clock, writer: int) -> None:
+    def __init__(
+        self, store: DocumentStore, *, clock: Clock, writer: int, rules: PurgeRules | None = None
+    ) -> None:
         """Prepare; nothing is read.
 
         Args:
             store: Where segments are.
             clock: Stamps what is written.
             writer: A number below 2**63 that no other replica, and no earlier start of this one, has.
+            rules: What has been purged, which compaction drops; None: nothing.
         """
+        self._rules = rules or PurgeRules()
         self.directory = Directory(writer)
         self._store = store
         self._clock = clock
@@ -110,8 +118,8 @@ class EntryRepository:
         self._encoded: dict[Address, tuple[Entry | None, bytes]] = {}
 
     def is_served(self, entry: Entry) -> bool:
-        """Tell whether an entry's time has not come."""
-        return not entry.is_expired(self._clock.now())
+        """Tell whether an entry's time has not come, its stale window included."""
+        return not entry.is_gone(self._clock.now())
 
     async def write(self, changes: Sequence[Change]) -> None:
         """Store or remove entries, all or none; at most what `fits_one_commit` allows.
@@ -153,6 +161,24 @@ class EntryRepository:
             self._learn(each, found)
             await asyncio.sleep(0)
         return LoadedPage(tuple(records), damaged, reached, page.next_cursor)
+
+    async def read(self, segments: Sequence[Key]) -> LoadedPage:
+        """Read segments again; of each key only the newest record known is returned, if it is among them.
+
+        Raises:
+            ServiceError: As `DocumentStore.get_many`.
+        """
+        documents = await self._store.get_many(segments) if segments else []
+        present = [each for each in documents if each is not None]
+        parts = await self._parts(present)
+        records: list[Record] = []
+        damaged = 0
+        for each in present:
+            found, lost = _records(each, parts.get(each.key.id))
+            newest = (framed.record for framed in found if self.directory.holds(framed.record))
+            records += newest
+            damaged += lost
+        return LoadedPage(tuple(records), damaged, reached=0, next_cursor=None)
 
     def read_all(self, since: int) -> None:
         """Take note that every segment written before a microsecond has been read."""
@@ -244,7 +270,7 @@ class EntryRepository:
         known = self._encoded.get(address)
         if known is None or known[0] is not entry:
             known = self._encoded[address] = (entry, encode(address, entry))
-        expires = 0 if entry is None else micros(entry.expire_time)
+        expires = 0 if entry is None else micros(entry.leave_time)
         covers = self.directory.covers(address, expires)
         return Framed(Record(address, stamp, covers, entry), frame(known[1], stamp, covers=covers))
 
@@ -253,7 +279,8 @@ class EntryRepository:
         now = micros(self._clock.now())
         for each in _records(document, part)[0]:
             record = each.record
-            need = self.directory.needs(record.address, record.stamp, now=now)
+            purged = record.entry is not None and self._rules.deletes(record.entry)
+            need = self.directory.needs(record.address, record.stamp, now=now, purged=purged)
             if need == "entry":
                 kept.append(each)
             elif need:

@@ -177,12 +177,19 @@ class Directory:
             elif place.segment == key:
                 place.segment = None
 
-    def needs(self, address: Address, stamp: Stamp, *, now: int) -> str:
-        """Tell what a record is still needed for: "entry", "shadow" of older ones, or nothing ("")."""
+    def needs(self, address: Address, stamp: Stamp, *, now: int, purged: bool = False) -> str:
+        """Tell what a record is still needed for: "entry", "shadow" of older ones, or nothing ("").
+
+        Args:
+            address: Its key.
+            stamp: When it was written.
+            now: Microseconds since 1970.
+            purged: Whether its entry is not to be served any more.
+        """
         place = self._places.get(address)
         if place is None or place.stamp != stamp:
             return ""
-        if place.expires > now:
+        if place.expires > now and not purged:
             return "entry"
         return "shadow" if place.copies > 1 and place.covers > now else ""
 

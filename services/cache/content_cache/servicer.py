@@ -17,7 +17,11 @@ from service_common.rpc.status import to_status
 from content_cache import convert, validation, wire
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
+from content_cache.leases import Lease
 from content_cache.live import LiveCache, Turn
+from content_cache.outcomes import Stale
+from content_cache.purging import Purging
+from content_cache.read_through import ReadThrough
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Observer = Callable[[str], Callable[[float], None]]
@@ -39,12 +43,21 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     """The contract over a live cache."""
 
     def __init__(
-        self, live: LiveCache, *, default_ttl: timedelta, max_message_bytes: int, observer: Observer
+        self,
+        live: LiveCache,
+        purging: Purging,
+        stored: ReadThrough,
+        *,
+        default_ttl: timedelta,
+        max_message_bytes: int,
+        observer: Observer,
     ) -> None:
         """Prepare to answer.
 
         Args:
             live: The cache.
+            purging: Purges it.
+            stored: Brings back what is not in memory.
             default_ttl: How long an entry is served when its caller does not say.
             max_message_bytes: Largest response.
             observer: Returns what is told the seconds of one kind of operation.
@@ -54,6 +67,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             return live.operation(observer(operation))
 
         self._live = live
+        self._purging = purging
+        self._tier = stored
         self._default_ttl = default_ttl
         self._max_message_bytes = max_message_bytes
         self._get, self._batch_get = turns("get"), turns("batch_get")
@@ -66,6 +81,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def Get(self, request: cache_pb2.GetRequest, _context: Context) -> Any:
         """Look one entry up."""
         validation.check_key("key", request.key)
+        await self._tier.bring(_tenant(), (request.key,))
         with self._get as cache:
             entry = cache.get(Address(_tenant(), request.key))
         return wire.get_response(None if entry is None else entry.encoded)
@@ -74,6 +90,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         """Look many entries up."""
         validation.check_batch("requests", request.requests)
         tenant, results = _tenant(), self._results(len(request.requests))
+        await self._tier.bring(tenant, (each.key for each in request.requests))
         with self._batch_get as cache:
             for index, each in enumerate(request.requests):
                 try:
@@ -108,6 +125,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def Delete(self, request: cache_pb2.DeleteRequest, _context: Context) -> cache_pb2.DeleteResponse:
         """Remove one entry."""
         validation.check_key("key", request.key)
+        await self._tier.bring(_tenant(), (request.key,))
         with self._delete as cache:
             return cache_pb2.DeleteResponse(deleted=cache.delete(Address(_tenant(), request.key)))
 
@@ -117,6 +135,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         """Remove many entries."""
         validation.check_batch("requests", request.requests)
         tenant = _tenant()
+        await self._tier.bring(tenant, (each.key for each in request.requests))
         with self._batch_delete as cache:
 
             def delete(field: str, each: cache_pb2.DeleteRequest, result: _DeleteResult) -> None:
@@ -131,6 +150,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         validation.check_holder(request)
         ttl_s = validation.lease_ttl_s(request)
         tenant, results = _tenant(), self._results(len(request.requests))
+        await self._tier.bring(tenant, (each.key for each in request.requests))
         with self._acquire as cache:
             for field, each in _numbered(request.requests):
                 try:
@@ -143,6 +163,9 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                     )
                     if isinstance(found, Entry):
                         results.hit(_fitting(found, results))
+                    elif isinstance(found, Stale):
+                        _fitting(found.entry, results)
+                        results.add(convert.stale(found, cache))
                     elif found.holder == request.holder:
                         results.add(convert.leased(found, cache))
                     else:
@@ -156,11 +179,15 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     ) -> AsyncGenerator[Any, None]:
         """Send each key when it is decided."""
         validation.check_keys_once(request.keys)
+        if request.holder:
+            validation.check_holder(request)
+        claim = convert.claim_of(request, validation.lease_ttl_s(request))
         tenant = _tenant()
         addresses = [Address(tenant, key) for key in request.keys]
-        async with aclosing(self._live.decisions(self._await, addresses)) as decisions:
+        async with aclosing(self._live.decisions(self._await, addresses, claim)) as decisions:
             async for decided in decisions:
-                for message in wire.awaited_entries(decided, room=self._room(len(decided))):
+                room = self._room(len(decided))
+                for message in wire.awaited_entries(decided, room=room, inherited=self._inherited):
                     yield message
 
     async def BatchFill(
@@ -173,7 +200,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
             def fill(field: str, each: cache_pb2.BatchFillRequest.FillRequest, result: _FillResult) -> None:
                 entry = self._entry(each, field, tenant=tenant, cache=cache)
-                result.value = convert.fill_outcome(cache.fill(entry, each.lease_token))
+                outcome = cache.fill(entry, each.lease_token, keep=not each.pass_on_only)
+                result.value = convert.fill_outcome(outcome)
 
             return _answer_each(request.requests, cache_pb2.BatchFillResponse(), fill)
 
@@ -207,6 +235,12 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
             return _answer_each(request.requests, cache_pb2.BatchReleaseResponse(), release)
 
+    async def Purge(self, request: cache_pb2.PurgeRequest, _context: Context) -> cache_pb2.PurgeResponse:
+        """Remove what is selected, for good."""
+        validation.check_purge(request)
+        purged = await self._purging.purge(_tenant(), convert.selector_of(request), convert.mode_of(request))
+        return cache_pb2.PurgeResponse(purged_entries=purged)
+
     async def GetStats(
         self, _request: cache_pb2.GetStatsRequest, _context: Context
     ) -> cache_pb2.GetStatsResponse:
@@ -229,7 +263,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         tenant: str,
         cache: ContentCache,
     ) -> Entry:
-        return convert.entry_of(request, field, tenant=tenant, now=cache.now, default_ttl=self._default_ttl)
+        return convert.entry_of(request, field, tenant=tenant, cache=cache, default_ttl=self._default_ttl)
+
+    def _inherited(self, lease: Lease) -> bytes:
+        return convert.inherited(lease, self._live.cache)
 
     def _results(self, count: int) -> wire.BatchResults:
         return wire.BatchResults(self._room(count))

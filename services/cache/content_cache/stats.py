@@ -18,6 +18,9 @@ class TenantCounters:
         size_bytes: Memory they take now.
         evictions: Entries that left because memory was full.
         expirations: Entries that left because their time had come.
+        stale_hits: Hits on entries that had expired, within their stale windows.
+        purged: Entries that left because of a purge.
+        quota_evictions: Entries that left because their tenant's quota was reached.
     """
 
     hits: int = 0
@@ -27,12 +30,24 @@ class TenantCounters:
     size_bytes: int = 0
     evictions: int = 0
     expirations: int = 0
+    stale_hits: int = 0
+    purged: int = 0
+    quota_evictions: int = 0
 
     @property
     def hit_ratio(self) -> float:
         """Hits among lookups; 0 before the first."""
         lookups = self.hits + self.misses
         return self.hits / lookups if lookups else 0.0
+
+
+class TenantTable(dict[str, TenantCounters]):
+    """Every tenant's counts; a tenant's begin when it is first asked for."""
+
+    def __missing__(self, tenant: str) -> TenantCounters:
+        """Begin to count."""
+        found = self[tenant] = TenantCounters()
+        return found
 
 
 def total(counters: Iterable[TenantCounters]) -> TenantCounters:
@@ -46,4 +61,7 @@ def total(counters: Iterable[TenantCounters]) -> TenantCounters:
         result.size_bytes += each.size_bytes
         result.evictions += each.evictions
         result.expirations += each.expirations
+        result.stale_hits += each.stale_hits
+        result.purged += each.purged
+        result.quota_evictions += each.quota_evictions
     return result

@@ -24,6 +24,8 @@ CHECKSUM_BYTES = 32
 DEFAULT_LEASE_S = 30.0
 MIN_LEASE_S = 1.0
 MAX_LEASE_S = 600.0
+MAX_STALE_S = 30 * 24 * 3600.0
+MAX_GENERATION_S = 24 * 3600.0
 
 _MAX_UTF8_BYTES_PER_CHARACTER = 4
 _MAX_DURATION_S = 315_576_000_000
@@ -49,7 +51,7 @@ def check_token(field: str, token: str) -> None:
         raise invalid_field(field, "is required")
 
 
-def check_holder(request: cache_pb2.BatchAcquireRequest) -> None:
+def check_holder(request: cache_pb2.BatchAcquireRequest | cache_pb2.AwaitEntriesRequest) -> None:
     """Refuse a holder without a name, or with a negative epoch."""
     _check_name("holder", request.holder, MAX_HOLDER_BYTES)
     if request.holder_epoch < 0:
@@ -67,7 +69,62 @@ def check_keys_once(keys: Sequence[str]) -> None:
         seen.add(key)
 
 
-def lease_ttl_s(request: cache_pb2.BatchAcquireRequest | cache_pb2.BatchRenewLeasesRequest) -> float:
+def check_purge(request: cache_pb2.PurgeRequest) -> None:
+    """Refuse a purge that does not say what, or cannot do what it says."""
+    chosen = request.WhichOneof("selector")
+    if chosen is None or (chosen == "all" and not request.all):
+        raise invalid_field("selector", "is required: tag, key_prefix, template_version, or all set to true")
+    if chosen == "tag":
+        _check_name("tag", request.tag, MAX_TAG_BYTES)
+    elif chosen == "key_prefix":
+        _check_name("key_prefix", request.key_prefix, MAX_KEY_BYTES)
+    elif chosen == "template_version":
+        _check_template_version(request.template_version)
+    if request.mode not in cache_pb2.PurgeMode.values():
+        raise invalid_field("mode", f"is no mode of this release: {request.mode}")
+    if chosen == "all" and request.mode == cache_pb2.PURGE_MODE_LEAVE_FIRST:
+        raise invalid_field("mode", "everything cannot leave first; name a tag, prefix or template version")
+
+
+def template_tag(template_id: str, version: int) -> str:
+    """Return the label of entries generated from a version of a template."""
+    return f"template:{template_id}@{version}"
+
+
+def _check_template_version(named: cache_pb2.PurgeRequest.TemplateVersion) -> None:
+    if named.version < 1:
+        raise invalid_field("template_version.version", f"must be at least 1, got {named.version}")
+    most = MAX_TAG_BYTES - len(template_tag("", named.version))
+    _check_name("template_version.template_id", named.template_id, most)
+
+
+def stale_s(field: str, content: cache_pb2.EntryContent, expires: datetime) -> float:
+    """Return how many seconds after its expiry the content may be handed out as stale."""
+    seconds = _seconds(f"{field}.stale_window", content.stale_window, MAX_STALE_S)
+    try:
+        _ = expires + timedelta(seconds=seconds)
+    except OverflowError as error:
+        raise invalid_field(f"{field}.stale_window", "must end before the year 10000") from error
+    return seconds
+
+
+def generation_s(field: str, content: cache_pb2.EntryContent) -> float:
+    """Return how many seconds generating the content took; 0 if that is not said."""
+    return _seconds(f"{field}.generation_time", content.generation_time, MAX_GENERATION_S)
+
+
+def _seconds(field: str, given: Duration, most: float) -> float:
+    seconds = given.seconds + given.nanos / _BILLION
+    if not 0 <= seconds <= most:
+        raise invalid_field(field, f"must be 0 to {most:g} seconds")
+    return seconds
+
+
+def lease_ttl_s(
+    request: cache_pb2.BatchAcquireRequest
+    | cache_pb2.BatchRenewLeasesRequest
+    | cache_pb2.AwaitEntriesRequest,
+) -> float:
     """Return how long the leases are to last, in seconds."""
     if not request.HasField("lease_ttl"):
         return DEFAULT_LEASE_S

@@ -6,11 +6,12 @@ field on the wire is its tag, its length and its bytes; a layer below is what co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from google.protobuf.message import Message
 
+from content_cache.leases import Lease
 from content_cache.waiting import Decided
 
 _FIRST = (
@@ -92,12 +93,24 @@ class BatchResults:
         return b"".join(self._parts)
 
 
-def awaited_entries(decided: Iterable[Decided], *, room: int) -> Iterator[bytes]:
-    """Yield AwaitEntriesResponses of decided keys, each within `room` bytes if a single key fits at all."""
+def awaited_entries(
+    decided: Iterable[Decided], *, room: int, inherited: Callable[[Lease], bytes]
+) -> Iterator[bytes]:
+    """Yield AwaitEntriesResponses of decided keys, each within `room` bytes if a single key fits at all.
+
+    Args:
+        decided: The keys.
+        room: Most bytes of a response.
+        inherited: Returns the AwaitedEntry of a lease.
+    """
     parts: list[bytes] = []
     left = room
     for address, entry in decided:
-        part = _awaited_entry(address.key, None if entry is None else entry.encoded)
+        if isinstance(entry, Lease):
+            message = inherited(entry)
+            part = _wrap((_FIRST,), len(message)) + message
+        else:
+            part = _awaited_entry(address.key, None if entry is None else entry.encoded)
         if parts and len(part) > left:
             yield b"".join(parts)
             parts, left = [], room

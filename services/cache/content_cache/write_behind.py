@@ -82,11 +82,11 @@ class WriteBehind:
     def note(self, address: Address, before: Entry | None) -> None:
         """Queue a key whose entry changed; `before` is what was there."""
         removed = before is not None and self._repository.is_served(before)
-        self._pending[address] = removed or self._pending.get(address, False)
-        if len(self._pending) > self._max_pending:
-            del self._pending[next(iter(self._pending))]
-            self.counts.dropped += 1
-        self._noted.set()
+        self._queue(address, removed=removed)
+
+    def remove(self, address: Address) -> None:
+        """Queue the removal of an entry that only the store has."""
+        self._queue(address, removed=True)
 
     async def run(self) -> None:
         """Write changes as they come, for ever; a store that is away is tried again."""
@@ -145,6 +145,16 @@ class WriteBehind:
         await self._write(changes[:middle])
         await self._write(changes[middle:])
 
+    def _queue(self, address: Address, *, removed: bool) -> None:
+        self._pending[address] = removed or self._pending.get(address, False)
+        self._give_up_excess()
+        self._noted.set()
+
+    def _give_up_excess(self) -> None:
+        while len(self._pending) > self._max_pending:
+            del self._pending[next(iter(self._pending))]
+            self.counts.dropped += 1
+
     def _take(self, count: int) -> list[Change]:
         changes: list[Change] = []
         size = 0
@@ -163,3 +173,4 @@ class WriteBehind:
         self._pending = {each.address: each.removed for each in changes}
         for address, removed in waiting.items():
             self._pending[address] = removed or self._pending.get(address, False)
+        self._give_up_excess()

@@ -72,7 +72,10 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
     meter, answered = ResourceMeter(clock), Throughput(clock)
     engine.calls.on_answer(lambda: answered.count(1))
     capacity = Capacity(
-        slots=engine.slots,
+        endpoint=engine.endpoint,
+        elsewhere=engine.elsewhere,
+        lanes=engine.lanes,
+        stages=engine.stages,
         shards=lambda: engine.claims.running,
         breakers=lambda: [
             *neighbours.breakers(),
@@ -81,8 +84,9 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
         meter=meter,
         calls=answered,
     )
-    metrics.show(metrics.ACTIVE_WORKERS, lambda: engine.slots.active)
+    metrics.show(metrics.ACTIVE_WORKERS, lambda: engine.lanes.active)
     metrics.show(metrics.QUEUE_SIZE, lambda: engine.claims.queued_items)
+    metrics.show_waiting(engine.lanes.waiting_by_priority)
     metrics.show(metrics.THROUGHPUT, engine.finished.per_second)
     metrics.show(metrics.MEMORY_MB, lambda: meter.read().memory_bytes / 2**20)
     metrics.show(metrics.CPU_PERCENT, lambda: meter.read().cpu_percent)

@@ -10,11 +10,13 @@ import psutil
 from service_common.clock import Clock
 from service_common.resilience.breaker import BreakerState
 
+from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Priority
-from parallel_processor.running.slots import Slots
+from parallel_processor.limits.lane import LaneReading
+from parallel_processor.limits.lanes import Lanes
 
 _WINDOW_S = 10.0
-_BUSY_CPU_PERCENT = 90.0
+_STAGES_KEPT = 0.9
 
 
 class Throughput:
@@ -38,6 +40,26 @@ class Throughput:
         horizon = self._clock.monotonic() - _WINDOW_S
         while self._recent and self._recent[0][0] < horizon:
             self._recent.popleft()
+
+
+class StageTimes:
+    """Where finished items spent their time, lately. Its mutable state: seconds by stage, decaying."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Take in items that have ended."""
+        for stage in self._seconds:
+            self._seconds[stage] *= _STAGES_KEPT
+        for outcome in outcomes:
+            for stage, seconds in outcome.stages.items():
+                self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+
+    def shares(self) -> Mapping[str, float]:
+        """Return the part of their time that each stage took."""
+        total = sum(self._seconds.values())
+        return {stage: seconds / total for stage, seconds in self._seconds.items()} if total else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +102,12 @@ class CapacityReading:
     """How the replica stands at one moment.
 
     Attributes:
-        limit: The most model calls at a time.
-        active: Model calls now.
+        endpoint: Where model calls go.
+        elsewhere: Where those of models at other endpoints go, by model.
+        limit: The most model calls at a time, over all models.
+        active: Slots for model calls that are taken.
+        lanes: How the lane to each model stands.
+        stages: The part of their time that finished items spent in each stage, lately.
         waiting: Items that wait for a model call, by priority.
         shards: Shards that run here.
         breakers: Breakers of the neighbours and the endpoint.
@@ -89,13 +115,21 @@ class CapacityReading:
         calls_per_second: Model calls finished per second, lately.
     """
 
+    endpoint: str
+    elsewhere: Mapping[str, str]
     limit: int
     active: int
+    lanes: Sequence[LaneReading]
+    stages: Mapping[str, float]
     waiting: Mapping[Priority, int]
     shards: int
     breakers: Sequence[BreakerReading]
     resources: Resources
     calls_per_second: float
+
+    def where(self, model: str) -> str:
+        """Return where a model's calls go."""
+        return self.elsewhere.get(model, self.endpoint)
 
 
 class Capacity:
@@ -104,13 +138,19 @@ class Capacity:
     def __init__(
         self,
         *,
-        slots: Slots,
+        endpoint: str,
+        elsewhere: Mapping[str, str],
+        lanes: Lanes,
+        stages: StageTimes,
         shards: Callable[[], int],
         breakers: Callable[[], Sequence[BreakerReading]],
         meter: ResourceMeter,
         calls: Throughput,
     ) -> None:
-        self._slots = slots
+        self._endpoint = endpoint
+        self._elsewhere = elsewhere
+        self._lanes = lanes
+        self._stages = stages
         self._shards = shards
         self._breakers = breakers
         self._meter = meter
@@ -119,31 +159,15 @@ class Capacity:
     def read(self) -> CapacityReading:
         """Return how it stands now."""
         return CapacityReading(
-            limit=self._slots.limit,
-            active=self._slots.active,
-            waiting=self._slots.waiting_by_priority(),
+            endpoint=self._endpoint,
+            elsewhere=self._elsewhere,
+            limit=self._lanes.ceiling,
+            active=self._lanes.active,
+            lanes=self._lanes.read(),
+            stages=self._stages.shares(),
+            waiting=self._lanes.waiting_by_priority(),
             shards=self._shards(),
             breakers=self._breakers(),
             resources=self._meter.read(),
             calls_per_second=self._calls.per_second(),
         )
-
-
-def explain(now: CapacityReading) -> str:
-    """Say in words what holds throughput back."""
-    open_ones = [each for each in now.breakers if each.state is not BreakerState.CLOSED]
-    suspended = ", ".join(each.target for each in open_ones if each.name == "model")
-    if suspended:
-        return f"calls to {suspended} are suspended after repeated failures; items wait or get another model"
-    without = ", ".join(sorted({each.name for each in open_ones}))
-    suffix = f"; working without {without}" if without else ""
-    waiting = sum(now.waiting.values())
-    if now.active >= now.limit and waiting:
-        words = f"all {now.limit} slots (PROCESSOR_MAX_CONCURRENCY) are busy and {waiting} items wait for one"
-    elif now.resources.cpu_percent >= _BUSY_CPU_PERCENT:
-        words = f"this process uses {now.resources.cpu_percent:.0f} % of a core"
-    elif not now.shards:
-        words = "there is nothing to do"
-    else:
-        words = f"{now.active} of {now.limit} slots are busy; items are being prepared or wait for others"
-    return words + suffix

@@ -10,6 +10,8 @@ from pydantic import Field, SecretStr
 from service_common.config import CommonSettings, Problem
 from service_common.rpc.targets import parse_targets
 
+from parallel_processor.running.queueing.tenant_weights import parse_tenant_weights
+
 
 class Settings(CommonSettings):
     """The processor's settings; the environment variable of a field is its name in upper case."""
@@ -59,7 +61,31 @@ class Settings(CommonSettings):
         description="JSON object from model to {prompt_micros_per_million, output_micros_per_million}. "
         "Unset: every model costs nothing.",
     )
-    processor_max_concurrency: int = Field(64, ge=1, le=4096, description="The most model calls at a time.")
+    processor_max_concurrency: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        description="The most model calls at a time; how many an endpoint bears is learned, by model.",
+    )
+    processor_tenant_weights: str = Field(
+        "",
+        description="Shares of tenants in the model's tokens while several have a backlog, as in "
+        "acme=3,globex=0.5; that of tenants not named is 1.",
+    )
+    processor_memory_high: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="The part of memory in use, of the container where it is limited, above which fewer "
+        "model calls are made.",
+    )
+    processor_cpu_wait_high: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="The part of the time in which this process wants a CPU and gets none, above which fewer "
+        "model calls are made.",
+    )
     processor_max_attempts: int = Field(
         4, ge=1, le=20, description="Failed model calls that speak against an item before it fails."
     )
@@ -122,6 +148,11 @@ class Settings(CommonSettings):
     processor_handler_timeout_s: float = Field(
         30, gt=0, le=3600, description="The longest a handler may take that was registered without a limit."
     )
+    processor_cache_truncated: bool = Field(
+        default=False,
+        description="1 caches texts that were cut at their limit of tokens too; otherwise only those who "
+        "wait for them get them.",
+    )
 
     def problems(self) -> Iterable[Problem]:
         """Yield what is wrong between fields that are each right."""
@@ -131,5 +162,9 @@ class Settings(CommonSettings):
                 parse_targets(getattr(self, name))
             except ValueError as error:
                 yield Problem(name.upper(), str(error))
+        try:
+            parse_tenant_weights(self.processor_tenant_weights)
+        except ValueError as error:
+            yield Problem("PROCESSOR_TENANT_WEIGHTS", str(error))
         if urlsplit(self.processor_model_url).scheme not in ("http", "https"):
             yield Problem("PROCESSOR_MODEL_URL", "must be an http:// or https:// URL")

@@ -8,11 +8,9 @@ from datetime import UTC
 
 from contentfactory.processor.v1 import processor_pb2 as pb
 from service_common.errors import ServiceError
-from service_common.resilience.breaker import BreakerState
 from service_common.rpc.status import to_status
 from service_common.rpc.times import duration, timestamp
 
-from parallel_processor.capacity import CapacityReading, explain
 from parallel_processor.content_versions.question import Question, VersionOrder
 from parallel_processor.content_versions.version import ContentVersion
 from parallel_processor.interactive import served
@@ -48,11 +46,6 @@ _JOB_STATES_BACK = {number: state for state, number in _JOB_STATES.items()}
 _VERSION_ORDERS = {
     pb.CONTENT_VERSION_ORDER_LOWEST_QUALITY_FIRST: VersionOrder.LOWEST_QUALITY_FIRST,
     pb.CONTENT_VERSION_ORDER_HIGHEST_QUALITY_FIRST: VersionOrder.HIGHEST_QUALITY_FIRST,
-}
-_BREAKER_STATES = {
-    BreakerState.CLOSED: pb.BREAKER_STATE_CLOSED,
-    BreakerState.OPEN: pb.BREAKER_STATE_OPEN,
-    BreakerState.HALF_OPEN: pb.BREAKER_STATE_HALF_OPEN,
 }
 
 
@@ -270,26 +263,3 @@ def content_version(version: ContentVersion, *, with_content: bool) -> pb.Conten
 
 def _error(error: PieceError | None) -> pb.ItemError | None:
     return pb.ItemError(reason=error.reason, message=error.message) if error else None
-
-
-def capacity(now: CapacityReading) -> pb.GetCapacityResponse:
-    """Write how the replica stands."""
-    return pb.GetCapacityResponse(
-        concurrency_limit=now.limit,
-        active_calls=now.active,
-        queues=[
-            pb.GetCapacityResponse.QueueDepth(priority=pb.JobPriority.ValueType(int(each)), items=items)
-            for each, items in sorted(now.waiting.items(), reverse=True)
-        ],
-        leased_shards=now.shards,
-        breakers=[
-            pb.GetCapacityResponse.Breaker(
-                name=each.name, target=each.target, state=_BREAKER_STATES[each.state]
-            )
-            for each in now.breakers
-        ],
-        cpu_percent=now.resources.cpu_percent,
-        memory_bytes=now.resources.memory_bytes,
-        calls_per_second=now.calls_per_second,
-        explanation=explain(now),
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
 from service_common.storage import DocumentStore
 
 from parallel_processor import metrics
-from parallel_processor.capacity import Throughput
+from parallel_processor.capacity import StageTimes, Throughput
 from parallel_processor.config import Settings
 from parallel_processor.handlers import builtin
 from parallel_processor.handlers.post_processing import PostProcessing
@@ -25,6 +25,8 @@ from parallel_processor.handlers.registry import HandlersError, Registry, load
 from parallel_processor.job_costs import JobCosts
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Job
+from parallel_processor.limiting import guard_of, open_lanes
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.client import ModelClient
 from parallel_processor.model.endpoints import Endpoint, Endpoints, EndpointsError, load_endpoints
 from parallel_processor.model.prices import PriceTable, PriceTableError
@@ -52,9 +54,9 @@ from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.prompts import Prompts
+from parallel_processor.running.queueing.tenant_weights import parse_tenant_weights
 from parallel_processor.running.reporting import Reporter
 from parallel_processor.running.settling import Settling
-from parallel_processor.running.slots import Slots
 from parallel_processor.running.versions import ActiveVersions
 from parallel_processor.running.workshop import Workshop
 
@@ -90,15 +92,18 @@ class Stores:
 class Engine:
     """What runs shards, at work."""
 
+    endpoint: str
+    elsewhere: Mapping[str, str]
     workshop: Workshop
     calls: ModelCalls
-    slots: Slots
+    lanes: Lanes
     claims: Claims
     settling: Settling
     bell: Bell
     reporter: Reporter
     results: Results
     finished: Throughput
+    stages: StageTimes
 
 
 async def start_engine(
@@ -113,18 +118,18 @@ async def start_engine(
     rng: random.Random,
 ) -> Engine:
     """Put together what runs shards, and set it going."""
-    slots = Slots(settings.processor_max_concurrency)
-    calls = _model_calls(settings, lifecycle, clock=clock, rng=rng)
+    lanes = open_lanes(settings, clock=clock, rng=rng)
+    calls = _model_calls(settings, lifecycle, lanes=lanes, clock=clock, rng=rng)
     outcomes = Outcomes(neighbours.optimizer, score_wait_s=settings.processor_score_wait_s)
     metrics.show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)
     versions = ActiveVersions(stores.versions, neighbours.optimizer, all_tenants=neighbours.acts_for_all)
     await versions.load()
-    content = Content(neighbours.cache)
+    content = Content(neighbours.cache, keep_cut=settings.processor_cache_truncated)
     making = Making(
         content=content,
         calls=calls,
         outcomes=outcomes,
-        slots=slots,
+        lanes=lanes,
         clock=clock,
         rng=rng,
         max_attempts=settings.processor_max_attempts,
@@ -141,7 +146,7 @@ async def start_engine(
         workshop,
         pace=pace,
         costs=costs,
-        slots=slots,
+        lanes=lanes,
         calls=calls,
         clock=clock,
         rng=rng,
@@ -155,6 +160,7 @@ async def start_engine(
         ("catch_up", engine.settling.catch_up()),
         ("renewals", engine.claims.renew()),
         ("claims", engine.claims.run()),
+        ("guard", guard_of(settings, lanes, clock=clock).run()),
         ("rings", engine.bell.keep_ringing()),
         ("bell", engine.bell.listen(engine.claims.wake)),
     ):
@@ -201,14 +207,14 @@ def _engine(
     *,
     pace: Pacing,
     costs: JobCosts,
-    slots: Slots,
+    lanes: Lanes,
     calls: ModelCalls,
     clock: Clock,
     rng: random.Random,
 ) -> Engine:
     """Put together what claims shards, settles them and tells of them."""
     reporter = Reporter(neighbours.tracker, rng=rng)
-    signal, finished = CommitSignal(), Throughput(clock)
+    signal, finished, stages = CommitSignal(), Throughput(clock), StageTimes()
 
     def changed(job: Job) -> None:
         signal.committed(job.job_id)
@@ -227,6 +233,7 @@ def _engine(
 
     def observe(outcomes: Sequence[Outcome]) -> None:
         finished.count(len(outcomes))
+        stages.add(outcomes)
         metrics.observe_outcomes(outcomes)
 
     claims = Claims(
@@ -234,17 +241,31 @@ def _engine(
         jobs=stores.jobs,
         shards=stores.shards,
         workshop=workshop,
-        slots=slots,
+        slots=lanes,
         reporter=reporter,
         settling=settling,
         bell=bell,
+        tenant_weights=parse_tenant_weights(settings.processor_tenant_weights),
         clock=clock,
         rng=rng,
         on_outcomes=observe,
         on_committed=signal.committed,
     )
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
-    return Engine(workshop, calls, slots, claims, settling, bell, reporter, results, finished)
+    return Engine(
+        settings.processor_model_url,
+        _elsewhere(settings),
+        workshop,
+        calls,
+        lanes,
+        claims,
+        settling,
+        bell,
+        reporter,
+        results,
+        finished,
+        stages,
+    )
 
 
 def _worker() -> str:
@@ -261,7 +282,9 @@ def _claim_policy(settings: Settings, pace: Pace) -> ClaimPolicy:
     )
 
 
-def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng: random.Random) -> ModelCalls:
+def _model_calls(
+    settings: Settings, lifecycle: Lifecycle, *, lanes: Lanes, clock: Clock, rng: random.Random
+) -> ModelCalls:
     key = settings.processor_model_api_key
     default = Endpoint(settings.processor_model_url, key.get_secret_value() if key else None)
 
@@ -274,6 +297,7 @@ def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng:
                 connections=settings.processor_max_concurrency,
                 max_tokens_field=endpoint.max_tokens_field,
                 clock=clock,
+                on_rates=lambda model, hints: lanes.of(model).heard(hints),
             )
         except ValueError as error:
             problem = Problem("PROCESSOR_ENDPOINTS_FILE", f"a url {error}")
@@ -286,7 +310,7 @@ def _model_calls(settings: Settings, lifecycle: Lifecycle, *, clock: Clock, rng:
     endpoints = Endpoints(default, _endpoints(settings), connect=connect)
     breakers = _breakers(clock=clock, rng=rng)
     breakers.of(settings.processor_model)  # shown from the start
-    return ModelCalls(endpoints, prices=_prices(settings), breakers=breakers)
+    return ModelCalls(endpoints, prices=_prices(settings), breakers=breakers, lanes=lanes)
 
 
 def _endpoints(settings: Settings) -> dict[str, Endpoint]:
@@ -295,6 +319,10 @@ def _endpoints(settings: Settings) -> dict[str, Endpoint]:
         return load_endpoints(file, os.environ) if file else {}
     except EndpointsError as error:
         raise ConfigError([Problem("PROCESSOR_ENDPOINTS_FILE", str(error))]) from error
+
+
+def _elsewhere(settings: Settings) -> dict[str, str]:
+    return {model: each.url for model, each in _endpoints(settings).items()}
 
 
 def _hedging(settings: Settings, calls: ModelCalls, *, clock: Clock) -> HedgedCalls | None:

@@ -157,7 +157,7 @@ class Interactive:
 
         work = Work(
             owner=owner,
-            rank=Rank.of(Priority.URGENT, self._clock.now()),
+            rank=Rank.of(Priority.URGENT, self._clock.now(), tenant=owner.tenant),
             holder=f"generate/{uuid4().hex}",
             epoch=1,
             item_id="",

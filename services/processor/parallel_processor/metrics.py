@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from prometheus_client import Counter as Count
 from prometheus_client import Gauge, Histogram
@@ -13,7 +14,10 @@ from service_common.storage.metering import Operation
 from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
 
 from parallel_processor.jobs.item import Outcome
+from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.piece import Usage
+from parallel_processor.limits.cause import Cause
+from parallel_processor.limits.lane import LaneReading
 
 ACTIVE_WORKERS = Gauge("parallel_active_workers", "Model calls under way.", registry=REGISTRY)
 QUEUE_SIZE = Gauge(
@@ -27,6 +31,19 @@ THROUGHPUT = Gauge(
 MEMORY_MB = Gauge("parallel_memory_usage_mb", "Resident memory of this process, in MiB.", registry=REGISTRY)
 CPU_PERCENT = Gauge(
     "parallel_cpu_usage_percent", "CPU use of this process, in percent of one core.", registry=REGISTRY
+)
+QUEUE_BY_PRIORITY = Gauge(
+    "parallel_queue_waiting",
+    "Items that wait for a model call, by priority.",
+    ["priority"],
+    registry=REGISTRY,
+)
+QUEUE_WAIT = Histogram(
+    "parallel_queue_wait_seconds",
+    "Time items waited in line for a model call, each time they did, by priority.",
+    ["priority"],
+    buckets=LATENCY_BUCKETS_S,
+    registry=REGISTRY,
 )
 TASK_DURATION = Histogram(
     "parallel_task_duration_seconds",
@@ -70,6 +87,18 @@ JOB_STORE_OPERATIONS = Histogram(
     "Operations that a finished job cost, as a hosted database bills them, as far as this process did them.",
     ["operation"],
     buckets=(10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000),
+    registry=REGISTRY,
+)
+LIMIT = Gauge(
+    "parallel_concurrency_limit",
+    "Model calls that may be under way to a model; 0 while its lane pauses.",
+    ["model"],
+    registry=REGISTRY,
+)
+LIMIT_CAUSE = Gauge(
+    "parallel_concurrency_limit_cause",
+    "1 for what holds that limit, 0 for everything else.",
+    ["model", "cause"],
     registry=REGISTRY,
 )
 OUTCOMES_DROPPED = Gauge(
@@ -116,6 +145,24 @@ def observe_outcomes(outcomes: Sequence[Outcome]) -> None:
         durations[outcome.state].observe(sum(outcome.stages.values()))
 
 
+_QUEUE_WAITS = {each: QUEUE_WAIT.labels(each.name) for each in Priority}
+
+
+def observe_turn(priority: Priority, waited_s: float) -> None:
+    """Note that an item has got a slot."""
+    _QUEUE_WAITS[priority].observe(max(0.0, waited_s))
+
+
+def show_waiting(read: Callable[[], Mapping[Priority, int]]) -> None:
+    """Let the gauges of who waits be read when they are scraped."""
+    for each in Priority:
+        QUEUE_BY_PRIORITY.labels(each.name).set_function(partial(_waiting, read, each))
+
+
+def _waiting(read: Callable[[], Mapping[Priority, int]], priority: Priority) -> float:
+    return read().get(priority, 0)
+
+
 def observe_spend(model: str, content_type: str, usage: Usage) -> None:
     """Count what a call took, of an item or an interactive piece."""
     if usage.model_calls:
@@ -152,6 +199,24 @@ def observe_job_cost(spent: Mapping[Operation, int]) -> None:
 def show(gauge: Gauge, read: Callable[[], float]) -> None:
     """Let a gauge be read when it is scraped."""
     gauge.set_function(read)
+
+
+def show_lane(model: str, read: Callable[[], LaneReading | None]) -> None:
+    """Let the limit of a model's lane, and what holds it, be read when they are scraped."""
+    if _bounded("model", model) != model:
+        return
+
+    def limit() -> float:
+        lane = read()
+        return lane.limit if lane else 0
+
+    def holds(cause: Cause) -> float:
+        lane = read()
+        return lane is not None and lane.cause is cause
+
+    LIMIT.labels(model).set_function(limit)
+    for each in Cause:
+        LIMIT_CAUSE.labels(model, each.value).set_function(partial(holds, each))
 
 
 def model_breaker_changed(target: str) -> Callable[[StateChanged], None]:

@@ -12,7 +12,7 @@ from service_common.errors import ServiceError
 from service_common.rpc.call import Principal, current_call
 from service_common.telemetry.tracing import current_traceparent
 
-from parallel_processor import convert, validation
+from parallel_processor import capacity_message, convert, validation
 from parallel_processor.capacity import Capacity
 from parallel_processor.content_versions.listing import ContentVersions
 from parallel_processor.intake import REFUSED_ITEM, Intake
@@ -223,7 +223,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
 
     async def GetCapacity(self, request: pb.GetCapacityRequest, context: Any) -> pb.GetCapacityResponse:  # noqa: ARG002 - the signature is gRPC's
         """Say how this replica stands."""
-        return convert.capacity(self._capacity.read())
+        return capacity_message.capacity(self._capacity.read())
 
     async def _job(self, job_id: str) -> Job:
         validation.check_job_id(job_id)

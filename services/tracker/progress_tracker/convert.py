@@ -13,7 +13,7 @@ from service_common.rpc.status import to_status
 
 from progress_tracker.ledger import Outcome
 from progress_tracker.progress import JobProgress
-from progress_tracker.report import ItemState, ItemUpdate, JobUpdate, Totals
+from progress_tracker.report import ItemState, ItemUpdate, JobUpdate, QueueStanding, Totals
 
 _MICRO = 1_000_000
 _NANOS_OF_MICRO = 1000
@@ -86,6 +86,8 @@ def job_progress(progress: JobProgress) -> pb.JobProgress:
         update_time=_optional_stamp(progress.update_time),
         message=progress.message,
     )
+    if progress.queue is not None:
+        message.queue.CopyFrom(_standing(progress.queue))
     if progress.eta is not None:
         message.eta.FromTimedelta(progress.eta)
     return message
@@ -108,6 +110,14 @@ def _result(outcome: Outcome) -> pb.BatchReportProgressResponse.Result:
         value=pb.BatchReportProgressResponse.Acknowledgement(
             durable_sequence=outcome.durable_sequence, duplicate=outcome.duplicate
         )
+    )
+
+
+def _standing(standing: QueueStanding) -> pb.QueueStanding:
+    return pb.QueueStanding(
+        position=standing.position,
+        priority=pb.JobPriority.ValueType(standing.priority),
+        waiting_since=_optional_stamp(standing.waiting_since),
     )
 
 

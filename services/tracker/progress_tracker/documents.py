@@ -17,7 +17,7 @@ from progress_tracker.job_log import Chunk
 from progress_tracker.producers import ProducerPage
 from progress_tracker.progress import JobProgress, ProgressFold
 from progress_tracker.rate import RateWindow
-from progress_tracker.report import JobPriority, JobState, JobUpdate, Totals
+from progress_tracker.report import JobPriority, JobState, JobUpdate, QueueStanding, Totals
 
 _TOTALS = struct.Struct(f">{len(Totals._fields)}q")
 
@@ -55,6 +55,9 @@ def progress_fields(fold: ProgressFold, progress: JobProgress, *, now: datetime,
         "last_sequence": fold.last_sequence,
         "items_ended": fold.items_ended,
         "update_time": fold.update_time,
+        "queue": None
+        if fold.queue is None
+        else fold.queue._asdict() | {"priority": int(fold.queue.priority)},
     }
 
 
@@ -104,7 +107,12 @@ def read_progress(data: Mapping[str, Any]) -> ProgressFold:
         last_sequence=data["last_sequence"],
         items_ended=data["items_ended"],
         update_time=data["update_time"],
+        queue=_read_standing(data.get("queue")),
     )
+
+
+def _read_standing(data: Mapping[str, Any] | None) -> QueueStanding | None:
+    return QueueStanding(**{**data, "priority": JobPriority(data["priority"])}) if data else None
 
 
 def _read_about(data: Mapping[str, Any]) -> JobUpdate:

@@ -158,6 +158,8 @@ class JobLog:
             self._apply_job(report.job, report.time)
         second = int(min(report.time, now).timestamp())
         self.fold.apply_totals(before, before if report.totals is None else report.totals, second)
+        if report.queue is not None:
+            self.fold.apply_standing(report.queue)
         for item in report.items:
             self._apply_item(item, report.time)
         return Acknowledgement(report.sequence, duplicate=False)

@@ -12,7 +12,16 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from progress_tracker.rate import RateWindow
-from progress_tracker.report import NO_TOTALS, ItemState, ItemUpdate, JobPriority, JobState, JobUpdate, Totals
+from progress_tracker.report import (
+    NO_TOTALS,
+    ItemState,
+    ItemUpdate,
+    JobPriority,
+    JobState,
+    JobUpdate,
+    QueueStanding,
+    Totals,
+)
 
 OTHER = "other"
 MAX_STAGES = 32
@@ -72,6 +81,7 @@ class JobProgress:
     finish_time: datetime | None
     update_time: datetime | None
     message: str
+    queue: QueueStanding | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -110,6 +120,7 @@ class ProgressFold:
     last_sequence: int = 0
     items_ended: int = 0
     update_time: datetime | None = None
+    queue: QueueStanding | None = None
 
     def apply_job(self, update: JobUpdate) -> JobUpdate | None:
         """Take in what is said about the job.
@@ -132,6 +143,14 @@ class ProgressFold:
         """Replace one producer's share of the totals, as of a second of the calendar."""
         self.totals = self.totals.replaced(before, after)
         self.rate.add(second, after.finished - before.finished)
+
+    def apply_standing(self, standing: QueueStanding) -> None:
+        """Take in where the job stands in the queue; of two the later one holds, of equal times the lower."""
+        if self.queue is None or (standing.time, -standing.position) > (
+            self.queue.time,
+            -self.queue.position,
+        ):
+            self.queue = standing
 
     def apply_end(self, update: ItemUpdate) -> None:
         """Count an item that has just reached its end."""
@@ -176,6 +195,7 @@ class ProgressFold:
             finish_time=about.finish_time,
             update_time=self.update_time,
             message=about.message,
+            queue=None if about.state.is_terminal else self.queue,
         )
 
     def _content_types(self) -> tuple[ContentTypeProgress, ...]:

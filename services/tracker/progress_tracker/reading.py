@@ -14,6 +14,7 @@ from progress_tracker.report import (
     JobPriority,
     JobState,
     JobUpdate,
+    QueueStanding,
     Report,
     StageSpan,
     Totals,
@@ -76,6 +77,9 @@ def read_report(path: str, message: pb.ProgressReport, *, arrival: datetime) -> 
         job=_read_job(wrong, f"{path}.job", message.job) if message.HasField("job") else None,
         totals=_read_totals(wrong, f"{path}.totals", message.totals) if message.HasField("totals") else None,
         items=tuple(_read_item(wrong, path, index, each) for index, each in enumerate(message.items)),
+        queue=_read_standing(wrong, f"{path}.queue", message.queue, time or arrival)
+        if message.HasField("queue")
+        else None,
     )
     wrong.check()
     return report
@@ -123,6 +127,19 @@ def _check_content_types(wrong: Violations, path: str, message: pb.JobUpdate) ->
 
 def _optional_time(wrong: Violations, path: str, message: pb.JobUpdate, name: str) -> datetime | None:
     return wrong.time(f"{path}.{name}", getattr(message, name)) if message.HasField(name) else None  # type: ignore[arg-type]  # one of the three time fields
+
+
+def _read_standing(wrong: Violations, path: str, message: pb.QueueStanding, time: datetime) -> QueueStanding:
+    wrong.figure(f"{path}.position", message.position)
+    if message.position == 0:
+        wrong.add(f"{path}.position", "is required and more than 0")
+    if message.priority not in _PRIORITIES:
+        wrong.add(f"{path}.priority", "is not a known priority")
+    since = None
+    if message.HasField("waiting_since"):
+        since = wrong.time(f"{path}.waiting_since", message.waiting_since)
+    priority = _PRIORITIES.get(message.priority) or JobPriority.NORMAL
+    return QueueStanding(time, message.position, priority, since)
 
 
 def _read_totals(wrong: Violations, path: str, message: pb.ProducerTotals) -> Totals:

@@ -144,6 +144,22 @@ class Totals(NamedTuple):
 NO_TOTALS = Totals()
 
 
+class QueueStanding(NamedTuple):
+    """Where a job stands in the queue.
+
+    Attributes:
+        time: When it was so; of two standings the later one holds.
+        position: Its place among the jobs that wait, from 1.
+        priority: The priority by which it waits.
+        waiting_since: Since when its longest waiting item has waited; None if that is not said.
+    """
+
+    time: datetime
+    position: int
+    priority: JobPriority
+    waiting_since: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """One report of one producer about one job.
@@ -155,6 +171,7 @@ class Report:
         job: What changed about the job; None for nothing.
         totals: Everything the producer has finished; None for unchanged.
         items: The items that changed.
+        queue: Where the job stands in the queue; None for unchanged.
     """
 
     producer_id: str
@@ -163,6 +180,7 @@ class Report:
     job: JobUpdate | None = None
     totals: Totals | None = None
     items: tuple[ItemUpdate, ...] = ()
+    queue: QueueStanding | None = None
 
     @property
     def weight(self) -> int:

@@ -249,6 +249,10 @@ class FakeProcessor(_PROCESSOR):  # type: ignore[misc]  # as said above
     async def GetCapacity(self, request: pb.GetCapacityRequest, context: Any) -> pb.GetCapacityResponse:
         """Say how much this could do."""
         answer = pb.GetCapacityResponse(concurrency_limit=8)
+        answer.lanes.add(model="wide", limit=8, in_flight=3, explanation="growing since the start")
+        answer.lanes.add(
+            model="paused", limit=0, waiting=7, explanation="paused by 429s from http://m, 2 s ago"
+        )
         answer.breakers.add(name="cache", target="127.0.0.1:1", state=pb.BREAKER_STATE_CLOSED)
         answer.breakers.add(name="optimizer", target="127.0.0.1:2", state=pb.BREAKER_STATE_OPEN)
         return answer

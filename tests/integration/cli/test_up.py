@@ -63,6 +63,10 @@ async def test_up_in_the_background_and_down(factory: Run, base_port: int, tmp_p
     assert doctor.code == 0, doctor.out
     levels = {each["subject"]: each["level"] for each in doctor.json["findings"]}
     assert levels["model endpoint"] == levels["cache"] == levels["processor configuration"] == "ok"
+    texts = {each["subject"]: each["text"] for each in doctor.json["findings"]}
+    assert texts["calls to wide"] == "3 of 8 under way, 0 wait; growing since the start"
+    assert (levels["calls to wide"], levels["calls to paused"]) == ("ok", "note")
+    assert texts["calls to paused"] == "paused by 429s from http://m, 2 s ago"
     assert levels["processor to optimizer"] == "note", "the fake says that this breaker is open"
     down = await factory("down")
     assert down.err.startswith("stopped: ")

@@ -180,7 +180,7 @@ def client(factory: Factory) -> Client:
     return factory.client()
 
 
-def raw(text: str, *, max_tokens: int = 40, **fields: Any) -> pb.PieceSpec:
+def raw(text: str, *, max_tokens: int = 128, **fields: Any) -> pb.PieceSpec:
     """Return the spec of a raw prompt."""
     message = pb.ChatMessage(role=pb.ChatMessage.ROLE_USER, content=text)
     return pb.PieceSpec(raw=pb.RawPrompt(messages=[message], max_tokens=max_tokens), **fields)

@@ -173,11 +173,11 @@ def test_what_passes_is_waited_out(client: Client, factory: Factory, fault: str)
     assert client.Generate(pb.GenerateRequest(spec=raw(text))).piece.content
 
 
-def test_a_truncated_piece_says_so_and_is_kept(client: Client, factory: Factory) -> None:
-    """An output that was cut at max_tokens is content, marked as truncated, also out of the cache."""
+def test_a_truncated_piece_says_so_and_is_not_kept(client: Client, factory: Factory) -> None:
+    """An output that was cut at max_tokens is content, marked as such; the next one is generated anew."""
     request = pb.GenerateRequest(spec=raw(unique(), max_tokens=3))
     first, second = (client.Generate(request).piece for _ in range(2))
-    assert (first.truncated, first.output_tokens, second.truncated, second.cached) == (True, 3, True, True)
+    assert (first.truncated, first.output_tokens, second.truncated, second.cached) == (True, 3, True, False)
 
 
 BAD: dict[str, tuple[pb.GenerateRequest, tuple[str, str], str]] = {

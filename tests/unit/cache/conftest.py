@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 from content_cache.cache import ContentCache
@@ -33,9 +34,15 @@ def make_entry(clock: ManualClock) -> MakeEntry:
     """Make entries that are stored now."""
 
     def make(
-        key: str = "k", *, tenant: str = "a", encoded: bytes = b"x", cost: int = 0, ttl_s: float = 100
+        key: str = "k",
+        *,
+        tenant: str = "a",
+        encoded: bytes = b"x",
+        cost: int = 0,
+        ttl_s: float = 100,
+        **facts: Any,
     ) -> Entry:
         now = clock.now()
-        return Entry(Address(tenant, key), encoded, cost, now, now + timedelta(seconds=ttl_s))
+        return Entry(Address(tenant, key), encoded, cost, now, now + timedelta(seconds=ttl_s), **facts)
 
     return make

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from content_cache.cache import ContentCache, FillOutcome
+from content_cache.cache import ContentCache
 from content_cache.entry import ENTRY_OVERHEAD_BYTES, Address, Entry
 from content_cache.leases import Lease
+from content_cache.outcomes import FillOutcome
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError
 

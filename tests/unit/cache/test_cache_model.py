@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from itertools import count
 
-from content_cache.cache import ContentCache, FillOutcome
+from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
 from content_cache.leases import Lease
+from content_cache.outcomes import FillOutcome, Stale
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -24,6 +25,7 @@ class CacheHistory(RuleBasedStateMachine):
     keys = st.sampled_from(_KEYS)
     sizes = st.integers(0, 1500)
     ttls = st.integers(0, 60)
+    windows = st.sampled_from([0, 0, 25])
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,16 +61,16 @@ class CacheHistory(RuleBasedStateMachine):
     def live(self, key: Address) -> Entry | None:
         """Return the model's entry if its time has not come."""
         entry = self.model.get(key)
-        if entry is not None and entry.expire_time <= self.clock.now():
+        if entry is not None and entry.expire_time + timedelta(seconds=entry.stale_s) <= self.clock.now():
             del self.model[key]
             return None
-        return entry
+        return entry if entry is not None and entry.expire_time > self.clock.now() else None
 
-    def entry(self, key: Address, size: int, ttl_s: int) -> Entry:
+    def entry(self, key: Address, size: int, ttl_s: int, window_s: int = 0) -> Entry:
         """Make an entry unlike any other."""
         now = self.clock.now()
         encoded = f"{next(self.serial)}".encode().ljust(size, b"x")
-        return Entry(key, encoded, 3, now, now + timedelta(seconds=ttl_s))
+        return Entry(key, encoded, 3, now, now + timedelta(seconds=ttl_s), stale_s=window_s)
 
     def put(self, entry: Entry) -> None:
         """Store in the model."""
@@ -98,26 +100,27 @@ class CacheHistory(RuleBasedStateMachine):
             self.hits += 1
         self.end()
 
-    @rule(key=keys, size=sizes, ttl_s=ttls)
-    def set(self, key: Address, size: int, ttl_s: int) -> None:
+    @rule(key=keys, size=sizes, ttl_s=ttls, window_s=windows)
+    def set(self, key: Address, size: int, ttl_s: int, window_s: int) -> None:
         """A set replaces and ends the lease."""
         self.begin()
-        entry = self.entry(key, size, ttl_s)
+        entry = self.entry(key, size, ttl_s, window_s)
         self.cache.set(entry)
         self.put(entry)
         self.end()
 
     @rule(key=keys)
     def delete(self, key: Address) -> None:
-        """A delete says whether there was something."""
+        """A delete says whether there was something, stale or not."""
         self.begin()
-        assert self.cache.delete(key) is (self.live(key) is not None)
+        self.live(key)
+        assert self.cache.delete(key) is (key in self.model)
         self.model.pop(key, None)
         self.end()
 
     @rule(key=keys, ttl_s=st.integers(1, 60))
     def acquire(self, key: Address, ttl_s: int) -> None:
-        """An acquire finds the entry or leases the key to the one holder there is."""
+        """An acquire finds the entry or leases the key to the one holder there is, beside what is stale."""
         self.begin()
         expected = self.live(key)
         found = self.cache.acquire(key, holder="h", epoch=0, ttl_s=ttl_s)
@@ -126,6 +129,12 @@ class CacheHistory(RuleBasedStateMachine):
             self.model[key] = self.model.pop(key)
             self.hits += 1
         else:
+            if key in self.model:
+                assert isinstance(found, Stale)
+                assert found.entry == self.model[key]
+                self.model[key] = self.model.pop(key)
+                self.hits += 1
+                found = found.lease or found.entry
             assert isinstance(found, Lease)
             end = self.clock.now() + timedelta(seconds=ttl_s)
             token, before = self.leases.get(key, (found.token, end))
@@ -152,6 +161,17 @@ class CacheHistory(RuleBasedStateMachine):
         self.end()
 
     @rule(key=keys)
+    def pass_on(self, key: Address) -> None:
+        """What is only passed on ends the lease with an entry for those who wait, and stores nothing."""
+        self.begin()
+        entry = self.entry(key, 10, 60)
+        token, _ = self.leases.pop(key, ("none", None))
+        assert self.cache.fill(entry, token, keep=False) is FillOutcome.PASSED_ON
+        if token != "none":
+            self.decided.append((key, entry))
+        self.end()
+
+    @rule(key=keys)
     def release(self, key: Address) -> None:
         """A release frees the key and tells its waiters."""
         self.begin()
@@ -169,7 +189,7 @@ class CacheHistory(RuleBasedStateMachine):
         assert before - self.cache.sweep(limit) == len(self.cache)
         for key, entry in list(self.model.items()):
             # What was swept takes no space any more; which of the expired ones, is the sweep's choice.
-            if entry.expire_time <= self.clock.now() and self.cache.held(key) is None:
+            if entry.is_gone(self.clock.now()) and self.cache.held(key) is None:
                 del self.model[key]
         self.end()
 

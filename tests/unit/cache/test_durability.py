@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import count
@@ -267,3 +268,60 @@ async def test_expired_entries_do_not_come_back(
     clock.advance(timedelta(seconds=10).total_seconds())
     loaded, damaged = await reload(store, clock)
     assert (len(loaded), damaged) == (0, 0)
+
+
+async def test_a_slow_store_holds_up_nobody(
+    store: FaultyStore, cache: ContentCache, clock: ManualClock, make_entry: MakeEntry
+) -> None:
+    """While a commit hangs, entries are stored and served; the queue is bounded, what it kept follows."""
+    gate = asyncio.Event()
+    commit = store.commit
+
+    async def slow(writes: Sequence[Write]) -> None:
+        await gate.wait()
+        await commit(writes)
+
+    store.commit = slow  # type: ignore[method-assign]  # the same store, slow for a while
+    writes = WriteBehind(repository(store, clock), cache.held, interval_s=0, max_pending=5)
+    writing = asyncio.create_task(writes.run())
+    for number in range(12):
+        cache.set(make_entry(f"k{number}"))
+        follow(cache, writes)
+        await asyncio.sleep(0.001)
+        assert cache.get(Address("a", f"k{number}")) is not None
+        assert len(writes) <= 5
+    assert writes.counts.dropped == 12 - 5 - 1
+    gate.set()
+    async with asyncio.timeout(10):
+        while writes.counts.written < 12 - writes.counts.dropped:  # noqa: ASYNC110 - another task's progress
+            await asyncio.sleep(0.001)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    loaded, _ = await reload(store, clock)
+    assert len(loaded) == 12 - writes.counts.dropped
+
+
+async def test_the_queue_is_bounded_after_a_failed_batch_too(
+    store: FaultyStore, cache: ContentCache, clock: ManualClock, make_entry: MakeEntry
+) -> None:
+    """What a failed batch gives back and what came meanwhile are within the limit; the rest is counted."""
+    writes = WriteBehind(repository(store, clock), cache.held, interval_s=0, max_pending=3)
+    commit = store.commit
+
+    async def refuse(_: Sequence[Write]) -> None:
+        for number in range(3, 6):
+            cache.set(make_entry(f"k{number}"))
+        follow(cache, writes)
+        raise unavailable("STORE_DOWN", "down")
+
+    for number in range(3):
+        cache.set(make_entry(f"k{number}"))
+    follow(cache, writes)
+    store.commit = refuse  # type: ignore[assignment,method-assign]  # the same store, away for one batch
+    with pytest.raises(ServiceError):
+        await writes.flush()
+    assert (len(writes), writes.counts.dropped) == (3, 3)
+    store.commit = commit  # type: ignore[method-assign]  # back again
+    await writes.flush()
+    loaded, _ = await reload(store, clock)
+    assert [bool(loaded.held(Address("a", f"k{number}"))) for number in range(6)] == [False] * 3 + [True] * 3

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import pytest
 from content_cache import wire
 from content_cache.entry import Address, Entry
+from content_cache.leases import Lease
+from content_cache.waiting import Decided
 from contentfactory.cache.v1 import cache_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +56,12 @@ def test_batch_acquire_hit(entry: pb.Entry) -> None:
     assert len(made.results) == 1
 
 
+def inherited(lease: Lease) -> bytes:
+    """Return the entry of a waiter that has the lease now."""
+    awaited = pb.AwaitEntriesResponse.AwaitedEntry
+    return awaited(key=lease.address.key, outcome=pb.AWAIT_OUTCOME_LEASED).SerializeToString()
+
+
 @given(st.text(min_size=1, max_size=300), entries)
 def test_awaited_entries(key: str, entry: pb.Entry) -> None:
     """Decided keys parse to the ones protobuf would make, whatever their names."""
@@ -61,12 +69,15 @@ def test_awaited_entries(key: str, entry: pb.Entry) -> None:
     kept = Entry(Address("a", key), encoded, 0, _NOW, _NOW)
     lost = Address("a", key + "!")
     awaited = pb.AwaitEntriesResponse.AwaitedEntry
-    made = list(wire.awaited_entries([(kept.address, kept), (lost, None)], room=10_000_000))
+    mine = Lease(Address("a", key + "?"), "h", 0, "t", 1.0)
+    decided: list[Decided] = [(kept.address, kept), (lost, None), (mine.address, mine)]
+    made = list(wire.awaited_entries(decided, room=10_000_000, inherited=inherited))
     assert [pb.AwaitEntriesResponse.FromString(each) for each in made] == [
         pb.AwaitEntriesResponse(
             entries=[
                 awaited(key=key, outcome=pb.AWAIT_OUTCOME_FILLED, entry=entry),
                 awaited(key=lost.key, outcome=pb.AWAIT_OUTCOME_LEASE_LOST),
+                awaited(key=mine.address.key, outcome=pb.AWAIT_OUTCOME_LEASED),
             ]
         )
     ]
@@ -76,7 +87,7 @@ def test_awaited_entries_are_split_into_messages_that_fit() -> None:
     """No message exceeds the room while every key is sent once, in order."""
     keys = [f"k{number}" for number in range(20)]
     decided = [(Address("a", key), Entry(Address("a", key), b"", 0, _NOW, _NOW)) for key in keys]
-    made = list(wire.awaited_entries(decided, room=40))
+    made = list(wire.awaited_entries(decided, room=40, inherited=inherited))
     assert max(map(len, made)) <= 40
     assert len(made) > 1
     sent = [each.key for message in made for each in pb.AwaitEntriesResponse.FromString(message).entries]

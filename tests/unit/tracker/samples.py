@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from progress_tracker.convert import EventMessages
 from progress_tracker.job_log import JobLog
 from progress_tracker.progress import JobProgress, ProgressFold
-from progress_tracker.report import ItemState, ItemUpdate, JobUpdate, Report, StageSpan, Totals
+from progress_tracker.report import ItemState, ItemUpdate, JobUpdate, QueueStanding, Report, StageSpan, Totals
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,9 +33,10 @@ def report(
     totals: Totals | None = None,
     job: JobUpdate | None = None,
     time: datetime = NOW,
+    queue: QueueStanding | None = None,
 ) -> Report:
     """Return a report of one producer."""
-    return Report(producer_id=producer, sequence=sequence, time=time, job=job, totals=totals, items=items)
+    return Report(producer, sequence, time, job, totals, items, queue)
 
 
 def new_log(job_id: str = "job") -> JobLog:

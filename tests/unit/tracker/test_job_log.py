@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from progress_tracker.job_log import CHUNK_EVENTS, JobLog
 from progress_tracker.progress import JobProgress
-from progress_tracker.report import ItemState, JobPriority, JobState, JobUpdate, Report, Totals
+from progress_tracker.report import ItemState, JobPriority, JobState, JobUpdate, QueueStanding, Report, Totals
 
 from tests.unit.tracker.samples import NOW, item, new_log, report
 
@@ -157,6 +157,20 @@ def test_totals_are_the_sum_of_each_producers_latest() -> None:
     log.apply(report(4, producer="a", totals=Totals(succeeded=9)), NOW)
     log.apply(report(1, producer="b", totals=Totals(failed=1, cost_micros=2)), NOW)
     assert Totals(succeeded=4, failed=1, cost_micros=37) == log.fold.snapshot().totals
+
+
+def test_the_latest_standing_holds_whoever_reports_it_until_the_job_is_over() -> None:
+    """Where a job stands in the queue makes no event; an older standing that comes late changes nothing."""
+    log = new_log()
+    for number, (position, second) in enumerate([(5, 1), (2, 3), (4, 2)]):
+        time = NOW + timedelta(seconds=second)
+        standing = QueueStanding(time, position, JobPriority.HIGH, NOW)
+        log.apply(report(1, producer=f"queue-{number}", time=time, queue=standing), NOW)
+    snapshot = log.fold.snapshot()
+    assert snapshot.queue == (NOW + timedelta(seconds=3), 2, JobPriority.HIGH, NOW)
+    assert snapshot.last_sequence == 0
+    log.apply(report(1, producer="job", job=JobUpdate(state=JobState.SUCCEEDED)), NOW)
+    assert log.fold.snapshot().queue is None
 
 
 def test_the_snapshot_derives_rate_eta_quality_and_share() -> None:

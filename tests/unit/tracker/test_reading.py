@@ -47,6 +47,10 @@ BAD_REPORTS = [
     ("job.items_by_content_type[faq]", message(job=pb.JobUpdate(items_by_content_type={"faq": -1}))),
     ("job.create_time", message(job=pb.JobUpdate(create_time=Timestamp(nanos=-5)))),
     ("job.item_count", message(job=pb.JobUpdate(item_count=-1))),
+    ("queue.position", message(queue=pb.QueueStanding())),
+    ("queue.position", message(queue=pb.QueueStanding(position=-1))),
+    ("queue.priority", message(queue=pb.QueueStanding(position=1, priority=9))),  # type: ignore[arg-type]  # unknown on purpose
+    ("queue.waiting_since", message(queue=pb.QueueStanding(position=1, waiting_since=Timestamp(nanos=-5)))),
     ("items[0].item_id", with_item(item_id="")),
     ("items[0].state", with_item(state=0)),
     ("items[0].state", with_item(state=42)),

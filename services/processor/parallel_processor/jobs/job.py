@@ -64,6 +64,7 @@ class Job:
         counts: Totals of the settled shards.
         usage: Totals of the settled shards.
         start_time: When it was started.
+        stir_time: When workers had reason to look at it: at its start, and when its terms changed.
         finish_time: When its last shard settled.
         traceparent: The trace of the call that started it.
         revision: Counts its changes of state; numbers its reports of progress.
@@ -89,6 +90,7 @@ class Job:
     counts: ItemCounts = field(default_factory=ItemCounts)
     usage: Usage = field(default_factory=Usage)
     start_time: datetime | None = None
+    stir_time: datetime | None = None
     finish_time: datetime | None = None
     traceparent: str | None = None
     revision: int = 1
@@ -122,6 +124,7 @@ def started(job: Job, *, shard_count: int, now: datetime, traceparent: str | Non
         shard_count=shard_count,
         settled=bytes((shard_count + 7) // 8),
         start_time=now,
+        stir_time=now,
         traceparent=traceparent,
     )
 

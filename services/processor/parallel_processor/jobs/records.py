@@ -154,7 +154,10 @@ def job_to_fields(job: Job) -> Fields:
         "counts": _sparse(job.counts),
         "usage": _sparse(job.usage),
         "unreported": job.unreported,
+        "open": job.start_time is not None and job.finish_time is None,
     }
+    if job.start_time is not None:
+        record["stirred"] = job.stir_time or job.start_time
     if terms := _terms_to_fields(job.terms):
         record["terms"] = terms
     del record["tenant"]
@@ -175,6 +178,8 @@ def _terms_from_fields(record: Mapping[str, Any]) -> Terms:
 def job_from_fields(tenant: str, record: Mapping[str, Any]) -> Job:
     """Read a job."""
     known = dict(record)
+    known.pop("open", None)
+    known.pop("stirred", None)
     known["state"] = JobState(known["state"])
     known["priority"] = Priority(known["priority"])
     known["cache_policy"] = CachePolicy(known["cache_policy"])

@@ -16,6 +16,7 @@ from service_common.clock import Clock, SystemClock
 
 from parallel_processor.model.classify import classify
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
+from parallel_processor.model.rate_headers import RateHints, rate_hints
 from parallel_processor.model.requests import ModelReply, ModelRequest
 from parallel_processor.model.text_stream import TextStream
 from parallel_processor.model.transport.failures import BrokenError, ExchangeError, TooLargeError
@@ -38,6 +39,12 @@ _PORTS = {"http": 80, "https": 443}
 # meets the close would have an unknown fate.
 _KEEP_ALIVE_S = 4.0
 
+OnRates = Callable[[str, RateHints], None]
+
+
+def _unheard(_model: str, _hints: RateHints) -> None:
+    return
+
 
 class ModelClient:
     """A pool of connections to one endpoint. Make it inside a running loop; its owner closes it."""
@@ -53,6 +60,7 @@ class ModelClient:
         connections: int = 256,
         max_tokens_field: MaxTokensField = "max_tokens",
         clock: Clock | None = None,
+        on_rates: OnRates = _unheard,
     ) -> None:
         """Prepare the client; connects with the first call.
 
@@ -65,6 +73,7 @@ class ModelClient:
             connections: The most connections, and so calls, at a time; further calls wait.
             max_tokens_field: What the endpoint calls the limit on output tokens.
             clock: Time, for latencies and for dates in headers.
+            on_rates: Is told what every answer's headers say of a model's rates, before what it answered.
 
         Raises:
             ValueError: If base_url is not an http(s) URL without credentials.
@@ -78,6 +87,7 @@ class ModelClient:
         self._max_response_bytes = max_response_bytes
         self._max_tokens_field = max_tokens_field
         self._clock = clock or SystemClock()
+        self._on_rates = on_rates
         self._pool = Pool(origin, limit=connections, connect_s=connect_s, keep_alive_s=_KEEP_ALIVE_S)
 
     async def generate(
@@ -102,7 +112,9 @@ class ModelClient:
         headers = _call_headers(request_id, traceparent)
         body = encode_request(request, max_tokens_field=self._max_tokens_field)
         started = self._clock.monotonic()
-        answer = await self._answer(_request(self._completions, headers, body), timeout_s=timeout_s)
+        answer = await self._answer(
+            _request(self._completions, headers, body), timeout_s=timeout_s, model=request.model
+        )
         return decode_reply(answer, request, latency_s=self._clock.monotonic() - started)
 
     async def stream(
@@ -137,6 +149,7 @@ class ModelClient:
         broken: ModelFailure | None = None
         try:
             async with asyncio.timeout(total_s), exchange:
+                self._hear(request.model, exchange.headers)
                 if exchange.status != _SUCCESS:
                     refusal = await _read_start(exchange)
                     raise classify(exchange.status, exchange.headers, refusal, now=self._clock.now())
@@ -171,12 +184,18 @@ class ModelClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _answer(self, request: bytes, *, timeout_s: float | None) -> bytes:
+    def _hear(self, model: str, headers: Mapping[str, str]) -> None:
+        """Tell what an answer's headers say of rates."""
+        if hints := rate_hints(headers, now=self._clock.now()):
+            self._on_rates(model, hints)
+
+    async def _answer(self, request: bytes, *, timeout_s: float | None, model: str = "") -> bytes:
         """Exchange one request for the body of a successful answer."""
         total_s = self._total_s if timeout_s is None else timeout_s
         exchange = self._pool.exchange(request)
         try:
             async with asyncio.timeout(total_s), exchange:
+                self._hear(model, exchange.headers)
                 if exchange.status == _SUCCESS:
                     return await exchange.read(self._max_response_bytes)
                 refusal = await _read_start(exchange)

@@ -77,5 +77,10 @@ def _seconds_or_date(text: str, now: datetime) -> float | None:
 
 def _reset_of_the_exhausted(headers: Mapping[str, str]) -> float | None:
     # Requests run out to exactly zero; tokens are out as soon as the next request needs more than remain.
-    exhausted = "requests" if headers.get("x-ratelimit-remaining-requests") == "0" else "tokens"
-    return parse_duration(headers.get(f"x-ratelimit-reset-{exhausted}", ""))
+    if headers.get("x-ratelimit-remaining-requests") != "0":
+        return parse_duration(headers.get("x-ratelimit-reset-tokens", ""))
+    until_full_s = parse_duration(headers.get("x-ratelimit-reset-requests", ""))
+    limit = headers.get("x-ratelimit-limit-requests", "")
+    if until_full_s is None or not _NUMBER.fullmatch(limit):
+        return until_full_s
+    return until_full_s / max(1.0, float(limit))  # room for one comes long before room for all

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from parallel_processor.model.requests import Message
+from parallel_processor.model.requests import Message, ModelRequest
 
 MESSAGE_OVERHEAD = 16
 """More than any known chat template puts around one message."""
@@ -25,6 +25,11 @@ def prompt_tokens_upper_bound(messages: Iterable[Message]) -> int:
     return CONVERSATION_OVERHEAD + sum(
         MESSAGE_OVERHEAD + len(each.role) + _bytes_upper_bound(each.content) for each in messages
     )
+
+
+def tokens_bound(request: ModelRequest) -> int:
+    """Guess the most tokens a call takes: its prompt's, and all it may generate."""
+    return request.max_tokens + sum(len(each.content) for each in request.messages) // _CHARACTERS_PER_TOKEN
 
 
 def estimate_tokens(text: str) -> int:

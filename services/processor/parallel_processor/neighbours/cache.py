@@ -28,6 +28,7 @@ _ACQUIRED = {
     cache_pb2.ACQUIRE_OUTCOME_HIT: Acquired.HIT,
     cache_pb2.ACQUIRE_OUTCOME_LEASED: Acquired.LEASED,
     cache_pb2.ACQUIRE_OUTCOME_BUSY: Acquired.BUSY,
+    cache_pb2.ACQUIRE_OUTCOME_STALE: Acquired.HIT,
 }
 
 
@@ -89,7 +90,10 @@ class CacheNeighbour:
             request = cache_pb2.BatchFillRequest(
                 requests=[
                     cache_pb2.BatchFillRequest.FillRequest(
-                        key=each.key, lease_token=each.lease_token, content=_content(each)
+                        key=each.key,
+                        lease_token=each.lease_token,
+                        content=_content(each),
+                        pass_on_only=not each.keep,
                     )
                     for each in part
                 ]
@@ -227,6 +231,9 @@ def _acquisition(result: cache_pb2.BatchAcquireResponse.Result) -> Acquisition |
         return from_status(result.error)
     value = result.value
     outcome = _ACQUIRED[value.outcome]
+    if value.outcome == cache_pb2.ACQUIRE_OUTCOME_STALE and value.HasField("lease"):
+        # Everybody else is served what has expired: one generates it anew.
+        return Acquisition(Acquired.LEASED, lease_token=value.lease.token)
     if outcome is not Acquired.HIT:
         return Acquisition(outcome, lease_token=value.lease.token)
     entry = _entry(value.entry)

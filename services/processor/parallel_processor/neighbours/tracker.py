@@ -15,6 +15,7 @@ from parallel_processor.jobs.job import Job, JobState
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.neighbours.acting import Acting
 from parallel_processor.running.ports import Owner
+from parallel_processor.running.queueing.standing import Standing
 from parallel_processor.running.reporting import Report
 
 Pool: TypeAlias = "ClientPool[tracker_pb2_grpc.TrackerServiceAsyncStub]"
@@ -79,9 +80,19 @@ def _report(report: Report) -> tracker_pb2.ProgressReport:
     )
     if report.job is not None:
         message.job.CopyFrom(_job(report.job))
+    if report.queue is not None:
+        message.queue.CopyFrom(_standing(report.queue))
     if report.counts is not None:
         message.totals.CopyFrom(_totals(report.counts, report.usage))
     return message
+
+
+def _standing(standing: Standing) -> tracker_pb2.QueueStanding:
+    return tracker_pb2.QueueStanding(
+        position=standing.position,
+        priority=tracker_pb2.JobPriority.ValueType(int(standing.priority)),
+        waiting_since=timestamp(standing.waiting_since),
+    )
 
 
 def _job(job: Job) -> tracker_pb2.JobUpdate:

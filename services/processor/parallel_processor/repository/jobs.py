@@ -94,6 +94,11 @@ class JobRepository:
         page = await self._store.query(Query(schema.JOBS_UNREPORTED, {"unreported": True}, limit=limit))
         return [job_from_fields(each.key.tenant, each.data) for each in page.documents]
 
+    async def open_page(self, *, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:
+        """Return a page of all tenants' jobs that are started and not finished, the latest stirred first."""
+        page = await self._store.query(Query(schema.JOBS_OPEN, {"open": True}, limit=limit, cursor=cursor))
+        return [job_from_fields(each.key.tenant, each.data) for each in page.documents], page.next_cursor
+
     async def mark_reported(self, job: Job) -> None:
         """Note that the tracker has acknowledged a job's revision; a later revision stays unreported."""
         await self.change(

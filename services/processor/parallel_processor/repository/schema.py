@@ -20,12 +20,22 @@ JOBS_BY_STATE = QueryShape(
     "jobs_by_state", JOBS, equals=("state",), order=(Order("create_time", Direction.DESCENDING),)
 )
 JOBS_UNREPORTED = QueryShape("jobs_unreported", JOBS, equals=("unreported",), all_tenants=True)
+JOBS_OPEN = QueryShape(
+    "jobs_open",
+    JOBS,
+    equals=("open",),
+    order=(Order("stirred", Direction.DESCENDING),),
+    all_tenants=True,
+)
 SHARDS_CLAIMABLE = QueryShape(
     "shards_claimable",
     SHARDS,
     equals=("claimable",),
     order=(Order("priority", Direction.DESCENDING), Order("claimable_at")),
     all_tenants=True,
+)
+SHARDS_CLAIMABLE_OF_JOB = QueryShape(
+    "shards_claimable_of_job", SHARDS, equals=("job_id", "claimable"), order=(Order("claimable_at"),)
 )
 SHARDS_BY_PHASE = QueryShape("shards_by_phase", SHARDS, equals=("phase",), all_tenants=True)
 SHARDS_UNREPORTED = QueryShape("shards_unreported", SHARDS, equals=("phase", "unreported"), all_tenants=True)
@@ -67,7 +77,9 @@ SCHEMA = Schema(
         JOBS_BY_TIME,
         JOBS_BY_STATE,
         JOBS_UNREPORTED,
+        JOBS_OPEN,
         SHARDS_CLAIMABLE,
+        SHARDS_CLAIMABLE_OF_JOB,
         SHARDS_BY_PHASE,
         SHARDS_UNREPORTED,
         SHARDS_OF_JOB,

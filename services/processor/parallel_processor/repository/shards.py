@@ -82,6 +82,14 @@ class ShardRepository:
                 upper, cursor = shards[-1].priority - 1, None
         return Look(found[:limit], min(leases, default=None))
 
+    async def claimable_of(self, tenant: str, job_id: str, *, now: datetime, limit: int) -> Look | None:
+        """Look for shards of one job that may be claimed now; None if the job has none left at all."""
+        equals: dict[str, Value] = {"job_id": job_id, "claimable": True}
+        shards = await self._query(Query(schema.SHARDS_CLAIMABLE_OF_JOB, equals, tenant, limit=limit))
+        leases = [each.claimable_at for each in shards if each.claimable_at and each.claimable_at > now]
+        found = [each for each in shards if each.is_claimable(now)]
+        return Look(found, min(leases, default=None)) if shards else None
+
     async def claim(self, shard: Shard, *, owner: str, now: datetime, lease: timedelta) -> Claim:
         """Take a shard's lease under a new epoch, and mark its job as running.
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from service_common.telemetry.tracing import current_traceparent, span
 
 from parallel_processor.jobs.piece import Usage
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.failures import Fate, ModelFailure
 from parallel_processor.model.prices import PriceTable
 from parallel_processor.model.requests import ModelReply, ModelRequest
@@ -58,10 +59,17 @@ class ModelCalls:
 
     Attributes:
         breakers: Which models are called at all.
+
+    Args:
+        endpoint: The endpoint.
+        prices: What its models cost.
+        breakers: Decide which are called.
+        lanes: Hear what becomes of every call, by model.
     """
 
-    def __init__(self, endpoint: ModelPort, *, prices: PriceTable, breakers: Breakers) -> None:
+    def __init__(self, endpoint: ModelPort, *, prices: PriceTable, breakers: Breakers, lanes: Lanes) -> None:
         self._endpoint = endpoint
+        self._lanes = lanes
         self._prices = prices
         self.breakers = breakers
         self._answered: Callable[[], None] = lambda: None
@@ -94,18 +102,23 @@ class ModelCalls:
         ticket = breaker.admit()
         if ticket is None:
             raise EndpointSuspendedError(request.model, breaker.retry_in_s())
+        lane = self._lanes.of(request.model)
+        call = lane.begin()
         try:
             with span("model.generate", attributes={"model": request.model}):
                 reply = await self._ask(request, on_text)
         except ModelFailure as failure:
+            lane.failed(call, failure)
             if failure.endpoint_fault:
                 breaker.failed(ticket)
             else:
                 breaker.succeeded(ticket)
             raise
         except BaseException:
+            lane.abandoned(call)
             breaker.abandoned(ticket)
             raise
+        lane.answered(call, reply)
         breaker.succeeded(ticket)
         self._answered()
         return Answer(reply, self._usage(request, reply.prompt_tokens, reply.output_tokens))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,19 +14,25 @@ from service_common.errors import ServiceError
 
 from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.item import Item, Outcome
-from parallel_processor.jobs.job import JobState
+from parallel_processor.jobs.job import Job, JobState
 from parallel_processor.jobs.shard import Shard, ShardPhase
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.repository import Claim, JobRepository, ShardRepository
+from parallel_processor.running.backlog import Backlog
 from parallel_processor.running.bell import Bell
+from parallel_processor.running.hand import Hand
 from parallel_processor.running.journal import Journal, Pace
+from parallel_processor.running.looking import SHARDS_AT_ONCE, Found, Looking
+from parallel_processor.running.queue_news import QueueNews
 from parallel_processor.running.reporting import JOB_PRODUCER, Reporter, job_report, shard_report
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.shard_run import ShardRun
-from parallel_processor.running.slots import Slots
+from parallel_processor.running.slots import Rank
 from parallel_processor.running.workshop import Workshop
 
 _log = structlog.get_logger("parallel_processor.running.claims")
-_CLAIM_AT_ONCE = 8
+_AGAIN_S = 2.0
+"""After so many seconds at the most a look that failed is repeated, however seldom it is polled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,11 @@ class Claims:
         jobs: JobRepository,
         shards: ShardRepository,
         workshop: Workshop,
-        slots: Slots,
+        slots: Lanes,
         reporter: Reporter,
         settling: Settling,
         bell: Bell,
+        tenant_weights: Mapping[str, float] | None = None,
         clock: Clock,
         rng: random.Random,
         on_outcomes: Callable[[Sequence[Outcome]], None],
@@ -76,15 +83,17 @@ class Claims:
         self._reporter = reporter
         self._settling = settling
         self._bell = bell
+        self._looking = Looking(
+            jobs, shards, backlog=Backlog(tenant_weights), clock=clock, rng=rng, lease=policy.lease
+        )
         self._clock = clock
         self._rng = rng
         self._on_outcomes = on_outcomes
         self._on_committed = on_committed
+        self._queue_news = QueueNews(slots.queue, self._looking.backlog, reporter=reporter, clock=clock)
         self._runs: dict[str, ShardRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._more = True  # whether the last look may have left something to claim
-        self._look_by = float("-inf")  # when a lease seen in the last look may have ended
         self._draining = False
 
     @property
@@ -98,8 +107,23 @@ class Claims:
         return max(0, sum(run.unfinished for run in self._runs.values()) - self._slots.active)
 
     def wake(self) -> None:
-        """Look for work now: a job was started here, or the bell was rung."""
+        """Look for work now: a job was started or changed here, or the bell was rung."""
+        self._looking.rung()
         self._wake.set()
+
+    def job_changed(self, job: Job) -> None:
+        """Let a job's items and shards stand where its new terms say, at once, however many there are.
+
+        Other workers do so when they hear of it: with the next look if the job was stirred, and with the next
+        renewal of one of its leases.
+        """
+        self._looking.backlog.learn(job, self._clock.now().timestamp())
+        runs = self._runs_of(job.job_id)
+        if runs and any(Rank.of_job(run.job) != Rank.of_job(job) for run in runs):
+            self._slots.rerank(Rank.of_job(job))
+            for run in runs:
+                run.job_changed(job)
+            self._wake.set()
 
     async def cancel_job(self, job_id: str) -> None:
         """Stop a job's shards that run here."""
@@ -112,9 +136,11 @@ class Claims:
             try:
                 await self._claim_some()
             except ServiceError as error:
-                self._look_by = float("-inf")
+                self._looking.failed()
                 _log.warning("claiming_delayed", reason=error.reason)
-            await self._woken_or_due()
+                await asyncio.sleep(min(self._policy.poll_s, _AGAIN_S))
+            else:
+                await self._woken_or_due()
 
     async def _woken_or_due(self) -> None:
         while not self._wake.is_set():
@@ -127,15 +153,17 @@ class Claims:
 
     def _is_due(self) -> bool:
         """Whether there may be work that the bell does not tell of: each look costs reads."""
-        if not self._bell.is_heard or self._clock.monotonic() >= self._look_by:
+        if not self._bell.is_heard or self._looking.is_due():
+            self._looking.polled()
             return True
-        return self._more and self._room()
+        return self._looking.may_have_more and self._has_room()
 
     async def renew(self) -> None:
         """Renew the leases of all runs, and learn of jobs that were cancelled elsewhere, for ever."""
         while True:
             await asyncio.sleep(self._policy.lease.total_seconds() / 4)
             await self.renew_once()
+            self._queue_news.tell({run.job.job_id for run in self._runs.values()})
 
     async def renew_once(self) -> None:
         """Renew the leases that no commit has renewed lately, and look at each job once."""
@@ -150,55 +178,65 @@ class Claims:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
 
-    def _runs_of(self, job_id: str) -> Iterable[ShardRun]:
+    def _runs_of(self, job_id: str) -> list[ShardRun]:
         return [run for run in self._runs.values() if run.job.job_id == job_id]
 
-    def _room(self, shard: Shard | None = None) -> bool:
-        """Whether to claim: too few items to keep the slots busy, or a shard more urgent than all others."""
-        if self._draining or len(self._runs) >= self._policy.max_shards:
-            return False
-        if shard is not None and all(run.job.priority < shard.priority for run in self._runs.values()):
-            return True
-        return self._slots.active + self._slots.waiting + self._preparing() < 2 * self._slots.limit
+    def _hand(self) -> Hand:
+        return Hand(self._runs.values(), self._slots, places=self._policy.max_shards)
 
-    def _preparing(self) -> int:
-        return sum(run.unprepared for run in self._runs.values())
+    def _has_room(self) -> bool:
+        return not self._draining and self._hand().has_room
 
     async def _claim_some(self) -> None:
-        self._more, self._look_by = True, float("-inf")  # unless a look says otherwise
-        if self._draining or len(self._runs) >= self._policy.max_shards:
+        """Claim shards of jobs whose turn it is; if there are none, look whether one was missed."""
+        looking = self._looking
+        if self._draining:
             return
-        found = await self._look()
-        for shard in found:
-            if not self._room(shard):
-                self._more = True
+        if is_new := looking.has_news:
+            for job in await looking.hear():
+                self.job_changed(job)
+        claimed = 0
+        for tries in range(SHARDS_AT_ONCE):
+            found = await looking.next(self._hand().wants)
+            if self._draining:
                 return
-            if shard.holder in self._runs:
-                continue
-            with spent_on(shard.job_id):
-                await self._claim(shard)
+            if found is None:
+                if is_new and not tries and self._has_room():
+                    await self._claim_missed()
+                return
+            claimed += await self._claim(found)
+            if looking.has_news:  # it may be more urgent than what comes next
+                return
+        if claimed:  # otherwise others are at it, and the next poll is soon enough
+            self._wake.set()
 
-    async def _claim(self, shard: Shard) -> None:
+    async def _claim_missed(self) -> None:
+        for found in await self._looking.over_all():
+            if not self._has_room():
+                self._looking.left_over()
+                return
+            await self._claim(found)
+
+    async def _claim(self, found: Found) -> bool:
+        """Claim a shard and begin with it; returns whether nobody was faster."""
+        shard, backlog = found.shard, self._looking.backlog
+        if shard.holder in self._runs:
+            return False
         try:
-            claim = await self._shards.claim(
-                shard, owner=self._policy.worker, now=self._clock.now(), lease=self._policy.lease
-            )
+            with spent_on(shard.job_id):
+                claim = await self._shards.claim(
+                    shard, owner=self._policy.worker, now=self._clock.now(), lease=self._policy.lease
+                )
         except ServiceError as error:
             _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
-            return
-        await self._start(claim)
-
-    async def _look(self) -> Sequence[Shard]:
-        """Look for shards, and note when the next look is due at the latest.
-
-        Whoever claims or renews a lease after this look holds it for longer than a lease from now.
-        """
-        now, looked_at = self._clock.now(), self._clock.monotonic()
-        look = await self._shards.claimable(now=now, limit=_CLAIM_AT_ONCE)
-        self._more = len(look.shards) == _CLAIM_AT_ONCE
-        until = min(look.next_expiry or now + self._policy.lease, now + self._policy.lease)
-        self._look_by = looked_at + (until - now).total_seconds()
-        return look.shards
+            return False
+        now = self._clock.now().timestamp()
+        if found.source is not None:
+            backlog.claimed(found.source, len(shard.states), now)
+        backlog.learn(claim.job, now)
+        with spent_on(shard.job_id):
+            await self._start(claim)
+        return True
 
     async def _start(self, claim: Claim) -> None:
         shard = claim.shard
@@ -238,6 +276,7 @@ class Claims:
                 self._settling.finished(run.journal.shard)
             elif run.journal.shard.phase is not ShardPhase.SETTLED:
                 await self._shards.hand_back(run.journal.shard, now=self._clock.now())
+                self._looking.backlog.freed(run.job.job_id, self._clock.now().timestamp())
                 self._bell.ring()
         except ServiceError as error:
             _log.warning("shard_run_ended", shard=holder, reason=error.reason, message=error.message)
@@ -245,6 +284,8 @@ class Claims:
             _log.exception("shard_run_failed", shard=holder)
         finally:
             del self._runs[holder]
+            if not self._runs_of(run.job.job_id):
+                self._slots.forget(run.job.tenant, run.job.job_id)
             self._look_again()
 
     def _committed(self, run: ShardRun, shard: Shard, outcomes: Sequence[Outcome]) -> None:
@@ -253,16 +294,16 @@ class Claims:
         self._report(run, shard, outcomes)
         self._on_outcomes(outcomes)
         self._on_committed(shard.job_id)
-        if self._room():
-            self._look_again()
+        self._look_again()
 
     def _look_again(self) -> None:
-        """Look for work before the next poll, unless all of it is taken: each look reads what is leased."""
-        if self._more:
+        """Look for work before the next poll, unless all of it is taken: looks may cost reads."""
+        if self._looking.may_have_more:
             self._wake.set()
 
     def _report(self, run: ShardRun, shard: Shard, outcomes: Sequence[Outcome]) -> None:
-        self._reporter.submit(shard_report(run.job, shard, outcomes, self._clock.now()))
+        standing = self._queue_news.of(run.job)
+        self._reporter.submit(shard_report(run.job, shard, outcomes, self._clock.now(), queue=standing))
 
     async def _renew(self, run: ShardRun) -> None:
         shard, now = run.journal.shard, self._clock.now()
@@ -281,5 +322,6 @@ class Claims:
         except ServiceError as error:
             _log.warning("job_not_read", job_id=job_id, reason=error.reason)
             return
+        self.job_changed(job)
         if job.state is JobState.CANCELLED:
             await self.cancel_job(job_id)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import replace
 
 import structlog
 from service_common.errors import ServiceError
 
 from parallel_processor.running.awaiting import Awaiter
 from parallel_processor.running.batching import Batcher
+from parallel_processor.running.entries import is_whole
 from parallel_processor.running.outages import is_outage
 from parallel_processor.running.ports import Acquired, Acquisition, CachePort, Entry, Fill, Owner
 
@@ -25,8 +27,15 @@ class Content:
     Its mutable state: the leases held by calls in flight, which are renewed until given up.
     """
 
-    def __init__(self, cache: CachePort) -> None:
+    def __init__(self, cache: CachePort, *, keep_cut: bool = False) -> None:
+        """Prepare access.
+
+        Args:
+            cache: The cache.
+            keep_cut: Whether texts that were cut at their limit of tokens are stored like whole ones.
+        """
         self._cache = cache
+        self._keep_cut = keep_cut
         self._held: dict[tuple[Owner, str], str] = {}
         self._acquiring = Batcher[tuple[Owner, str, int], str, Acquisition](self._send_acquire)
         self._filling = Batcher[Owner, Fill, None](self._send_fill)
@@ -69,13 +78,16 @@ class Content:
     def fill(self, owner: Owner, fill: Fill) -> asyncio.Future[None]:
         """Store generated content and end its lease; lost without harm while the cache is away.
 
-        It is stored whether or not anyone waits for what is returned, which is done when it is there.
+        It is stored whether or not anyone waits for what is returned, which is done when it is there. A text
+        that was cut is given to those who wait for it, and not kept.
         """
         self._held.pop((owner, fill.key), None)
-        return self._filling.post(owner, fill)
+        return self._filling.post(owner, replace(fill, keep=self._is_worth_keeping(fill)))
 
     def replace(self, owner: Owner, fill: Fill) -> asyncio.Future[None]:
-        """Store content in place of what is there; otherwise as `fill`."""
+        """Store content in place of what is there; otherwise as `fill`. A cut text replaces nothing."""
+        if not self._is_worth_keeping(fill):
+            return self._filling.post(owner, replace(fill, keep=False))
         return self._replacing.post(owner, fill)
 
     def release(self, owner: Owner, key: str, token: str) -> None:
@@ -98,6 +110,9 @@ class Content:
                     by_owner[owner].append((key, token))
             for owner, leases in by_owner.items():
                 await self._ignoring_outage("renew", self._cache.renew(owner, leases))
+
+    def _is_worth_keeping(self, fill: Fill) -> bool:
+        return self._keep_cut or is_whole(fill.entry)
 
     async def _ignoring_outage(self, what: str, call: Awaitable[None]) -> None:
         try:

@@ -50,6 +50,11 @@ def is_own_work(entry: Entry, *, holder: str, item_id: str) -> bool:
     return entry.facts.get("holder") == holder and entry.facts.get("item") == item_id
 
 
+def is_whole(entry: Entry) -> bool:
+    """Whether an entry is all the model had to say, and so worth keeping."""
+    return entry.facts.get("truncated") != "true"
+
+
 def tags_of(piece: Piece) -> tuple[str, ...]:
     """Return the labels by which a piece's entry is found again."""
     tags = (f"content_type:{piece.content_type}"[:128],)

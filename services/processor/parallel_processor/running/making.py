@@ -15,9 +15,11 @@ from service_common.clock import Clock
 from service_common.output_contract import OutputContract
 
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, Usage
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.failures import ModelFailure
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.model.requests import ModelRequest
+from parallel_processor.model.tokens import tokens_bound
 from parallel_processor.running.accepting import Acceptance, acceptable
 from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls
 from parallel_processor.running.chain import Chain
@@ -29,7 +31,6 @@ from parallel_processor.running.order import Anew, Done, Order, Work, replacing
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.ports import Acquired, Acquisition, Fill
-from parallel_processor.running.slots import Slots
 from parallel_processor.running.treatment import NEVER_MIND, Again, Effort, treat
 
 _MAX_OUTPUT_BYTES = 600_000
@@ -49,7 +50,7 @@ class Making:
         content: Content,
         calls: ModelCalls,
         outcomes: Outcomes,
-        slots: Slots,
+        lanes: Lanes,
         clock: Clock,
         rng: random.Random,
         max_attempts: int,
@@ -60,7 +61,7 @@ class Making:
         self._content = content
         self._calls = calls
         self._outcomes = outcomes
-        self._slots = slots
+        self._lanes = lanes
         self._clock = clock
         self._rng = rng
         self._max_attempts = max_attempts
@@ -117,21 +118,24 @@ class Making:
         began = self._clock.monotonic()
         acquisition = Acquisition(Acquired.LEASED)
         filled = False
-        async with self._slots.hold(work.rank):
+        async with self._lanes.hold(order.request.model, work.rank, tokens_bound(order.request)) as slot:
             effort.spend("wait", self._clock.monotonic() - began)
             announced = work.announce(worst_case)  # on its way while the lease is asked for
             if use_lease:
                 acquisition = await self._content.acquire(work.owner, work.holder, work.epoch, order.key)
             if acquisition.outcome is Acquired.BUSY:
                 work.withdraw()
+                slot.used = 0
                 return Again(busy=True)
             if acquisition.entry is not None:
+                slot.used = 0
                 piece = piece_of(acquisition.entry, order.prompt, order.key)
                 return acceptable(piece, order.contract) or Anew(order, replacing=True)
             try:
                 await announced
                 answer = await self._generate(order, work, effort, backoff, chain)
-                filled = isinstance(answer, Answer)
+                if isinstance(answer, Answer):
+                    filled, slot.used = True, answer.usage.prompt_tokens + answer.usage.output_tokens
             finally:
                 if use_lease and not filled:
                     self._content.release(work.owner, order.key, acquisition.lease_token)
@@ -187,10 +191,10 @@ class Making:
             effort.attempts += 1
             self._spent(order, effort, usage)
 
-        slots, rank = self._slots, work.rank
+        model = order.request.model
         spare = Spare(
-            room=lambda: slots.active < slots.limit and not slots.waiting,
-            slot=lambda: slots.hold(rank),
+            room=lambda: self._lanes.of(model).has_room,
+            slot=lambda: self._lanes.hold(model, work.rank, tokens_bound(order.request)),
             afford=afford,
             lost=lost,
         )

@@ -76,12 +76,21 @@ class Acquisition:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Content to store; the token is empty when it was generated without a lease."""
+    """Content to store.
+
+    Attributes:
+        key: Under which key.
+        entry: The content.
+        tags: Its labels.
+        lease_token: Empty when it was generated without a lease.
+        keep: Whether to store it; otherwise those who wait for it now get it and nobody else.
+    """
 
     key: str
     entry: Entry
     tags: tuple[str, ...]
     lease_token: str = ""
+    keep: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,11 @@ from parallel_processor.jobs.piece import Usage
 from parallel_processor.jobs.shard import Shard
 from parallel_processor.running.outages import Backoff, is_outage
 from parallel_processor.running.ports import Owner
+from parallel_processor.running.queueing.standing import Standing
 
 _log = structlog.get_logger("parallel_processor.running.reporting")
 JOB_PRODUCER = "job"
+QUEUE_PRODUCER = "queue"
 _MAX_REPORTS_AT_ONCE = 500
 _MAX_ITEMS_AT_ONCE = 1_000
 _MAX_ITEMS_PENDING = 100_000
@@ -44,6 +46,7 @@ class Report:
         usage: What they took.
         outcomes: Items that finished since the last report, by id.
         traceparent: The job's trace.
+        queue: Where the job stands in the queue, if that is news.
     """
 
     owner: Owner
@@ -56,6 +59,7 @@ class Report:
     usage: Usage = field(default_factory=Usage)
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     traceparent: str | None = None
+    queue: Standing | None = None
 
 
 def job_report(job: Job, now: datetime) -> Report:
@@ -64,7 +68,15 @@ def job_report(job: Job, now: datetime) -> Report:
     return Report(owner, job.job_id, JOB_PRODUCER, job.revision, now, job=job, traceparent=job.traceparent)
 
 
-def shard_report(job: Job, shard: Shard, outcomes: Sequence[Outcome], now: datetime) -> Report:
+def queue_report(job: Job, standing: Standing, now: datetime) -> Report:
+    """Return the report of where a job stands in the queue; the later of two has the higher number."""
+    owner, number = Owner(job.tenant, job.user), int(now.timestamp() * 1_000)
+    return Report(owner, job.job_id, QUEUE_PRODUCER, number, now, traceparent=job.traceparent, queue=standing)
+
+
+def shard_report(
+    job: Job, shard: Shard, outcomes: Sequence[Outcome], now: datetime, *, queue: Standing | None = None
+) -> Report:
     """Return the report of a shard's commit."""
     return Report(
         Owner(job.tenant, job.user),
@@ -76,6 +88,7 @@ def shard_report(job: Job, shard: Shard, outcomes: Sequence[Outcome], now: datet
         usage=shard.usage,
         outcomes={each.item_id: each for each in outcomes},
         traceparent=job.traceparent,
+        queue=queue,
     )
 
 
@@ -92,7 +105,12 @@ def merged(earlier: Report, later: Report) -> Report:
     """Return one report that says what two of the same producer say; the higher sequence is the later one."""
     if earlier.sequence > later.sequence:
         earlier, later = later, earlier
-    return replace(later, job=later.job or earlier.job, outcomes={**earlier.outcomes, **later.outcomes})
+    return replace(
+        later,
+        job=later.job or earlier.job,
+        outcomes={**earlier.outcomes, **later.outcomes},
+        queue=later.queue or earlier.queue,
+    )
 
 
 class TrackerPort(Protocol):

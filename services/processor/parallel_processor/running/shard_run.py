@@ -46,7 +46,7 @@ class ShardRun:
         self._shop = workshop
         self._epoch = epoch
         self._owner = Owner(job.tenant, job.user)
-        self._rank = Rank.of(job.priority, job.start_time or job.create_time)
+        self._rank = Rank.of_job(job)
         self._states = bytearray(journal.shard.states)
         self._inherited = dict(journal.shard.intents)
         self._dependencies = Dependencies(items)
@@ -80,6 +80,10 @@ class ShardRun:
                 await self.journal.run()
             finally:
                 await self._stop_tasks()
+
+    def job_changed(self, job: Job) -> None:
+        """Go on under the job's new terms."""
+        self.job, self._rank = job, Rank.of_job(job)
 
     async def cancel_job(self) -> None:
         """Finish what is left as cancelled; calls in flight are cut off and count as of unknown fate."""

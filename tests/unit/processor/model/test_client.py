@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from parallel_processor.model.client import ModelClient
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
+from parallel_processor.model.rate_headers import RateHints
 from parallel_processor.model.requests import Message, ModelRequest, TokenUsage
 
 from tests.support.mock_process import MockProcess, mock_endpoint
@@ -61,6 +62,24 @@ async def test_a_completion(client: ModelClient, endpoint: MockProcess) -> None:
     assert after["prompt_tokens"] - before["prompt_tokens"] == reply.prompt_tokens
     assert after["output_tokens"] - before["output_tokens"] == reply.output_tokens
     assert reply.latency_s > 0
+
+
+async def test_every_answer_tells_of_rates() -> None:
+    """Headers are heard of answers and of refusals, with the model they are about."""
+    plan = {"requests_per_minute": 60, "burst_s": 1, "headers": "openai"}
+    heard: list[tuple[str, float]] = []
+
+    def hear(model: str, hints: RateHints) -> None:
+        assert hints.requests is not None
+        heard.append((model, hints.requests.remaining))
+
+    with mock_endpoint(capacity=[plan]) as narrow:
+        async with ModelClient(narrow.url, on_rates=hear) as client:
+            await client.generate(REQUEST)
+            with pytest.raises(ModelFailure):
+                await client.generate(REQUEST)
+
+    assert heard == [("mock", 0), ("mock", 0)]
 
 
 async def test_what_is_sent(client: ModelClient, endpoint: MockProcess) -> None:

@@ -58,6 +58,14 @@ def test_durations(text: str, seconds: float | None) -> None:
         ),
         (
             {
+                "x-ratelimit-limit-requests": "60",
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "1m0s",
+            },
+            1.0,
+        ),
+        (
+            {
                 "x-ratelimit-remaining-requests": "9",
                 "x-ratelimit-reset-requests": "8h",
                 "x-ratelimit-reset-tokens": "20ms",
@@ -67,7 +75,7 @@ def test_durations(text: str, seconds: float | None) -> None:
     ],
 )
 def test_headers(headers: dict[str, str], seconds: float | None) -> None:
-    """The explicit wait comes first; else the reset of the limit that ran out."""
+    """The explicit wait comes first; else the reset of the limit that ran out, for one request of many."""
     assert retry_after_s(headers, now=NOW) == (None if seconds is None else pytest.approx(seconds))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from contentfactory.cache.v1 import cache_pb2
 from parallel_processor.neighbours.acting import Acting
 from parallel_processor.neighbours.cache import CacheNeighbour
-from parallel_processor.running.ports import Acquired, Acquisition, Owner
+from parallel_processor.running.ports import Acquired, Acquisition, Entry, Fill, Owner
 from service_common.errors import resource_exhausted
 from service_common.rpc.status import to_status
 
@@ -50,7 +51,7 @@ class SmallMessages:
         }
 
 
-def neighbour(pool: SmallMessages) -> CacheNeighbour:
+def neighbour(pool: SmallMessages | OneAnswer) -> CacheNeighbour:
     """Return a neighbour over the pool."""
     return CacheNeighbour(pool, Acting(has_credential=False))  # type: ignore[arg-type]  # a pool's part that is used
 
@@ -74,3 +75,46 @@ async def test_an_entry_that_never_fits_ends_the_asking() -> None:
     found = await neighbour(pool).get(OWNER, KEYS)
     assert [each is None for each in found] == [key == KEYS[3] for key in KEYS]
     assert pool.calls <= len(KEYS)
+
+
+class OneAnswer:
+    """A pool that answers every call alike and keeps what it was asked."""
+
+    targets = ("one",)
+
+    def __init__(self, answer: Any) -> None:
+        self.asked: list[Any] = []
+        self._answer = answer
+
+    async def call(self, method: Any, request: Any, **_options: Any) -> Any:
+        """Answer."""
+        self.asked.append(request)
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ("lease", "expected"),
+    [
+        (cache_pb2.Lease(token="t"), Acquisition(Acquired.LEASED, lease_token="t")),
+        (None, Acquisition(Acquired.HIT, Entry("old", "", 0))),
+    ],
+)
+async def test_what_is_stale_is_refreshed_by_one_and_used_by_the_others(
+    lease: cache_pb2.Lease | None, expected: Acquisition
+) -> None:
+    """With the lease a stale entry is generated anew under it; without, it is a hit."""
+    stale = cache_pb2.BatchAcquireResponse.Acquisition(
+        outcome=cache_pb2.ACQUIRE_OUTCOME_STALE, entry=cache_pb2.Entry(key="k", value=b"old"), lease=lease
+    )
+    pool = OneAnswer(
+        cache_pb2.BatchAcquireResponse(results=[cache_pb2.BatchAcquireResponse.Result(value=stale)])
+    )
+    assert await neighbour(pool).acquire(OWNER, "job/0", 1, ["k"]) == [expected]
+
+
+async def test_what_is_not_to_be_kept_is_only_passed_on() -> None:
+    """A fill tells the cache whether to store it."""
+    pool = OneAnswer(cache_pb2.BatchFillResponse())
+    fills = [Fill(f"k{keep}", Entry("text", "", 0), (), "t", keep) for keep in (True, False)]
+    await neighbour(pool).fill(OWNER, fills)
+    assert [each.pass_on_only for each in pool.asked[0].requests] == [False, True]

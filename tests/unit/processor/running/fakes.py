@@ -103,7 +103,8 @@ class FakeCache:
         self._check()
         for each in fills:
             self.fills.append(each)
-            self.entries[each.key] = each.entry
+            if each.keep:
+                self.entries[each.key] = each.entry
             self.leases.pop(each.key, None)
 
     async def replace(self, owner: Owner, fills: Sequence[Fill]) -> None:

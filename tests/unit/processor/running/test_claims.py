@@ -6,22 +6,43 @@ import asyncio
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+from parallel_processor.jobs.job import Job, JobState, Priority
 from parallel_processor.jobs.shard import Shard
-from parallel_processor.repository import Look
+from parallel_processor.repository import Claim, Look
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.journal import Pace
+from parallel_processor.running.queueing.fair_queue import FairQueue
+from parallel_processor.running.queueing.rank import Rank
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, aborted, unavailable
 
 from tests.unit.processor.running.fakes import settle, until
-from tests.unit.processor.samples import shard
+from tests.unit.processor.samples import NOW, job, shard
 
 NEVER_S = 3_600.0
 OFTEN_S = 0.001
 LEASE_S = 30.0
+BUSY = job(job_id="other", state=JobState.RUNNING, start_time=NOW)
+
+
+class Jobs:
+    """Lists the same started jobs whenever it is asked, and counts how often it is."""
+
+    def __init__(self) -> None:
+        self.open: list[Job] = []
+        self.heard = 0
+        self.error: ServiceError | None = None
+
+    async def open_page(self, *, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:
+        """Return the jobs."""
+        self.heard += 1
+        if self.error:
+            raise self.error
+        return self.open[:limit], None
 
 
 class Shards:
@@ -29,35 +50,58 @@ class Shards:
 
     def __init__(self, found: list[Shard]) -> None:
         self.found = found
+        self.jobs = Jobs()
         self.looks = 0
         self.claims = 0
         self.leased_for_s: float | None = None
         self.is_lost = True
-        self.error: ServiceError | None = None
+        if found:
+            self.jobs.open = [job(state=JobState.RUNNING, start_time=NOW, stir_time=NOW)]
 
     async def claimable(self, *, now: datetime, limit: int) -> Look:
-        """Return what may be claimed."""
+        """Return what may be claimed of all jobs: nothing that is not known of its job."""
         self.looks += 1
-        if self.error:
-            raise self.error
         expiry = None if self.leased_for_s is None else now + timedelta(seconds=self.leased_for_s)
-        return Look(self.found[:limit], expiry)
+        return Look([], expiry)
 
-    async def claim(self, shard: Shard, **_: object) -> None:
+    async def claimable_of(self, tenant: str, job_id: str, *, now: datetime, limit: int) -> Look:
+        """Return what may be claimed of a job."""
+        self.looks += 1
+        return Look(self.found[:limit], None)
+
+    async def claim(self, shard: Shard, **_: object) -> Claim:
         """Come too late, unless told otherwise."""
         self.claims += 1
         if self.is_lost:
             raise aborted("SHARD_NOT_CLAIMABLE", "too late")
+        return Claim(self.jobs.open[0], shard)
 
 
 class Slots:
-    """Slots that are all taken, unless a test frees them."""
+    """Slots of which one is taken by each of so many callers, and as many wait."""
 
     limit = 4
 
     def __init__(self) -> None:
-        self.active = 4
-        self.waiting = 4
+        self.queue = FairQueue()
+        self.active = 0
+
+    @property
+    def waiting(self) -> int:
+        """Callers that wait."""
+        return self.queue.waiting
+
+    def rerank(self, rank: Rank) -> None:
+        """Put what waits where it stands now."""
+        self.queue.change(rank, now=0.0)
+
+    def fill(self) -> None:
+        """Let a job take all slots and wait for as many more."""
+        for _ in range(2 * self.limit):
+            self.queue.join(Rank.of_job(BUSY), 1, now=0.0)
+        for _ in range(self.limit):
+            self.queue.next(now=0.0)
+        self.active = self.limit
 
 
 class Bell:
@@ -74,11 +118,11 @@ def claims_of(
     poll_s: float = NEVER_S,
     clock: ManualClock | None = None,
 ) -> Claims:
-    """Make claims over these shards, with room for none of them, that never poll unless told to."""
+    """Make claims over these shards, with nothing in hand, that never poll unless told to."""
     policy = ClaimPolicy("worker", timedelta(seconds=LEASE_S), poll_s=poll_s, pace=Pace(0.01))
-    claims = Claims(
+    return Claims(
         policy,
-        jobs=cast("Any", None),
+        jobs=cast("Any", shards.jobs),
         shards=cast("Any", shards),
         workshop=cast("Any", None),
         slots=cast("Any", Slots()),
@@ -90,18 +134,26 @@ def claims_of(
         on_outcomes=lambda _: None,
         on_committed=lambda _: None,
     )
-    urgent = cast("Any", _Running())
-    claims._runs["other.0@1"] = urgent
-    return claims
+
+
+def fill(claims: Claims, job_of_run: Job = BUSY) -> None:
+    """Let a job of the same tenant keep all slots busy, and have something in hand of it."""
+    slots = cast("Any", claims._slots)
+    slots.fill()
+    claims._runs["other/0"] = cast("Any", _Running(job_of_run))
 
 
 class _Running:
-    """A run as urgent as anything that waits."""
+    """A run."""
 
     unprepared = 0
 
-    class job:  # noqa: N801 - an attribute of a run
-        priority = 1_000
+    def __init__(self, of: Job) -> None:
+        self.job = of
+
+    def job_changed(self, to: Job) -> None:
+        """Take it on."""
+        self.job = to
 
 
 @contextmanager
@@ -128,38 +180,45 @@ async def test_nothing_left_is_not_looked_for_again() -> None:
         assert shards.looks == 2
 
 
-async def test_what_was_left_for_want_of_room_is_looked_for() -> None:
+async def test_a_job_that_was_changed_elsewhere_stands_elsewhere_with_the_next_look() -> None:
+    """Its items that wait here and its shards alike; nobody waits for a lease to be renewed."""
+    shards = Shards([])
+    claims = claims_of(shards)
+    fill(claims)
+    shards.jobs.open = [replace(BUSY, priority=Priority.URGENT, stir_time=NOW + timedelta(seconds=1))]
+    with running(claims):
+        await settle()
+    assert claims._runs["other/0"].job.priority is Priority.URGENT
+    assert cast("Any", claims._slots).queue.waiting_by_priority() == {Priority.URGENT: 4}
+
+
+async def test_what_was_left_for_want_of_room_is_claimed_as_soon_as_there_is_some() -> None:
     """As soon as there may be room, and not first at the next poll."""
     shards = Shards([shard()])
     claims = claims_of(shards)
+    fill(claims, replace(BUSY, priority=Priority.HIGH))
     with running(claims):
         await settle()
+        assert shards.claims == 0
+        cast("Any", claims._slots).queue = FairQueue()
         claims._look_again()
         await settle()
-        assert shards.looks == 2
+        assert shards.claims >= 1
 
 
-async def test_a_full_processor_looks_once_it_is_not() -> None:
+async def test_a_full_processor_claims_once_it_is_not() -> None:
     """Having had no look at all, because it ran all it may, it does not take that for nothing to do."""
-    shards = Shards([])
+    shards = Shards([shard()])
     claims = claims_of(shards)
+    claims._runs.update({f"other/{number}": cast("Any", _Running(BUSY)) for number in range(64)})
     with running(claims):
-        await settle()
-        claims._runs.update({f"other.{number}@1": claims._runs["other.0@1"] for number in range(1, 64)})
         claims.wake()
         await settle()
-        assert shards.looks == 1
+        assert shards.claims == 0
         claims._runs.popitem()
         claims._look_again()
         await settle()
-        assert shards.looks == 2
-
-
-def make_room(claims: Claims) -> None:
-    """Let the claims have nothing to do."""
-    claims._runs.clear()
-    slots = cast("Any", claims._slots)
-    slots.active = slots.waiting = 0
+        assert shards.claims >= 1
 
 
 async def polled(claims: Claims, times: int = 5) -> None:
@@ -182,7 +241,7 @@ async def test_without_the_bell_every_poll_looks() -> None:
     """While the bell is not heard, nothing else tells of what other processors start."""
     shards = Shards([])
     with running(claims_of(shards, bell=Bell(), poll_s=OFTEN_S)):
-        await until(lambda: shards.looks >= 5)
+        await until(lambda: shards.looks >= 5 and shards.jobs.heard >= 5)
 
 
 async def test_while_the_bell_is_heard_nothing_is_looked_for_until_a_lease_may_end() -> None:
@@ -226,28 +285,36 @@ async def test_a_bell_that_falls_silent_is_noticed_by_the_next_poll() -> None:
 async def test_a_look_that_failed_is_repeated_with_the_next_poll() -> None:
     """An outage of the store does not put off the work until a lease may have ended."""
     shards = Shards([])
-    shards.error = unavailable("AWAY", "away")
+    shards.jobs.error = unavailable("AWAY", "away")
     with running(claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)):
-        await until(lambda: shards.looks >= 3)
+        await until(lambda: shards.jobs.heard >= 3)
+
+
+async def test_a_look_that_failed_is_repeated_soon_however_seldom_it_is_polled() -> None:
+    """Whoever hears the bell polls seldom or never; what the outage hid is found all the same."""
+    shards = Shards([])
+    shards.jobs.error = unavailable("AWAY", "away")
+    with running(claims_of(shards, bell=Bell(is_heard=True), poll_s=NEVER_S)):
+        await until(lambda: shards.jobs.heard >= 2)
 
 
 async def test_what_others_were_faster_to_claim_is_not_all() -> None:
     """As many as are looked for at once may be some of many: with room there is another look."""
     shards = Shards([shard()] * 8)
     claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)
-    make_room(claims)
     with running(claims):
         await until(lambda: shards.looks >= 3)
-        assert shards.claims >= 16
+        assert shards.claims >= 8
 
 
 async def test_what_there_is_no_room_for_is_not_read_again() -> None:
     """Polls cost no reads while nothing could be claimed anyway."""
     shards = Shards([shard()] * 8)
     claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)
+    fill(claims, replace(BUSY, priority=Priority.HIGH))
     with running(claims):
         await polled(claims)
-        assert shards.looks == 1
+        assert (shards.looks, shards.jobs.heard) == (0, 1)
 
 
 async def test_a_claim_that_could_not_be_begun_does_not_put_off_the_others() -> None:
@@ -255,7 +322,6 @@ async def test_a_claim_that_could_not_be_begun_does_not_put_off_the_others() -> 
     shards = Shards([shard()])
     shards.is_lost = False
     claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)
-    make_room(claims)
 
     async def fail(claim: object) -> None:
         raise unavailable("AWAY", "away")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from parallel_processor.jobs.piece import Usage
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
 from parallel_processor.model.prices import ModelPrice, PriceTable
 from parallel_processor.model.requests import Message, ModelReply, ModelRequest
@@ -85,7 +86,10 @@ class Bench:
         rng = random.Random(1)
         breakers = Breakers(lambda model: CircuitBreaker(model, BreakerPolicy(), clock=clock, rng=rng))
         price = ModelPrice(1_000_000, 1_000_000)
-        self.calls = ModelCalls(self.endpoint, prices=PriceTable({"m": price}), breakers=breakers)
+        lanes = Lanes(64, clock=clock, rng=rng)
+        self.calls = ModelCalls(
+            self.endpoint, prices=PriceTable({"m": price}), breakers=breakers, lanes=lanes
+        )
         self.hedges = Hedges(1.0)
         for _ in range(20):
             self.hedges.began("m", 0.001)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, Usage
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.failures import FailureClass, Fate
 from parallel_processor.model.prices import ModelPrice, PriceTable
 from parallel_processor.running.accepting import Acceptance
@@ -19,7 +20,7 @@ from parallel_processor.running.entries import entry_of, piece_of
 from parallel_processor.running.making import Making
 from parallel_processor.running.order import Order, Work
 from parallel_processor.running.outcomes import Outcomes
-from parallel_processor.running.slots import Rank, Slots
+from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import order_of
 from service_common.clock import ManualClock
@@ -61,7 +62,6 @@ class Bench:
     endpoint: FakeEndpoint = field(default_factory=FakeEndpoint)
     cache: FakeCache = field(default_factory=FakeCache)
     optimizer: FakeOptimizer = field(default_factory=FakeOptimizer)
-    slots: Slots = field(default_factory=lambda: Slots(1))
     clock: ManualClock = field(default_factory=ManualClock)
     effort: Effort = field(default_factory=Effort)
     slept: list[float] = field(default_factory=list)
@@ -74,15 +74,18 @@ class Bench:
         rng = random.Random(1)
         policy = BreakerPolicy(window_s=20.0, min_calls=1000, open_s=1.0, open_cap_s=15.0, half_open_calls=2)
         breakers = Breakers(lambda model: CircuitBreaker(model, policy, clock=self.clock, rng=rng))
+        self.slots = Lanes(1, clock=self.clock, rng=rng)
+        # Other lanes hear of failures: these would pause, and only this test's time passes.
+        self.heard = Lanes(1, clock=self.clock, rng=rng)
         prices = PriceTable({"m": MICRO_A_TOKEN, "other": MICRO_A_TOKEN, "third": MICRO_A_TOKEN})
-        self.calls = ModelCalls(self.endpoint, prices=prices, breakers=breakers)
+        self.calls = ModelCalls(self.endpoint, prices=prices, breakers=breakers, lanes=self.heard)
         self.breaker = breakers.of("m")
         self.content = Content(self.cache)
         self.making = Making(
             content=self.content,
             calls=self.calls,
             outcomes=Outcomes(self.optimizer, score_wait_s=0.05),
-            slots=self.slots,
+            lanes=self.slots,
             clock=self.clock,
             rng=rng,
             max_attempts=3,
@@ -131,6 +134,7 @@ class Bench:
         await self.content.flushed()
         assert (self.slots.active, self.slots.waiting) == (0, 0)
         assert self.cache.leases == {}
+        assert [each.in_flight for each in self.heard.read()] == [0] * bool(self.endpoint.asked)
         assert sum(self.spent, Usage()) == self.effort.usage
         return made
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from parallel_processor.jobs.job import Job, JobState
 from parallel_processor.jobs.shard import Shard, claimed
+from parallel_processor.limits.lanes import Lanes
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.journal import Pace
 from service_common.clock import ManualClock
@@ -71,7 +72,7 @@ def claims_over(store: Store, runs: list[Run], clock: ManualClock) -> Claims:
         jobs=cast("Any", store),
         shards=cast("Any", store),
         workshop=cast("Any", None),
-        slots=cast("Any", None),
+        slots=Lanes(1, clock=clock, rng=random.Random(1)),
         reporter=cast("Any", None),
         settling=cast("Any", None),
         bell=cast("Any", None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
 
 from hypothesis import given, settings
@@ -15,7 +16,8 @@ from tests.unit.processor.samples import NOW
 
 def rank(priority: Priority = Priority.NORMAL, *, minute: int = 0) -> Rank:
     """Return the rank of a job that was started in this minute."""
-    return Rank.of(priority, NOW + timedelta(minutes=minute))
+    since = (NOW + timedelta(minutes=minute)).timestamp()
+    return Rank(Priority(priority), since, "acme", f"{int(priority)}-{minute}")
 
 
 async def settle() -> None:
@@ -42,8 +44,8 @@ class Holder:
                 self.holding = False
 
 
-async def test_the_most_urgent_and_then_the_longest_waiting_goes_next() -> None:
-    """Priority decides, then the start of the job, then the order of arrival."""
+async def test_the_most_urgent_goes_next_and_equal_jobs_take_turns() -> None:
+    """Priority decides; jobs of one priority take turns, the earlier first; within one, arrival decides."""
     slots, order = Slots(1), list[str]()
     waiting = {
         "first": rank(),
@@ -58,7 +60,7 @@ async def test_the_most_urgent_and_then_the_longest_waiting_goes_next() -> None:
         await settle()
         each.release.set()
     await asyncio.gather(*(each.task for each in holders))
-    assert order == ["first", "urgent", "normal", "normal too", "later job", "low"]
+    assert order == ["first", "urgent", "later job", "normal", "normal too", "low"]
     assert slots.active == 0
 
 
@@ -73,6 +75,57 @@ async def test_waiting_is_counted_by_priority() -> None:
     for each in holders:
         each.release.set()
     await asyncio.gather(*(each.task for each in holders), return_exceptions=True)
+
+
+async def test_a_slot_that_comes_free_while_its_next_holder_is_cancelled_goes_to_the_one_after() -> None:
+    """In the moment between a cancellation and its being noticed nothing is granted to who is gone."""
+    slots, order = Slots(1), list[str]()
+    holders = [Holder(slots, order, name, rank()) for name in ("first", "gone", "next")]
+    await settle()
+    holders[1].task.cancel()
+    slots.limit = 2
+    await settle()
+    assert order == ["first", "next"]
+    assert (slots.active, slots.waiting) == (2, 0)
+    for each in holders:
+        each.release.set()
+    await asyncio.gather(*(each.task for each in holders), return_exceptions=True)
+    assert slots.active == 0
+
+
+async def test_a_lower_limit_is_kept_as_slots_are_given_back() -> None:
+    """Nobody is interrupted, and nobody new begins before there are fewer than the limit."""
+    slots, order = Slots(3), list[str]()
+    holders = [Holder(slots, order, str(number), rank()) for number in range(5)]
+    await settle()
+    slots.limit = 1
+    for number in range(3):
+        holders[number].release.set()
+        await settle()
+        assert slots.active == max(1, 2 - number)
+    assert order == ["0", "1", "2", "3"]
+    for each in holders:
+        each.release.set()
+    await asyncio.gather(*(each.task for each in holders))
+
+
+async def test_what_a_call_took_is_charged_and_not_what_it_might_have_taken() -> None:
+    """Of two tenants that ask for as much, the one whose calls take little has more of them."""
+    slots, calls = Slots(1), Counter[str]()
+
+    async def work(tenant: str, used: int) -> None:
+        for _ in range(100):
+            async with slots.hold(Rank.of(Priority.NORMAL, NOW, tenant=tenant), 1_000) as slot:
+                slot.used = used
+                calls[tenant] += 1
+                await asyncio.sleep(0)
+                if calls.total() == 110:
+                    frugal.append(calls["frugal"])
+
+    frugal: list[int] = []
+    tasks = [asyncio.create_task(work(*each)) for each in [("lavish", 1_000), ("frugal", 100)] for _ in "ab"]
+    await asyncio.gather(*tasks)
+    assert frugal[0] >= 90
 
 
 STEPS = st.lists(

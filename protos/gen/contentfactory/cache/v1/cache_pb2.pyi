@@ -36,6 +36,11 @@ class _AcquireOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Acquir
     """There is none and the caller now holds the lease: generate, then fill or release."""
     ACQUIRE_OUTCOME_BUSY: _AcquireOutcome.ValueType  # 3
     """There is none and someone else is generating it: wait with AwaitEntries."""
+    ACQUIRE_OUTCOME_STALE: _AcquireOutcome.ValueType  # 4
+    """There is an entry that has expired or is about to: use it. With a lease the caller is the one who refreshes it
+    (fill) or lets someone else do so (release); without, someone else does. Only for entries with a stale window or a
+    generation time.
+    """
 
 class AcquireOutcome(_AcquireOutcome, metaclass=_AcquireOutcomeEnumTypeWrapper):
     """What BatchAcquire found."""
@@ -48,6 +53,11 @@ ACQUIRE_OUTCOME_LEASED: AcquireOutcome.ValueType  # 2
 """There is none and the caller now holds the lease: generate, then fill or release."""
 ACQUIRE_OUTCOME_BUSY: AcquireOutcome.ValueType  # 3
 """There is none and someone else is generating it: wait with AwaitEntries."""
+ACQUIRE_OUTCOME_STALE: AcquireOutcome.ValueType  # 4
+"""There is an entry that has expired or is about to: use it. With a lease the caller is the one who refreshes it
+(fill) or lets someone else do so (release); without, someone else does. Only for entries with a stale window or a
+generation time.
+"""
 Global___AcquireOutcome: _TypeAlias = AcquireOutcome  # noqa: Y015
 
 class _AwaitOutcome:
@@ -62,6 +72,10 @@ class _AwaitOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AwaitOut
     """There is an entry now."""
     AWAIT_OUTCOME_LEASE_LOST: _AwaitOutcome.ValueType  # 2
     """There is no entry and no lease: acquire the key again."""
+    AWAIT_OUTCOME_LEASED: _AwaitOutcome.ValueType  # 3
+    """Its holder lost the lease and the caller has it now: generate, then fill or release. Only with a holder in the
+    request.
+    """
 
 class AwaitOutcome(_AwaitOutcome, metaclass=_AwaitOutcomeEnumTypeWrapper):
     """What became of an awaited key."""
@@ -72,6 +86,10 @@ AWAIT_OUTCOME_FILLED: AwaitOutcome.ValueType  # 1
 """There is an entry now."""
 AWAIT_OUTCOME_LEASE_LOST: AwaitOutcome.ValueType  # 2
 """There is no entry and no lease: acquire the key again."""
+AWAIT_OUTCOME_LEASED: AwaitOutcome.ValueType  # 3
+"""Its holder lost the lease and the caller has it now: generate, then fill or release. Only with a holder in the
+request.
+"""
 Global___AwaitOutcome: _TypeAlias = AwaitOutcome  # noqa: Y015
 
 class _FillOutcome:
@@ -88,6 +106,10 @@ class _FillOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FillOutco
     """Stored, though the lease was unknown, lost or not given: nobody else had stored an entry."""
     FILL_OUTCOME_SUPERSEDED: _FillOutcome.ValueType  # 3
     """Not stored: an entry that someone else stored in the meantime stays."""
+    FILL_OUTCOME_PURGED: _FillOutcome.ValueType  # 4
+    """Not stored, and the lease ended: what it was generated under has been purged since. Those who waited acquire again."""
+    FILL_OUTCOME_PASSED_ON: _FillOutcome.ValueType  # 5
+    """Not stored, as asked with pass_on_only; those who waited have it."""
 
 class FillOutcome(_FillOutcome, metaclass=_FillOutcomeEnumTypeWrapper):
     """What became of a filled entry."""
@@ -100,7 +122,39 @@ FILL_OUTCOME_STORED_WITHOUT_LEASE: FillOutcome.ValueType  # 2
 """Stored, though the lease was unknown, lost or not given: nobody else had stored an entry."""
 FILL_OUTCOME_SUPERSEDED: FillOutcome.ValueType  # 3
 """Not stored: an entry that someone else stored in the meantime stays."""
+FILL_OUTCOME_PURGED: FillOutcome.ValueType  # 4
+"""Not stored, and the lease ended: what it was generated under has been purged since. Those who waited acquire again."""
+FILL_OUTCOME_PASSED_ON: FillOutcome.ValueType  # 5
+"""Not stored, as asked with pass_on_only; those who waited have it."""
 Global___FillOutcome: _TypeAlias = FillOutcome  # noqa: Y015
+
+class _PurgeMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PurgeModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PurgeMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PURGE_MODE_UNSPECIFIED: _PurgeMode.ValueType  # 0
+    """As PURGE_MODE_DELETE."""
+    PURGE_MODE_DELETE: _PurgeMode.ValueType  # 1
+    """They are removed."""
+    PURGE_MODE_LEAVE_FIRST: _PurgeMode.ValueType  # 2
+    """They are served on, and leave before all others when memory is full: for a template version that is no longer
+    active. Not with `all`. What is filled later is not concerned.
+    """
+
+class PurgeMode(_PurgeMode, metaclass=_PurgeModeEnumTypeWrapper):
+    """What a purge does with the entries it selects."""
+
+PURGE_MODE_UNSPECIFIED: PurgeMode.ValueType  # 0
+"""As PURGE_MODE_DELETE."""
+PURGE_MODE_DELETE: PurgeMode.ValueType  # 1
+"""They are removed."""
+PURGE_MODE_LEAVE_FIRST: PurgeMode.ValueType  # 2
+"""They are served on, and leave before all others when memory is full: for a template version that is no longer
+active. Not with `all`. What is filled later is not concerned.
+"""
+Global___PurgeMode: _TypeAlias = PurgeMode  # noqa: Y015
 
 @_typing.final
 class EntryContent(_message.Message):
@@ -136,6 +190,8 @@ class EntryContent(_message.Message):
     COST_MICROS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    STALE_WINDOW_FIELD_NUMBER: _builtins.int
+    GENERATION_TIME_FIELD_NUMBER: _builtins.int
     value: _builtins.bytes
     """The content itself. At most 1 MiB; may be empty."""
     content_type: _builtins.str
@@ -162,6 +218,18 @@ class EntryContent(_message.Message):
     def ttl(self) -> _duration_pb2.Duration:
         """The time to live from arrival. More than zero."""
 
+    @_builtins.property
+    def stale_window(self) -> _duration_pb2.Duration:
+        """How long after its expiry BatchAcquire may still hand the entry out as STALE, while someone refreshes it. Get never
+        does. Default 0: not at all.
+        """
+
+    @_builtins.property
+    def generation_time(self) -> _duration_pb2.Duration:
+        """How long generating it took: the longer, the earlier BatchAcquire chooses someone to refresh it. Not negative.
+        Default: for an entry with a stale window, how long its lease was held; otherwise it is not refreshed early.
+        """
+
     def __init__(
         self,
         *,
@@ -173,10 +241,12 @@ class EntryContent(_message.Message):
         cost_micros: _builtins.int = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        stale_window: _duration_pb2.Duration | None = ...,
+        generation_time: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expiration", b"expiration", "expire_time", b"expire_time", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expiration", b"expiration", "expire_time", b"expire_time", "generation_time", b"generation_time", "stale_window", b"stale_window", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "content_type", b"content_type", "cost_micros", b"cost_micros", "expiration", b"expiration", "expire_time", b"expire_time", "metadata", b"metadata", "tags", b"tags", "ttl", b"ttl", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "content_type", b"content_type", "cost_micros", b"cost_micros", "expiration", b"expiration", "expire_time", b"expire_time", "generation_time", b"generation_time", "metadata", b"metadata", "stale_window", b"stale_window", "tags", b"tags", "ttl", b"ttl", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_expiration: _TypeAlias = _typing.Literal["expire_time", "ttl"]  # noqa: Y015
     _WhichOneofArgType_expiration: _TypeAlias = _typing.Literal["expiration", b"expiration"]  # noqa: Y015
@@ -219,6 +289,7 @@ class Entry(_message.Message):
     COST_MICROS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    STALE_WINDOW_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key the entry is stored under."""
     value: _builtins.bytes
@@ -245,6 +316,10 @@ class Entry(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When the entry stops being served."""
 
+    @_builtins.property
+    def stale_window(self) -> _duration_pb2.Duration:
+        """How long after that BatchAcquire may hand it out as STALE."""
+
     def __init__(
         self,
         *,
@@ -257,10 +332,11 @@ class Entry(_message.Message):
         cost_micros: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        stale_window: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "stale_window", b"stale_window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "content_type", b"content_type", "cost_micros", b"cost_micros", "create_time", b"create_time", "expire_time", b"expire_time", "key", b"key", "metadata", b"metadata", "tags", b"tags", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "content_type", b"content_type", "cost_micros", b"cost_micros", "create_time", b"create_time", "expire_time", b"expire_time", "key", b"key", "metadata", b"metadata", "stale_window", b"stale_window", "tags", b"tags", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -782,11 +858,11 @@ class BatchAcquireResponse(_message.Message):
         """Which case it is."""
         @_builtins.property
         def entry(self) -> Global___Entry:
-            """The entry. Set for HIT."""
+            """The entry. Set for HIT and STALE."""
 
         @_builtins.property
         def lease(self) -> Global___Lease:
-            """The lease. Set for LEASED."""
+            """The lease. Set for LEASED, and for STALE if the caller is to refresh the entry."""
 
         @_builtins.property
         def busy_until(self) -> _timestamp_pb2.Timestamp:
@@ -831,18 +907,32 @@ class AwaitEntriesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEYS_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    HOLDER_EPOCH_FIELD_NUMBER: _builtins.int
+    LEASE_TTL_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """Who takes over when a lease is lost, as in BatchAcquire. Empty: nobody here, the loss is told."""
+    holder_epoch: _builtins.int
+    """The holder's fencing epoch. Not negative."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The keys to wait for, 1 to 1,000, each once."""
+
+    @_builtins.property
+    def lease_ttl(self) -> _duration_pb2.Duration:
+        """How long a lease that is taken over lasts unless renewed. As in BatchAcquire."""
 
     def __init__(
         self,
         *,
         keys: _abc.Iterable[_builtins.str] | None = ...,
+        holder: _builtins.str = ...,
+        holder_epoch: _builtins.int = ...,
+        lease_ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease_ttl", b"lease_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "holder_epoch", b"holder_epoch", "keys", b"keys", "lease_ttl", b"lease_ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -863,6 +953,7 @@ class AwaitEntriesResponse(_message.Message):
         KEY_FIELD_NUMBER: _builtins.int
         OUTCOME_FIELD_NUMBER: _builtins.int
         ENTRY_FIELD_NUMBER: _builtins.int
+        LEASE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
         """The key."""
         outcome: Global___AwaitOutcome.ValueType
@@ -871,16 +962,21 @@ class AwaitEntriesResponse(_message.Message):
         def entry(self) -> Global___Entry:
             """The entry. Set for FILLED."""
 
+        @_builtins.property
+        def lease(self) -> Global___Lease:
+            """The lease. Set for LEASED."""
+
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
             outcome: Global___AwaitOutcome.ValueType = ...,
             entry: Global___Entry | None = ...,
+            lease: Global___Lease | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "lease", b"lease"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "key", b"key", "outcome", b"outcome"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "key", b"key", "lease", b"lease", "outcome", b"outcome"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -917,10 +1013,15 @@ class BatchFillRequest(_message.Message):
         KEY_FIELD_NUMBER: _builtins.int
         LEASE_TOKEN_FIELD_NUMBER: _builtins.int
         CONTENT_FIELD_NUMBER: _builtins.int
+        PASS_ON_ONLY_FIELD_NUMBER: _builtins.int
         key: _builtins.str
         """The key. Required; 1 to 512 bytes."""
         lease_token: _builtins.str
         """The token of the lease it was generated under. Empty when it was generated without one."""
+        pass_on_only: _builtins.bool
+        """Give the content to those who wait for it now, and do not store it: for what is of use once but not worth
+        keeping, such as a text cut at its limit of tokens. Ends the lease.
+        """
         @_builtins.property
         def content(self) -> Global___EntryContent:
             """What to store. Required."""
@@ -931,10 +1032,11 @@ class BatchFillRequest(_message.Message):
             key: _builtins.str = ...,
             lease_token: _builtins.str = ...,
             content: Global___EntryContent | None = ...,
+            pass_on_only: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "key", b"key", "lease_token", b"lease_token"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "key", b"key", "lease_token", b"lease_token", "pass_on_only", b"pass_on_only"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1239,6 +1341,96 @@ class BatchReleaseResponse(_message.Message):
 Global___BatchReleaseResponse: _TypeAlias = BatchReleaseResponse  # noqa: Y015
 
 @_typing.final
+class PurgeRequest(_message.Message):
+    """Request of CacheService.Purge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TemplateVersion(_message.Message):
+        """A version of a template."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        template_id: _builtins.str
+        """The template. Required; with the version at most 118 bytes."""
+        version: _builtins.int
+        """The version. At least 1."""
+        def __init__(
+            self,
+            *,
+            template_id: _builtins.str = ...,
+            version: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["template_id", b"template_id", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TAG_FIELD_NUMBER: _builtins.int
+    KEY_PREFIX_FIELD_NUMBER: _builtins.int
+    TEMPLATE_VERSION_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    tag: _builtins.str
+    """Entries with this label. 1 to 128 bytes."""
+    key_prefix: _builtins.str
+    """Entries whose key begins so. 1 to 512 bytes."""
+    all: _builtins.bool
+    """Everything of the caller's tenant; must be true."""
+    mode: Global___PurgeMode.ValueType
+    """What becomes of the entries. Default PURGE_MODE_DELETE."""
+    @_builtins.property
+    def template_version(self) -> Global___PurgeRequest.TemplateVersion:
+        """Entries generated from this version of a template: those labelled template:ID@VERSION."""
+
+    def __init__(
+        self,
+        *,
+        tag: _builtins.str = ...,
+        key_prefix: _builtins.str = ...,
+        template_version: Global___PurgeRequest.TemplateVersion | None = ...,
+        all: _builtins.bool = ...,
+        mode: Global___PurgeMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "key_prefix", b"key_prefix", "selector", b"selector", "tag", b"tag", "template_version", b"template_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "key_prefix", b"key_prefix", "mode", b"mode", "selector", b"selector", "tag", b"tag", "template_version", b"template_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["tag", "key_prefix", "template_version", "all"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
+
+Global___PurgeRequest: _TypeAlias = PurgeRequest  # noqa: Y015
+
+@_typing.final
+class PurgeResponse(_message.Message):
+    """Response of CacheService.Purge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PURGED_ENTRIES_FIELD_NUMBER: _builtins.int
+    purged_entries: _builtins.int
+    """How many entries this replica had, in memory or left in the store by a start with too little of it, that were
+    removed; or how many in memory were marked to leave first.
+    """
+    def __init__(
+        self,
+        *,
+        purged_entries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["purged_entries", b"purged_entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeResponse: _TypeAlias = PurgeResponse  # noqa: Y015
+
+@_typing.final
 class GetStatsRequest(_message.Message):
     """Request of CacheService.GetStats."""
 
@@ -1272,6 +1464,9 @@ class GetStatsResponse(_message.Message):
     ACTIVE_LEASES_FIELD_NUMBER: _builtins.int
     SAVED_MICROS_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
+    STALE_HITS_FIELD_NUMBER: _builtins.int
+    PURGED_FIELD_NUMBER: _builtins.int
+    QUOTA_EVICTIONS_FIELD_NUMBER: _builtins.int
     hits: _builtins.int
     """Lookups that found an entry, by Get, BatchGet and BatchAcquire."""
     misses: _builtins.int
@@ -1292,6 +1487,12 @@ class GetStatsResponse(_message.Message):
     """Leases held now."""
     saved_micros: _builtins.int
     """What hits would have cost to generate again, in micros of US dollars."""
+    stale_hits: _builtins.int
+    """Hits that BatchAcquire answered STALE after the entry's expiry."""
+    purged: _builtins.int
+    """Entries that left because of a purge."""
+    quota_evictions: _builtins.int
+    """Entries that left because the tenant's quota was reached (CACHE_TENANT_MAX_BYTES)."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When counting began."""
@@ -1310,10 +1511,13 @@ class GetStatsResponse(_message.Message):
         active_leases: _builtins.int = ...,
         saved_micros: _builtins.int = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
+        stale_hits: _builtins.int = ...,
+        purged: _builtins.int = ...,
+        quota_evictions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leases", b"active_leases", "capacity_bytes", b"capacity_bytes", "entries", b"entries", "evictions", b"evictions", "expirations", b"expirations", "hit_ratio", b"hit_ratio", "hits", b"hits", "misses", b"misses", "saved_micros", b"saved_micros", "size_bytes", b"size_bytes", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leases", b"active_leases", "capacity_bytes", b"capacity_bytes", "entries", b"entries", "evictions", b"evictions", "expirations", b"expirations", "hit_ratio", b"hit_ratio", "hits", b"hits", "misses", b"misses", "purged", b"purged", "quota_evictions", b"quota_evictions", "saved_micros", b"saved_micros", "size_bytes", b"size_bytes", "stale_hits", b"stale_hits", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

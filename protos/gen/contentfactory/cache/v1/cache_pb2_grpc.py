@@ -108,6 +108,11 @@ class CacheServiceStub:
                 request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchReleaseRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchReleaseResponse.FromString,
                 _registered_method=True)
+        self.Purge = channel.unary_unary(
+                '/contentfactory.cache.v1.CacheService/Purge',
+                request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeResponse.FromString,
+                _registered_method=True)
         self.GetStats = channel.unary_unary(
                 '/contentfactory.cache.v1.CacheService/GetStats',
                 request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
@@ -186,6 +191,11 @@ class CacheServiceServicer:
         """Single flight: for each key either returns the entry, or makes the caller the only one who generates it, or says
         that someone else is doing so (then: AwaitEntries). Acquire just before generating and renew while it lasts.
 
+        An entry stored with a stale window is still handed out here after its expire_time, as STALE, while one caller
+        generates it anew: the one whose answer carries a lease. The same caller may be chosen shortly before the
+        expire_time, with a chance that grows as it comes near and with how long generating takes (XFetch, Vattani et al.,
+        VLDB 2015), so that content in demand never expires at all.
+
         A lease is named by its holder and the holder's fencing epoch. Repeating a call with the same holder and epoch
         returns the same lease (retries are safe); a higher epoch of the same holder inherits the lease under a new
         token, so that a restarted worker never waits for its dead self.
@@ -199,6 +209,9 @@ class CacheServiceServicer:
     def AwaitEntries(self, request, context):
         """Waits for keys that someone else holds. Sends each key once: when it is filled, when its lease is lost (released
         or expired: acquire again), or at once when there is an entry or no lease. The stream ends after the last key.
+
+        With a holder in the request a lost lease is handed over: whoever has waited longest for the key receives it
+        (LEASED), and the others go on waiting for the new holder instead of all acquiring at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,6 +220,7 @@ class CacheServiceServicer:
     def BatchFill(self, request, context):
         """Stores generated entries under leases and wakes their waiters. A fill is never refused for a lost lease, since the
         content is paid for; the outcome says what became of it. Filling twice with one token is answered FILLED twice.
+        A purge that came after the lease wins, also after a restart: the entry is not stored (PURGED).
         Errors, per fill:
         RESOURCE_EXHAUSTED  the entry is larger than the cache's byte limit (reason ENTRY_TOO_LARGE); the lease is
         released.
@@ -227,6 +241,18 @@ class CacheServiceServicer:
     def BatchRelease(self, request, context):
         """Gives leases back without an entry: waiters are told that the lease is lost and one of them may acquire next.
         Releasing what is not held succeeds and says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Purge(self, request, context):
+        """Removes what a label, a prefix of keys or a template version selects, or everything of the tenant. When it answers,
+        the purge is durable and complete on this replica: what was there is not served any more, nor after a crash, and
+        what was leased before and is filled later is answered PURGED. Other replicas that share the store follow within
+        moments; call each where that is too late. Not atomic: while it runs, some of the entries are still served.
+        Errors:
+        UNAVAILABLE         the store is out of reach; nothing was purged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -296,6 +322,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.BatchRelease,
                     request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchReleaseRequest.FromString,
                     response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchReleaseResponse.SerializeToString,
+            ),
+            'Purge': grpc.unary_unary_rpc_method_handler(
+                    servicer.Purge,
+                    request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeRequest.FromString,
+                    response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeResponse.SerializeToString,
             ),
             'GetStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStats,
@@ -619,6 +650,33 @@ class CacheService:
             '/contentfactory.cache.v1.CacheService/BatchRelease',
             contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchReleaseRequest.SerializeToString,
             contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Purge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.cache.v1.CacheService/Purge',
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeRequest.SerializeToString,
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,6 +72,11 @@ class CacheServiceStub:
     """Single flight: for each key either returns the entry, or makes the caller the only one who generates it, or says
     that someone else is doing so (then: AwaitEntries). Acquire just before generating and renew while it lasts.
 
+    An entry stored with a stale window is still handed out here after its expire_time, as STALE, while one caller
+    generates it anew: the one whose answer carries a lease. The same caller may be chosen shortly before the
+    expire_time, with a chance that grows as it comes near and with how long generating takes (XFetch, Vattani et al.,
+    VLDB 2015), so that content in demand never expires at all.
+
     A lease is named by its holder and the holder's fencing epoch. Repeating a call with the same holder and epoch
     returns the same lease (retries are safe); a higher epoch of the same holder inherits the lease under a new
     token, so that a restarted worker never waits for its dead self.
@@ -81,10 +86,14 @@ class CacheServiceStub:
     AwaitEntries: _grpc.UnaryStreamMultiCallable[_cache_pb2.AwaitEntriesRequest, _cache_pb2.AwaitEntriesResponse]
     """Waits for keys that someone else holds. Sends each key once: when it is filled, when its lease is lost (released
     or expired: acquire again), or at once when there is an entry or no lease. The stream ends after the last key.
+
+    With a holder in the request a lost lease is handed over: whoever has waited longest for the key receives it
+    (LEASED), and the others go on waiting for the new holder instead of all acquiring at once.
     """
     BatchFill: _grpc.UnaryUnaryMultiCallable[_cache_pb2.BatchFillRequest, _cache_pb2.BatchFillResponse]
     """Stores generated entries under leases and wakes their waiters. A fill is never refused for a lost lease, since the
     content is paid for; the outcome says what became of it. Filling twice with one token is answered FILLED twice.
+    A purge that came after the lease wins, also after a restart: the entry is not stored (PURGED).
     Errors, per fill:
       RESOURCE_EXHAUSTED  the entry is larger than the cache's byte limit (reason ENTRY_TOO_LARGE); the lease is
                           released.
@@ -97,6 +106,14 @@ class CacheServiceStub:
     BatchRelease: _grpc.UnaryUnaryMultiCallable[_cache_pb2.BatchReleaseRequest, _cache_pb2.BatchReleaseResponse]
     """Gives leases back without an entry: waiters are told that the lease is lost and one of them may acquire next.
     Releasing what is not held succeeds and says so.
+    """
+    Purge: _grpc.UnaryUnaryMultiCallable[_cache_pb2.PurgeRequest, _cache_pb2.PurgeResponse]
+    """Removes what a label, a prefix of keys or a template version selects, or everything of the tenant. When it answers,
+    the purge is durable and complete on this replica: what was there is not served any more, nor after a crash, and
+    what was leased before and is filled later is answered PURGED. Other replicas that share the store follow within
+    moments; call each where that is too late. Not atomic: while it runs, some of the entries are still served.
+    Errors:
+      UNAVAILABLE         the store is out of reach; nothing was purged.
     """
     GetStats: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]
     """Returns the caller's tenant's statistics since this replica started."""
@@ -145,6 +162,11 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """Single flight: for each key either returns the entry, or makes the caller the only one who generates it, or says
     that someone else is doing so (then: AwaitEntries). Acquire just before generating and renew while it lasts.
 
+    An entry stored with a stale window is still handed out here after its expire_time, as STALE, while one caller
+    generates it anew: the one whose answer carries a lease. The same caller may be chosen shortly before the
+    expire_time, with a chance that grows as it comes near and with how long generating takes (XFetch, Vattani et al.,
+    VLDB 2015), so that content in demand never expires at all.
+
     A lease is named by its holder and the holder's fencing epoch. Repeating a call with the same holder and epoch
     returns the same lease (retries are safe); a higher epoch of the same holder inherits the lease under a new
     token, so that a restarted worker never waits for its dead self.
@@ -154,10 +176,14 @@ class CacheServiceAsyncStub(CacheServiceStub):
     AwaitEntries: _aio.UnaryStreamMultiCallable[_cache_pb2.AwaitEntriesRequest, _cache_pb2.AwaitEntriesResponse]  # type: ignore[assignment]
     """Waits for keys that someone else holds. Sends each key once: when it is filled, when its lease is lost (released
     or expired: acquire again), or at once when there is an entry or no lease. The stream ends after the last key.
+
+    With a holder in the request a lost lease is handed over: whoever has waited longest for the key receives it
+    (LEASED), and the others go on waiting for the new holder instead of all acquiring at once.
     """
     BatchFill: _aio.UnaryUnaryMultiCallable[_cache_pb2.BatchFillRequest, _cache_pb2.BatchFillResponse]  # type: ignore[assignment]
     """Stores generated entries under leases and wakes their waiters. A fill is never refused for a lost lease, since the
     content is paid for; the outcome says what became of it. Filling twice with one token is answered FILLED twice.
+    A purge that came after the lease wins, also after a restart: the entry is not stored (PURGED).
     Errors, per fill:
       RESOURCE_EXHAUSTED  the entry is larger than the cache's byte limit (reason ENTRY_TOO_LARGE); the lease is
                           released.
@@ -170,6 +196,14 @@ class CacheServiceAsyncStub(CacheServiceStub):
     BatchRelease: _aio.UnaryUnaryMultiCallable[_cache_pb2.BatchReleaseRequest, _cache_pb2.BatchReleaseResponse]  # type: ignore[assignment]
     """Gives leases back without an entry: waiters are told that the lease is lost and one of them may acquire next.
     Releasing what is not held succeeds and says so.
+    """
+    Purge: _aio.UnaryUnaryMultiCallable[_cache_pb2.PurgeRequest, _cache_pb2.PurgeResponse]  # type: ignore[assignment]
+    """Removes what a label, a prefix of keys or a template version selects, or everything of the tenant. When it answers,
+    the purge is durable and complete on this replica: what was there is not served any more, nor after a crash, and
+    what was leased before and is filled later is answered PURGED. Other replicas that share the store follow within
+    moments; call each where that is too late. Not atomic: while it runs, some of the entries are still served.
+    Errors:
+      UNAVAILABLE         the store is out of reach; nothing was purged.
     """
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Returns the caller's tenant's statistics since this replica started."""
@@ -257,6 +291,11 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         """Single flight: for each key either returns the entry, or makes the caller the only one who generates it, or says
         that someone else is doing so (then: AwaitEntries). Acquire just before generating and renew while it lasts.
 
+        An entry stored with a stale window is still handed out here after its expire_time, as STALE, while one caller
+        generates it anew: the one whose answer carries a lease. The same caller may be chosen shortly before the
+        expire_time, with a chance that grows as it comes near and with how long generating takes (XFetch, Vattani et al.,
+        VLDB 2015), so that content in demand never expires at all.
+
         A lease is named by its holder and the holder's fencing epoch. Repeating a call with the same holder and epoch
         returns the same lease (retries are safe); a higher epoch of the same holder inherits the lease under a new
         token, so that a restarted worker never waits for its dead self.
@@ -272,6 +311,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_cache_pb2.AwaitEntriesResponse], _abc.AsyncIterator[_cache_pb2.AwaitEntriesResponse]]:
         """Waits for keys that someone else holds. Sends each key once: when it is filled, when its lease is lost (released
         or expired: acquire again), or at once when there is an entry or no lease. The stream ends after the last key.
+
+        With a holder in the request a lost lease is handed over: whoever has waited longest for the key receives it
+        (LEASED), and the others go on waiting for the new holder instead of all acquiring at once.
         """
 
     @_abc_1.abstractmethod
@@ -282,6 +324,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cache_pb2.BatchFillResponse, _abc.Awaitable[_cache_pb2.BatchFillResponse]]:
         """Stores generated entries under leases and wakes their waiters. A fill is never refused for a lost lease, since the
         content is paid for; the outcome says what became of it. Filling twice with one token is answered FILLED twice.
+        A purge that came after the lease wins, also after a restart: the entry is not stored (PURGED).
         Errors, per fill:
           RESOURCE_EXHAUSTED  the entry is larger than the cache's byte limit (reason ENTRY_TOO_LARGE); the lease is
                               released.
@@ -306,6 +349,20 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cache_pb2.BatchReleaseResponse, _abc.Awaitable[_cache_pb2.BatchReleaseResponse]]:
         """Gives leases back without an entry: waiters are told that the lease is lost and one of them may acquire next.
         Releasing what is not held succeeds and says so.
+        """
+
+    @_abc_1.abstractmethod
+    def Purge(
+        self,
+        request: _cache_pb2.PurgeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.PurgeResponse, _abc.Awaitable[_cache_pb2.PurgeResponse]]:
+        """Removes what a label, a prefix of keys or a template version selects, or everything of the tenant. When it answers,
+        the purge is durable and complete on this replica: what was there is not served any more, nor after a crash, and
+        what was leased before and is filled later is answered PURGED. Other replicas that share the store follow within
+        moments; call each where that is too late. Not atomic: while it runs, some of the entries are still served.
+        Errors:
+          UNAVAILABLE         the store is out of reach; nothing was purged.
         """
 
     @_abc_1.abstractmethod

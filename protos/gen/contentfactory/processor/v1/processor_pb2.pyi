@@ -115,27 +115,27 @@ class _JobPriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobPriori
     JOB_PRIORITY_UNSPECIFIED: _JobPriority.ValueType  # 0
     """Taken as NORMAL."""
     JOB_PRIORITY_LOW: _JobPriority.ValueType  # 1
-    """When nothing else waits."""
+    """When nothing else of the tenant waits."""
     JOB_PRIORITY_NORMAL: _JobPriority.ValueType  # 2
     """The usual case."""
     JOB_PRIORITY_HIGH: _JobPriority.ValueType  # 3
-    """Before normal jobs."""
+    """Before the tenant's normal jobs."""
     JOB_PRIORITY_URGENT: _JobPriority.ValueType  # 4
-    """Before everything else; someone is waiting."""
+    """Before everything else, also of other tenants unless the tenant is far beyond its share; someone is waiting."""
 
 class JobPriority(_JobPriority, metaclass=_JobPriorityEnumTypeWrapper):
-    """How urgent a job is."""
+    """How urgent a job is among the jobs of its tenant. What waits rises with time, so nothing starves."""
 
 JOB_PRIORITY_UNSPECIFIED: JobPriority.ValueType  # 0
 """Taken as NORMAL."""
 JOB_PRIORITY_LOW: JobPriority.ValueType  # 1
-"""When nothing else waits."""
+"""When nothing else of the tenant waits."""
 JOB_PRIORITY_NORMAL: JobPriority.ValueType  # 2
 """The usual case."""
 JOB_PRIORITY_HIGH: JobPriority.ValueType  # 3
-"""Before normal jobs."""
+"""Before the tenant's normal jobs."""
 JOB_PRIORITY_URGENT: JobPriority.ValueType  # 4
-"""Before everything else; someone is waiting."""
+"""Before everything else, also of other tenants unless the tenant is far beyond its share; someone is waiting."""
 Global___JobPriority: _TypeAlias = JobPriority  # noqa: Y015
 
 class _CachePolicy:
@@ -197,6 +197,110 @@ by quality exactly. Versions without a score are left out. Only with a content_t
 CONTENT_VERSION_ORDER_HIGHEST_QUALITY_FIRST: ContentVersionOrder.ValueType  # 3
 """The same, the highest first."""
 Global___ContentVersionOrder: _TypeAlias = ContentVersionOrder  # noqa: Y015
+
+class _Bottleneck:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BottleneckEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Bottleneck.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BOTTLENECK_UNSPECIFIED: _Bottleneck.ValueType  # 0
+    """Never sent."""
+    BOTTLENECK_NOTHING_TO_DO: _Bottleneck.ValueType  # 1
+    """There is no work."""
+    BOTTLENECK_ENDPOINT: _Bottleneck.ValueType  # 2
+    """The model endpoint bears no more calls, or answers slowly."""
+    BOTTLENECK_CONCURRENCY: _Bottleneck.ValueType  # 3
+    """PROCESSOR_MAX_CONCURRENCY allows no more calls."""
+    BOTTLENECK_CPU: _Bottleneck.ValueType  # 4
+    """This machine has no more CPU for the processor."""
+    BOTTLENECK_MEMORY: _Bottleneck.ValueType  # 5
+    """This machine has no more memory."""
+    BOTTLENECK_STORE: _Bottleneck.ValueType  # 6
+    """Calls wait to be made durable, or for their leases."""
+    BOTTLENECK_CACHE: _Bottleneck.ValueType  # 7
+    """Items wait for looks into the cache."""
+    BOTTLENECK_OPTIMIZER: _Bottleneck.ValueType  # 8
+    """Items wait for prompts or for scores."""
+
+class Bottleneck(_Bottleneck, metaclass=_BottleneckEnumTypeWrapper):
+    """What holds throughput back."""
+
+BOTTLENECK_UNSPECIFIED: Bottleneck.ValueType  # 0
+"""Never sent."""
+BOTTLENECK_NOTHING_TO_DO: Bottleneck.ValueType  # 1
+"""There is no work."""
+BOTTLENECK_ENDPOINT: Bottleneck.ValueType  # 2
+"""The model endpoint bears no more calls, or answers slowly."""
+BOTTLENECK_CONCURRENCY: Bottleneck.ValueType  # 3
+"""PROCESSOR_MAX_CONCURRENCY allows no more calls."""
+BOTTLENECK_CPU: Bottleneck.ValueType  # 4
+"""This machine has no more CPU for the processor."""
+BOTTLENECK_MEMORY: Bottleneck.ValueType  # 5
+"""This machine has no more memory."""
+BOTTLENECK_STORE: Bottleneck.ValueType  # 6
+"""Calls wait to be made durable, or for their leases."""
+BOTTLENECK_CACHE: Bottleneck.ValueType  # 7
+"""Items wait for looks into the cache."""
+BOTTLENECK_OPTIMIZER: Bottleneck.ValueType  # 8
+"""Items wait for prompts or for scores."""
+Global___Bottleneck: _TypeAlias = Bottleneck  # noqa: Y015
+
+class _LimitCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LimitCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIMIT_CAUSE_UNSPECIFIED: _LimitCause.ValueType  # 0
+    """Never sent."""
+    LIMIT_CAUSE_STARTING: _LimitCause.ValueType  # 1
+    """It has only begun to grow."""
+    LIMIT_CAUSE_GROWING: _LimitCause.ValueType  # 2
+    """It grows after something that held it has passed."""
+    LIMIT_CAUSE_REFUSED: _LimitCause.ValueType  # 3
+    """The endpoint turned calls away (HTTP 429, 503, 529)."""
+    LIMIT_CAUSE_QUEUEING: _LimitCause.ValueType  # 4
+    """The endpoint took longer for calls the more there were."""
+    LIMIT_CAUSE_TIMEOUTS: _LimitCause.ValueType  # 5
+    """Calls were not answered in time."""
+    LIMIT_CAUSE_RATE: _LimitCause.ValueType  # 6
+    """By its rate-limit headers the endpoint takes no more requests or tokens for now."""
+    LIMIT_CAUSE_MOST: _LimitCause.ValueType  # 7
+    """PROCESSOR_MAX_CONCURRENCY."""
+    LIMIT_CAUSE_SHARED: _LimitCause.ValueType  # 8
+    """Other models take their share of PROCESSOR_MAX_CONCURRENCY."""
+    LIMIT_CAUSE_MEMORY: _LimitCause.ValueType  # 9
+    """This machine is short of memory."""
+    LIMIT_CAUSE_CPU: _LimitCause.ValueType  # 10
+    """This machine is short of CPU."""
+
+class LimitCause(_LimitCause, metaclass=_LimitCauseEnumTypeWrapper):
+    """What holds a limit on model calls where it is."""
+
+LIMIT_CAUSE_UNSPECIFIED: LimitCause.ValueType  # 0
+"""Never sent."""
+LIMIT_CAUSE_STARTING: LimitCause.ValueType  # 1
+"""It has only begun to grow."""
+LIMIT_CAUSE_GROWING: LimitCause.ValueType  # 2
+"""It grows after something that held it has passed."""
+LIMIT_CAUSE_REFUSED: LimitCause.ValueType  # 3
+"""The endpoint turned calls away (HTTP 429, 503, 529)."""
+LIMIT_CAUSE_QUEUEING: LimitCause.ValueType  # 4
+"""The endpoint took longer for calls the more there were."""
+LIMIT_CAUSE_TIMEOUTS: LimitCause.ValueType  # 5
+"""Calls were not answered in time."""
+LIMIT_CAUSE_RATE: LimitCause.ValueType  # 6
+"""By its rate-limit headers the endpoint takes no more requests or tokens for now."""
+LIMIT_CAUSE_MOST: LimitCause.ValueType  # 7
+"""PROCESSOR_MAX_CONCURRENCY."""
+LIMIT_CAUSE_SHARED: LimitCause.ValueType  # 8
+"""Other models take their share of PROCESSOR_MAX_CONCURRENCY."""
+LIMIT_CAUSE_MEMORY: LimitCause.ValueType  # 9
+"""This machine is short of memory."""
+LIMIT_CAUSE_CPU: LimitCause.ValueType  # 10
+"""This machine is short of CPU."""
+Global___LimitCause: _TypeAlias = LimitCause  # noqa: Y015
 
 class _BreakerState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -877,7 +981,7 @@ class JobTerms(_message.Message):
     cap.
     """
     weight: _builtins.int
-    """Its share of the model calls among jobs of one priority, 1 to 10,000. Default (0): 100."""
+    """Its share of the model's tokens among its tenant's jobs of one priority, 1 to 10,000. Default (0): 100."""
     max_failed_ratio: _builtins.float
     """The share of its items, 0 to 1, that may fail before the rest is given up: 0 stops at the first failure. Unset: 1,
     whatever fails, the rest goes on.
@@ -2083,6 +2187,52 @@ class GetCapacityResponse(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
+    class Lane(_message.Message):
+        """The way to one model, and how many calls may be on it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MODEL_FIELD_NUMBER: _builtins.int
+        LIMIT_FIELD_NUMBER: _builtins.int
+        IN_FLIGHT_FIELD_NUMBER: _builtins.int
+        WAITING_FIELD_NUMBER: _builtins.int
+        CAUSE_FIELD_NUMBER: _builtins.int
+        HELD_FOR_FIELD_NUMBER: _builtins.int
+        EXPLANATION_FIELD_NUMBER: _builtins.int
+        model: _builtins.str
+        """The model."""
+        limit: _builtins.int
+        """How many calls may be under way; 0 while it pauses."""
+        in_flight: _builtins.int
+        """Calls under way."""
+        waiting: _builtins.int
+        """Items that wait for a call."""
+        cause: Global___LimitCause.ValueType
+        """What holds the limit."""
+        explanation: _builtins.str
+        """All of it in words, for example "held at 14 by 429s from http://model:8000/v1, 3 s ago"."""
+        @_builtins.property
+        def held_for(self) -> _duration_pb2.Duration:
+            """For how long."""
+
+        def __init__(
+            self,
+            *,
+            model: _builtins.str = ...,
+            limit: _builtins.int = ...,
+            in_flight: _builtins.int = ...,
+            waiting: _builtins.int = ...,
+            cause: Global___LimitCause.ValueType = ...,
+            held_for: _duration_pb2.Duration | None = ...,
+            explanation: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["held_for", b"held_for"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "explanation", b"explanation", "held_for", b"held_for", "in_flight", b"in_flight", "limit", b"limit", "model", b"model", "waiting", b"waiting"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class Breaker(_message.Message):
         """A circuit breaker and its state."""
 
@@ -2119,10 +2269,14 @@ class GetCapacityResponse(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     CALLS_PER_SECOND_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    LANES_FIELD_NUMBER: _builtins.int
+    BOTTLENECK_FIELD_NUMBER: _builtins.int
     concurrency_limit: _builtins.int
-    """The most model calls at a time."""
+    """The most model calls at a time, over all models; how many each model's endpoint bears is told by the
+    lanes.
+    """
     active_calls: _builtins.int
-    """Model calls now."""
+    """Model calls now, with those that are being prepared."""
     leased_shards: _builtins.int
     """Shards this replica holds the lease of."""
     cpu_percent: _builtins.float
@@ -2133,6 +2287,8 @@ class GetCapacityResponse(_message.Message):
     """Model calls finished per second, over the last 10 seconds."""
     explanation: _builtins.str
     """What holds throughput back now, in words."""
+    bottleneck: Global___Bottleneck.ValueType
+    """What more work would need more of, as the explanation says it."""
     @_builtins.property
     def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetCapacityResponse.QueueDepth]:
         """Items that wait for a model call, by priority."""
@@ -2140,6 +2296,10 @@ class GetCapacityResponse(_message.Message):
     @_builtins.property
     def breakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetCapacityResponse.Breaker]:
         """Circuit breakers of the neighbours and the model endpoint."""
+
+    @_builtins.property
+    def lanes(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetCapacityResponse.Lane]:
+        """How the lane to each model stands that was called since the start."""
 
     def __init__(
         self,
@@ -2153,10 +2313,12 @@ class GetCapacityResponse(_message.Message):
         memory_bytes: _builtins.int = ...,
         calls_per_second: _builtins.float = ...,
         explanation: _builtins.str = ...,
+        lanes: _abc.Iterable[Global___GetCapacityResponse.Lane] | None = ...,
+        bottleneck: Global___Bottleneck.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "breakers", b"breakers", "calls_per_second", b"calls_per_second", "concurrency_limit", b"concurrency_limit", "cpu_percent", b"cpu_percent", "explanation", b"explanation", "leased_shards", b"leased_shards", "memory_bytes", b"memory_bytes", "queues", b"queues"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "bottleneck", b"bottleneck", "breakers", b"breakers", "calls_per_second", b"calls_per_second", "concurrency_limit", b"concurrency_limit", "cpu_percent", b"cpu_percent", "explanation", b"explanation", "lanes", b"lanes", "leased_shards", b"leased_shards", "memory_bytes", b"memory_bytes", "queues", b"queues"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -435,6 +435,38 @@ class ProducerTotals(_message.Message):
 Global___ProducerTotals: _TypeAlias = ProducerTotals  # noqa: Y015
 
 @_typing.final
+class QueueStanding(_message.Message):
+    """Where a job stands in the queue of those who work on it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    WAITING_SINCE_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Its place among the jobs that wait, 1 for the one whose turn is next. Required in a report; more than 0."""
+    priority: Global___JobPriority.ValueType
+    """The priority by which it waits."""
+    @_builtins.property
+    def waiting_since(self) -> _timestamp_pb2.Timestamp:
+        """Since when its longest waiting item has waited; of a job of which nothing was begun, since it was started."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        priority: Global___JobPriority.ValueType = ...,
+        waiting_since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["waiting_since", b"waiting_since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "priority", b"priority", "waiting_since", b"waiting_since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueStanding: _TypeAlias = QueueStanding  # noqa: Y015
+
+@_typing.final
 class ProgressReport(_message.Message):
     """One report of one producer."""
 
@@ -447,6 +479,7 @@ class ProgressReport(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job. Required; 1 to 128 bytes."""
     producer_id: _builtins.str
@@ -469,6 +502,10 @@ class ProgressReport(_message.Message):
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemUpdate]:
         """Items that changed. An update that changes nothing about the item's state makes no event. At most 1,000."""
 
+    @_builtins.property
+    def queue(self) -> Global___QueueStanding:
+        """Where the job stands in the queue; of several the latest by report_time holds. Makes no event. Unset: unchanged."""
+
     def __init__(
         self,
         *,
@@ -479,10 +516,11 @@ class ProgressReport(_message.Message):
         job: Global___JobUpdate | None = ...,
         totals: Global___ProducerTotals | None = ...,
         items: _abc.Iterable[Global___ItemUpdate] | None = ...,
+        queue: Global___QueueStanding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "report_time", b"report_time", "totals", b"totals"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "queue", b"queue", "report_time", b"report_time", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "job", b"job", "job_id", b"job_id", "producer_id", b"producer_id", "producer_sequence", b"producer_sequence", "report_time", b"report_time", "totals", b"totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "job", b"job", "job_id", b"job_id", "producer_id", b"producer_id", "producer_sequence", b"producer_sequence", "queue", b"queue", "report_time", b"report_time", "totals", b"totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -642,6 +680,7 @@ class JobProgress(_message.Message):
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job."""
     state: Global___JobState.ValueType
@@ -700,6 +739,10 @@ class JobProgress(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When its latest event became durable."""
 
+    @_builtins.property
+    def queue(self) -> Global___QueueStanding:
+        """Where it stood in the queue when that was last reported. Unset when finished or not known."""
+
     def __init__(
         self,
         *,
@@ -723,10 +766,11 @@ class JobProgress(_message.Message):
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         message: _builtins.str = ...,
+        queue: Global___QueueStanding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean_quality", b"_mean_quality", "create_time", b"create_time", "eta", b"eta", "finish_time", b"finish_time", "mean_quality", b"mean_quality", "start_time", b"start_time", "totals", b"totals", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean_quality", b"_mean_quality", "create_time", b"create_time", "eta", b"eta", "finish_time", b"finish_time", "mean_quality", b"mean_quality", "queue", b"queue", "start_time", b"start_time", "totals", b"totals", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_quality", b"_mean_quality", "content_types", b"content_types", "create_time", b"create_time", "display_name", b"display_name", "eta", b"eta", "finish_time", b"finish_time", "fraction_done", b"fraction_done", "item_count", b"item_count", "items_per_second", b"items_per_second", "job_id", b"job_id", "labels", b"labels", "last_sequence", b"last_sequence", "mean_quality", b"mean_quality", "message", b"message", "priority", b"priority", "stages", b"stages", "start_time", b"start_time", "state", b"state", "totals", b"totals", "update_time", b"update_time", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_quality", b"_mean_quality", "content_types", b"content_types", "create_time", b"create_time", "display_name", b"display_name", "eta", b"eta", "finish_time", b"finish_time", "fraction_done", b"fraction_done", "item_count", b"item_count", "items_per_second", b"items_per_second", "job_id", b"job_id", "labels", b"labels", "last_sequence", b"last_sequence", "mean_quality", b"mean_quality", "message", b"message", "priority", b"priority", "queue", b"queue", "stages", b"stages", "start_time", b"start_time", "state", b"state", "totals", b"totals", "update_time", b"update_time", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__mean_quality: _TypeAlias = _typing.Literal["mean_quality"]  # noqa: Y015
     _WhichOneofArgType__mean_quality: _TypeAlias = _typing.Literal["_mean_quality", b"_mean_quality"]  # noqa: Y015

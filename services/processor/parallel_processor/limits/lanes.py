@@ -1,0 +1,235 @@
+"""The lanes to the models of one endpoint, under one ceiling over all of them.
+
+Each lane's slots are as many as its limiter allows. Where all together would be more than the ceiling, those
+that have less than an equal share go first, so that a lane with a long queue cannot keep a short one out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+from service_common.clock import Clock
+
+from parallel_processor.jobs.job import Priority
+from parallel_processor.limits.cause import Cause, Holding
+from parallel_processor.limits.lane import Lane, LaneReading
+from parallel_processor.limits.shares import fair_share
+from parallel_processor.running.queueing.queue import QueueOfQueues
+from parallel_processor.running.queueing.tenant_flow import Turn
+from parallel_processor.running.slots import OnTurn, Rank
+
+_SHORTEST_WAKE_S = 0.005
+
+_MANY = 200
+"""Lanes beyond which those that stand idle are forgotten: callers name the models."""
+
+
+def _unseen(_model: str) -> None:
+    return
+
+
+class Hold:
+    """Holds a slot of a lane for as long as its context lasts.
+
+    Attributes:
+        used: Tokens the call took; None, for one whose tokens are not known, counts as was expected.
+    """
+
+    __slots__ = ("_bound", "_lane", "_lanes", "_rank", "_turn", "used")
+
+    def __init__(self, lanes: Lanes, lane: Lane, rank: Rank, bound: int) -> None:
+        self._lanes = lanes
+        self._lane = lane
+        self._rank = rank
+        self._bound = bound
+        self.used: int | None = None
+
+    async def __aenter__(self) -> Self:
+        self._turn = await self._lanes.take(self._lane, self._rank, self._bound)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lanes.give_back(self._lane, self._turn, used=self.used)
+
+
+class Lanes:
+    """Slots by model. Its mutable state: the lanes, the ceiling, and when each lane wakes by itself.
+
+    Attributes:
+        most: The most calls at a time over all lanes.
+        ceiling: The same, as far as this machine bears it.
+        queue: Who waits, over all lanes, to be read.
+
+    Args:
+        most: The most calls at a time over all lanes.
+        clock: Time.
+        rng: Chance, for pauses.
+        tenant_weights: The share of some tenants in each lane; that of all others is 1.
+        on_turn: Is told of each call that gets a slot.
+        on_lane: Is told of each model whose lane is opened.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        tenant_weights: Mapping[str, float] | None = None,
+        on_turn: OnTurn | None = None,
+        on_lane: Callable[[str], None] = _unseen,
+    ) -> None:
+        self.most = most
+        self.ceiling = most
+        self._clock = clock
+        self._rng = rng
+        self._tenant_weights = tenant_weights
+        self._on_turn = on_turn
+        self._on_lane = on_lane
+        self._lanes: dict[str, Lane] = {}
+        self.queue = QueueOfQueues(lambda: [each.slots.queue for each in self._lanes.values()])
+        self._wakes: dict[str, asyncio.TimerHandle] = {}
+        self._pressed = Holding(Cause.MOST, clock.monotonic())
+
+    def of(self, model: str) -> Lane:
+        """Return the lane to a model."""
+        lane = self._lanes.get(model)
+        if lane is None:
+            self._forget_idle()
+            lane = Lane(
+                model,
+                most=self.most,
+                clock=self._clock,
+                rng=self._rng,
+                tenant_weights=self._tenant_weights,
+                on_turn=self._on_turn,
+            )
+            self._lanes[model] = lane
+            self._on_lane(model)
+            self.refresh(lane)
+        return lane
+
+    def find(self, model: str) -> LaneReading | None:
+        """Return how the lane to a model stands; None when there is none."""
+        lane = self._lanes.get(model)
+        return None if lane is None else lane.read()
+
+    @property
+    def limit(self) -> int:
+        """How many calls there may be at a time, over all lanes; at least 1, for what is to be prepared."""
+        if not self._lanes:
+            return self.ceiling
+        return max(1, min(self.ceiling, sum(each.slots.limit for each in self._lanes.values())))
+
+    @property
+    def active(self) -> int:
+        """Slots taken, over all lanes."""
+        return sum(each.slots.active for each in self._lanes.values())
+
+    @property
+    def waiting(self) -> int:
+        """Callers that wait for a slot, over all lanes."""
+        return sum(each.waiting for each in self._lanes.values())
+
+    def rerank(self, rank: Rank) -> None:
+        """Let a job's callers that wait stand where its new priority, weight or deadline say."""
+        for each in self._lanes.values():
+            each.slots.rerank(rank)
+
+    def forget(self, tenant: str, job_id: str) -> None:
+        """Forget how a job was changed, once none of its items can come any more."""
+        for each in self._lanes.values():
+            each.slots.forget(tenant, job_id)
+
+    def waiting_by_priority(self) -> Counter[Priority]:
+        """Callers that wait for a slot, by priority."""
+        return sum((each.slots.waiting_by_priority() for each in self._lanes.values()), Counter())
+
+    def read(self) -> Sequence[LaneReading]:
+        """Return how each lane stands."""
+        return [each.read() for each in self._lanes.values()]
+
+    def hold(self, model: str, rank: Rank, bound: int = 1) -> Hold:
+        """Hold a slot of a model's lane within, when its turn has come.
+
+        Args:
+            model: The model.
+            rank: Who asks.
+            bound: The most tokens the call may take, about.
+        """
+        return Hold(self, self.of(model), rank, bound)
+
+    async def take(self, lane: Lane, rank: Rank, bound: int = 1) -> Turn:
+        """Take a slot, in turn, to be given back; `hold` is the safe way."""
+        self.refresh(lane)
+        lane.waiting += 1
+        try:
+            return await lane.slots.take(rank, bound)
+        finally:
+            lane.waiting -= 1
+
+    def give_back(self, lane: Lane, turn: Turn, *, used: int | None = None) -> None:
+        """Free a slot that was taken: for the lane's next, or another lane that has less than its share."""
+        self._set(lane, active=lane.slots.active - 1)
+        lane.slots.give_back(turn, used=used)
+        if len(self._lanes) > 1 and self.waiting > lane.waiting:
+            self._refresh_all()
+
+    def press(self, ceiling: int, cause: Cause) -> None:
+        """Set how many calls this machine bears, and why not more."""
+        if ceiling == self.ceiling:
+            return
+        self.ceiling = ceiling
+        self._pressed = Holding(cause, self._clock.monotonic())
+        self._refresh_all()
+
+    def refresh(self, lane: Lane) -> None:
+        """Set a lane's slots by what its limiter allows now."""
+        self._set(lane, active=lane.slots.active)
+
+    def _forget_idle(self) -> None:
+        if len(self._lanes) >= _MANY:
+            self._lanes = {model: lane for model, lane in self._lanes.items() if not lane.idle}
+
+    def _refresh_all(self) -> None:
+        for each in sorted(self._lanes.values(), key=lambda lane: lane.slots.active):
+            self.refresh(each)
+
+    def _set(self, lane: Lane, *, active: int) -> None:
+        """Set a lane's slots, and when to do so again though nothing happens."""
+        now = self._clock.monotonic()  # one time for both: what is not allowed now must wake later
+        allowed = lane.allowed(active, now)
+        limit = min(allowed, self._share(lane, active, now))
+        lane.shared = None
+        if limit < allowed:
+            lane.shared = self._pressed if len(self._lanes) == 1 else Holding(Cause.SHARED, now)
+        if limit != lane.slots.limit:
+            lane.slots.limit = limit
+        if limit <= active and lane.model not in self._wakes and (wake_s := lane.wake_in_s(now)) is not None:
+            self._wakes[lane.model] = asyncio.get_running_loop().call_later(
+                max(wake_s, _SHORTEST_WAKE_S), self._wake, lane
+            )
+
+    def _wake(self, lane: Lane) -> None:
+        del self._wakes[lane.model]
+        if lane.model in self._lanes:
+            self.refresh(lane)
+
+    def _share(self, lane: Lane, active: int, now: float) -> int:
+        """Return how many slots the ceiling leaves a lane that has so many."""
+        if len(self._lanes) == 1:
+            return self.ceiling
+        free = self.ceiling - self.active + lane.slots.active - active
+        wants = {each.model: each.slots.active + each.waiting for each in self._lanes.values()}
+        if sum(wants.values()) > self.ceiling and active >= fair_share(self.ceiling, list(wants.values())):
+            hungry = any(
+                each.waiting and each.slots.active < each.allowed(each.slots.active, now)
+                for each in self._lanes.values()
+                if each is not lane and each.slots.active < active
+            )
+            free = 0 if hungry else free
+        return active + max(0, free)

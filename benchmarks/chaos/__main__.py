@@ -15,8 +15,9 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.chaos.billing import MOST_UNCERTAIN, paid_twice, uncertain_share
+from benchmarks.chaos.billing import MOST_UNCERTAIN, paid_again, uncertain_share, unknown_fate
 from benchmarks.chaos.faults import schedule
+from benchmarks.chaos.history import History
 from benchmarks.chaos.promises import violations
 from benchmarks.chaos.run import FULL, QUICK, Came, chaos_items, run
 from benchmarks.support.report import Report
@@ -65,7 +66,9 @@ def _tell(report: Report, came: Came, planned: int) -> None:
     report.figure("chaos_model_calls", usage.model_calls, "calls")
     report.figure("chaos_in_flight_at_faults", history.in_flight_at_blows(), "calls")
     report.figure("chaos_uncertain", usage.uncertain_calls, "calls")
-    report.figure("chaos_paid_twice", paid_twice(history), "calls", at_most=usage.uncertain_calls)
+    report.figure("chaos_of_unknown_fate", unknown_fate(history), "calls", at_most=usage.uncertain_calls)
+    report.figure("chaos_paid_again", paid_again(history), "calls")
+    report.figure("chaos_takeovers", taken_over(history), "shards")
     report.figure("chaos_uncertain_beyond", uncertain_share(history), "of tokens", at_most=MOST_UNCERTAIN)
     found = violations(history)
     for rule, times in Counter(each.rule for each in found).items():
@@ -73,6 +76,11 @@ def _tell(report: Report, came: Came, planned: int) -> None:
     for each in found[:_SHOWN]:
         report.remark(f"BROKEN {each.rule}: {each.text}")
     report.figure("chaos_promises_broken", len(found), "violations", at_most=0)
+
+
+def taken_over(history: History) -> int:
+    """Return how many shards were claimed more than once."""
+    return sum(each.epoch > 1 for each in history.shards)
 
 
 def _ended_once(came: Came) -> float:

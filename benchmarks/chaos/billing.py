@@ -83,8 +83,18 @@ def uncertain_share(history: History) -> float:
     return max(0, beyond) / max(1, len(completed(_lines(history))))
 
 
-def paid_twice(history: History) -> int:
-    """Return how many completions were charged for messages that had been answered before."""
+def unknown_fate(history: History) -> int:
+    """Return how many calls the endpoint has charged, or may charge, that nobody has counted as made."""
+    paid, cut_off = completed(_lines(history)), abandoned(_lines(history))
+    return len(paid) + len(cut_off) - history.job.usage.model_calls
+
+
+def paid_again(history: History) -> int:
+    """Return how many completions were charged for messages that had been answered before.
+
+    Whatever was in flight in a worker that died is made again; and equal items are each made while the cache
+    is away.
+    """
     paid = completed(_lines(history))
     return len(paid) - len({each.digest for each in paid})
 

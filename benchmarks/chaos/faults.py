@@ -80,7 +80,7 @@ def schedule(mix: Mix, seed: int) -> list[Fault]:
 
 
 def _away_s(how: How, lease_s: float, dice: Random) -> float:
-    """Return a time that for a stall is longer than a lease, and for a kill may be either."""
+    """Return a time that for a stall is long enough to be taken over, and for a kill may be either."""
     if how is How.STALL:
-        return lease_s + dice.uniform(0.5, 2.0)
+        return 2 * lease_s + dice.uniform(0.5, 2.0)
     return dice.uniform(0.1, 1.5 * lease_s)

@@ -14,7 +14,7 @@ from contentfactory.processor.v1 import processor_pb2 as pb
 
 from benchmarks.chaos.evidence import history_of, read_calls, read_store, received, seen, told
 from benchmarks.chaos.faults import Fault, Mix
-from benchmarks.chaos.following import Follower
+from benchmarks.chaos.following import Follower, Patience
 from benchmarks.chaos.history import History
 from benchmarks.chaos.strikes import Strikes
 from tests.support.factory import PROCESSOR, Factory, running_factory
@@ -22,15 +22,18 @@ from tests.support.factory_client import DERIVED
 from tests.support.mock_process import MockProcess, mock_endpoint
 
 PROCESSORS = (PROCESSOR, "second", "third")
-LEASE_S = 3.0
+LEASE_S = 2.5
 SLOTS = 24
 LATENCY_MS = 400.0
 LATENCY_SIGMA = 0.4
 REPEATED_EVERY = 25
 """Each so-manieth topic is one that came before, in another shard."""
 
+_LOOK_S = 0.2
 _PER_TOPIC = len(DERIVED) + 1
-_PATIENCE_S = 900.0
+_QUIET_S = 30.0
+"""No call for so long: either the job is over, or it never will be."""
+
 _UNFENCED = Path(__file__).parent / "unfenced"
 _SETTINGS: Mapping[str, str] = {
     "PROCESSOR_LEASE_S": str(LEASE_S),
@@ -51,8 +54,8 @@ FULL = Mix(
 QUICK = Mix(
     PROCESSORS,
     kills={"cache": 1, "tracker": 1},
-    stalls=1,
-    processor_kills=2,
+    stalls=2,
+    processor_kills=1,
     neighbour_stalls=0,
     lease_s=LEASE_S,
 )
@@ -106,29 +109,42 @@ def run(
         say: Hears what happens.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    ended: list[float] = []
     with _factory(directory, fenced=fenced) as (factory, endpoints):
         clients = [factory.client(each) for each in PROCESSORS]
         job_id = clients[0].draft(items)
-        follower = Follower(clients, job_id, patience_s=_PATIENCE_S)
+        patience = Patience(lambda: _completions(endpoints.values()), quiet_s=_QUIET_S)
+        follower = Follower(clients, job_id, patience)
         strikes = Strikes(factory, faults, say)
-        with ThreadPoolExecutor(4) as watching:
+        with ThreadPoolExecutor(5) as watching:
             events = watching.submit(follower.events)
             clients[0].start(job_id)
             began = time.monotonic()
             results = watching.submit(follower.results)
             finished = watching.submit(follower.finished)
-            strikes.run(lambda: _completions(endpoints.values()) / len(items), finished.done)
-            job = finished.result()
-            seconds = time.monotonic() - began
-            got, last = received(results.result()), told(follower.progress(job.usage))
-            watched = seen(events.result())
+            striking = watching.submit(
+                strikes.run, lambda: _completions(endpoints.values()) / len(items), finished.done
+            )
+            last = watching.submit(lambda: follower.progress(finished.result().usage))
+            finished.add_done_callback(lambda _: ended.append(time.monotonic()))
+            while not (events.done() and results.done() and last.done()):
+                patience.look()
+                time.sleep(_LOOK_S)
+            striking.result()
         for each in PROCESSORS:
             factory.stop(each)
     calls = [call for each in PROCESSORS for call in read_calls(each, directory / f"{each}-model.log")]
     stored = asyncio.run(read_store(directory / f"{PROCESSOR}.db"))
     blows = [each for each in strikes.blows if each.target in PROCESSORS]
-    history = history_of(stored, got=got, watched=watched, last=last, calls=calls, blows=blows)
-    return Came(history, seconds, len(strikes.blows))
+    history = history_of(
+        stored,
+        got=received(results.result()),
+        watched=seen(events.result()),
+        last=told(last.result()),
+        calls=calls,
+        blows=blows,
+    )
+    return Came(history, ended[0] - began, len(strikes.blows))
 
 
 def _completions(endpoints: Iterable[MockProcess]) -> int:

@@ -133,7 +133,7 @@ def _claims(store: DocumentStore, bell: Bell, claimed: asyncio.Queue[Claim]) -> 
         on_committed=lambda _: None,
     )
 
-    async def start(claim: Claim) -> None:
+    async def start(claim: Claim) -> Any:
         claimed.put_nowait(claim)
 
     claims._start = start  # type: ignore[method-assign]  # running is not what is tested

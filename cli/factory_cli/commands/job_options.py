@@ -46,6 +46,7 @@ InputPath = Annotated[
 ]
 Name = Annotated[str, typer.Option(help="A title for people; the input's name unless given.")]
 PriorityOption = Annotated[Priority, typer.Option(help="How urgent the job is.", case_sensitive=False)]
+NewPriority = Annotated[Priority | None, typer.Option(help="How urgent the job is.", case_sensitive=False)]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="key=value; may be repeated.")]
 Model = Annotated[str, typer.Option(help="The model to ask, instead of the processor's default.")]
 PolicyOption = Annotated[
@@ -72,7 +73,13 @@ _SOURCE_BYTES = 49_152
 
 
 def job_options(
-    *, name: str, priority: Priority, labels: list[str] | None, model: str, policy: Policy
+    *,
+    name: str,
+    priority: Priority,
+    labels: list[str] | None,
+    model: str,
+    policy: Policy,
+    terms: pb.JobTerms | None = None,
 ) -> JobOptions:
     """Say the options in the contract's terms.
 
@@ -85,6 +92,7 @@ def job_options(
         labels=pairs(labels or [], option="--label"),
         model=model,
         cache_policy=pb.CachePolicy.Value(f"CACHE_POLICY_{policy.value.upper()}"),
+        terms=terms,
     )
 
 

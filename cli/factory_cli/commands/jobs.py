@@ -20,6 +20,7 @@ from factory_cli.progress import figures
 from factory_cli.progress.convert import from_processor
 from factory_cli.progress.snapshot import JobSnapshot
 from factory_cli.progress.snapshot_json import as_json
+from factory_cli.progress.view import why
 from factory_cli.settings import Settings, with_settings
 
 State = Enum(  # type: ignore[misc]  # the members are the contract's
@@ -75,7 +76,7 @@ async def _list(settings: Settings, state: pb.JobState.ValueType, limit: int) ->
 
 def _table(found: list[pb.Job]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
-    for column in ("job", "name", "state", "done", "created", "duration", "cost"):
+    for column in ("job", "name", "state", "done", "created", "duration", "cost", "why"):
         table.add_column(column, overflow="fold" if column == "job" else "ellipsis")
     for job in found:
         table.add_row(*_row(job, from_processor(job)))
@@ -92,4 +93,5 @@ def _row(job: pb.Job, snapshot: JobSnapshot) -> tuple[str, ...]:
         f"{created:%Y-%m-%d %H:%M}",
         figures.duration(snapshot.duration),
         figures.money(snapshot.cost_micros),
+        "" if snapshot.state == "CANCELLED" else why(snapshot),
     )

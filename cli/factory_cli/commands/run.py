@@ -15,6 +15,7 @@ from factory_cli.calls import call_once
 from factory_cli.carrying_out import Outcome, carry_out
 from factory_cli.clients import Clients, connect
 from factory_cli.commands import job_options as options
+from factory_cli.commands import term_options as terms
 from factory_cli.commands.up import up_detached
 from factory_cli.console import answers, messages, print_json
 from factory_cli.progress.view import ProgressView
@@ -60,6 +61,11 @@ def run(
     label: options.Labels = None,
     model: options.Model = "",
     cache_policy: options.PolicyOption = options.Policy.USE,
+    weight: terms.Weight = None,
+    budget: terms.Budget = None,
+    deadline: terms.Deadline = None,
+    max_failed: terms.MaxFailed = None,
+    fallback: terms.Fallback = None,
     skip_bad_lines: options.SkipBadLines = False,
     source_limit: options.SourceLimit = None,
     json: options.Json = False,
@@ -69,8 +75,16 @@ def run(
     Starts what is not running (and stops it at the end), submits a job, shows progress, writes each piece as
     it finishes, and sums up. Interrupted with Ctrl-C, the job is kept: the message says how to go on.
     """
+    agreed, _ = terms.job_terms(
+        weight=weight, budget=budget, deadline=deadline, max_failed=max_failed, fallback=fallback
+    )
     asked = options.job_options(
-        name=name or path.name, priority=priority, labels=label, model=model, policy=cache_policy
+        name=name or path.name,
+        priority=priority,
+        labels=label,
+        model=model,
+        policy=cache_policy,
+        terms=agreed,
     )
     topics = options.read_topics(
         path,

@@ -10,6 +10,7 @@ import typer
 from factory_cli import exit_codes
 from factory_cli.clients import connect
 from factory_cli.commands import job_options as options
+from factory_cli.commands import term_options as terms
 from factory_cli.commands.watch import watch_job
 from factory_cli.console import print_json
 from factory_cli.settings import Settings, with_settings
@@ -29,13 +30,26 @@ def submit_command(
     label: options.Labels = None,
     model: options.Model = "",
     cache_policy: options.PolicyOption = options.Policy.USE,
+    weight: terms.Weight = None,
+    budget: terms.Budget = None,
+    deadline: terms.Deadline = None,
+    max_failed: terms.MaxFailed = None,
+    fallback: terms.Fallback = None,
     skip_bad_lines: options.SkipBadLines = False,
     source_limit: options.SourceLimit = None,
     json: options.Json = False,
 ) -> int:
     """Submit topics or documents as a job to services that are running, and print the job's id."""
+    agreed, _ = terms.job_terms(
+        weight=weight, budget=budget, deadline=deadline, max_failed=max_failed, fallback=fallback
+    )
     asked = options.job_options(
-        name=name or path.name, priority=priority, labels=label, model=model, policy=cache_policy
+        name=name or path.name,
+        priority=priority,
+        labels=label,
+        model=model,
+        policy=cache_policy,
+        terms=agreed,
     )
     topics = options.read_topics(
         path,

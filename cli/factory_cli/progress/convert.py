@@ -71,6 +71,7 @@ def from_processor(job: processor_pb2.Job) -> JobSnapshot:
         model_calls=usage.model_calls,
         started_at=_moment(job, "start_time"),
         finished_at=_moment(job, "finish_time"),
+        message=job.state_reason.message,
         labels=dict(job.labels),
     )
 

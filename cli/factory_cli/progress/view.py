@@ -64,7 +64,15 @@ def line(snapshot: JobSnapshot) -> str:
         parts.append(figures.rate(snapshot.items_per_second))
     if snapshot.eta_s is not None and not snapshot.is_final:
         parts.append(f"{figures.duration(snapshot.eta_s)} to go")
+    if snapshot.state == "PAUSED":
+        parts.append(why(snapshot))
     return " · ".join(parts)
+
+
+def why(snapshot: JobSnapshot) -> str:
+    """Say why a job is in its state, and by which command it leaves it."""
+    helps = f"factory resume {snapshot.job_id}" if snapshot.state == "PAUSED" else ""
+    return "; ".join(each for each in (snapshot.message, helps) if each)
 
 
 def _troubles(snapshot: JobSnapshot) -> list[str]:

@@ -32,6 +32,7 @@ class JobOptions:
         labels: For people and filters.
         model: The model to ask; empty for the usual one.
         cache_policy: `CachePolicy` of the contract.
+        terms: What it may cost, by when, its share, when to give up; None for no terms.
     """
 
     name: str = ""
@@ -39,6 +40,7 @@ class JobOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     model: str = ""
     cache_policy: pb.CachePolicy.ValueType = pb.CACHE_POLICY_UNSPECIFIED
+    terms: pb.JobTerms | None = None
 
 
 async def submit(
@@ -69,6 +71,7 @@ async def submit(
         labels=dict(options.labels),
         model=options.model,
         cache_policy=options.cache_policy,
+        terms=options.terms,
         request_id=uuid.uuid4().hex,
     )
     created: pb.CreateJobResponse = await _call(processor, lambda stub: stub.CreateJob, request)

@@ -694,6 +694,21 @@ resource "google_firestore_field" "optimizer_service__body" {
   index_config {}
 }
 
+# Query jobs_due.
+resource "google_firestore_field" "processor_jobs__attention_at" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_jobs"
+  field      = "attention_at"
+
+  index_config {
+    indexes {
+      order       = "ASCENDING"
+      query_scope = "COLLECTION_GROUP"
+    }
+  }
+}
+
 # The packed contents, large and never asked for.
 resource "google_firestore_field" "processor_jobs__body" {
   project    = var.project_id
@@ -715,6 +730,21 @@ resource "google_firestore_field" "processor_jobs__create_time" {
     indexes {
       order       = "DESCENDING"
       query_scope = "COLLECTION"
+    }
+  }
+}
+
+# Query jobs_by_finish.
+resource "google_firestore_field" "processor_jobs__finish_time" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_jobs"
+  field      = "finish_time"
+
+  index_config {
+    indexes {
+      order       = "ASCENDING"
+      query_scope = "COLLECTION_GROUP"
     }
   }
 }

@@ -154,6 +154,14 @@ class Settings(CommonSettings):
         "wait for them get them.",
     )
 
+    processor_retention_d: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="Days after which a finished job is deleted, with its results and content versions. "
+        "Unset: never.",
+    )
+
     def problems(self) -> Iterable[Problem]:
         """Yield what is wrong between fields that are each right."""
         yield from super().problems()

@@ -15,7 +15,7 @@ from parallel_processor.content_versions.question import Question, VersionOrder
 from parallel_processor.content_versions.version import ContentVersion
 from parallel_processor.interactive import served
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
-from parallel_processor.jobs.job import Job, JobState, Priority
+from parallel_processor.jobs.job import Job, JobState, Priority, StateReason
 from parallel_processor.jobs.piece import (
     CachePolicy,
     Piece,
@@ -29,6 +29,7 @@ from parallel_processor.jobs.terms import NORMAL_WEIGHT, Terms
 from parallel_processor.output.messages import contract_of_message
 from parallel_processor.results import ListedItem
 from parallel_processor.spool import Text
+from parallel_processor.validation import TERMS_PATHS
 
 _ROLES = {
     pb.ChatMessage.ROLE_SYSTEM: "system",
@@ -67,6 +68,25 @@ def terms(message: pb.JobTerms) -> Terms:
         weight=message.weight or NORMAL_WEIGHT,
         max_failed_ratio=message.max_failed_ratio if message.HasField("max_failed_ratio") else 1.0,
         fallback_models=tuple(message.fallback_models),
+    )
+
+
+def job_changes(message: pb.Job, paths: Sequence[str]) -> tuple[dict[str, object], dict[str, object]]:
+    """Read what a mask names of a job: its own fields, and those of its terms."""
+    named = {each for path in paths for each in (TERMS_PATHS if path == "terms" else (path,))}
+    asked = {
+        "display_name": message.display_name,
+        "labels": dict(message.labels),
+        "priority": priority(message.priority),
+    }
+    agreed = terms(message.terms)
+    return (
+        {name: value for name, value in asked.items() if name in named},
+        {
+            path.removeprefix("terms."): getattr(agreed, path.removeprefix("terms."))
+            for path in TERMS_PATHS
+            if path in named
+        },
     )
 
 
@@ -170,7 +190,12 @@ def job_message(job: Job, counts: ItemCounts, usage: Usage) -> pb.Job:
         start_time=timestamp(job.start_time),
         finish_time=timestamp(job.finish_time),
         terms=_terms_message(job.terms),
+        state_reason=_state_reason(job.state_reason),
     )
+
+
+def _state_reason(why: StateReason | None) -> pb.JobStateReason | None:
+    return pb.JobStateReason(reason=why.reason, message=why.message) if why else None
 
 
 def add_items_response(results: Sequence[bool | ServiceError]) -> pb.BatchAddItemsResponse:

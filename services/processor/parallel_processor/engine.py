@@ -18,6 +18,7 @@ from service_common.storage import DocumentStore
 
 from parallel_processor import metrics
 from parallel_processor.capacity import StageTimes, Throughput
+from parallel_processor.care import Care, care_for_jobs
 from parallel_processor.config import Settings
 from parallel_processor.handlers import builtin
 from parallel_processor.handlers.post_processing import PostProcessing
@@ -56,6 +57,7 @@ from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.prompts import Prompts
 from parallel_processor.running.queueing.tenant_weights import parse_tenant_weights
 from parallel_processor.running.reporting import Reporter
+from parallel_processor.running.retry_budget import RetryBudgets
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.versions import ActiveVersions
 from parallel_processor.running.workshop import Workshop
@@ -98,6 +100,7 @@ class Engine:
     calls: ModelCalls
     lanes: Lanes
     claims: Claims
+    care: Care
     settling: Settling
     bell: Bell
     reporter: Reporter
@@ -125,6 +128,8 @@ async def start_engine(
     versions = ActiveVersions(stores.versions, neighbours.optimizer, all_tenants=neighbours.acts_for_all)
     await versions.load()
     content = Content(neighbours.cache, keep_cut=settings.processor_cache_truncated)
+    budgets = RetryBudgets()
+    metrics.show(metrics.RETRY_BUDGET, lambda: budgets.left(clock.monotonic()))
     making = Making(
         content=content,
         calls=calls,
@@ -134,6 +139,8 @@ async def start_engine(
         rng=rng,
         max_attempts=settings.processor_max_attempts,
         on_spend=metrics.observe_spend,
+        on_error=metrics.observe_error,
+        budgets=budgets,
         hedging=_hedging(settings, calls, clock=clock),
         acceptance=Acceptance(metrics.observe_repair),
     )
@@ -162,7 +169,9 @@ async def start_engine(
         ("claims", engine.claims.run()),
         ("guard", guard_of(settings, lanes, clock=clock).run()),
         ("rings", engine.bell.keep_ringing()),
-        ("bell", engine.bell.listen(engine.claims.wake)),
+        ("bell", engine.bell.listen(engine.claims.rung)),
+        ("caretaker", engine.care.caretaker.run()),
+        ("oversight", engine.care.oversight.run()),
     ):
         lifecycle.spawn(name, work)
     return engine
@@ -220,6 +229,9 @@ def _engine(
         signal.committed(job.job_id)
         if job.state.terminal:
             costs.ended(job.job_id)
+        else:  # it runs again: shards were opened anew
+            claims.wake()
+            bell.ring()
 
     bell = Bell(stores.bell, rng=rng)
     settling = Settling(
@@ -235,6 +247,7 @@ def _engine(
         finished.count(len(outcomes))
         stages.add(outcomes)
         metrics.observe_outcomes(outcomes)
+        care.oversight.observe(outcomes)
 
     claims = Claims(
         _claim_policy(settings, pace.commits),
@@ -252,19 +265,30 @@ def _engine(
         on_committed=signal.committed,
     )
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
-    return Engine(
-        settings.processor_model_url,
-        _elsewhere(settings),
-        workshop,
-        calls,
-        lanes,
+    care = care_for_jobs(
+        stores.jobs,
+        stores.shards,
         claims,
-        settling,
-        bell,
-        reporter,
-        results,
-        finished,
-        stages,
+        bell=bell,
+        reporter=reporter,
+        clock=clock,
+        lease_s=settings.processor_lease_s,
+        retention_d=settings.processor_retention_d,
+    )
+    return Engine(
+        endpoint=settings.processor_model_url,
+        elsewhere=_elsewhere(settings),
+        workshop=workshop,
+        calls=calls,
+        lanes=lanes,
+        claims=claims,
+        care=care,
+        settling=settling,
+        bell=bell,
+        reporter=reporter,
+        results=results,
+        finished=finished,
+        stages=stages,
     )
 
 

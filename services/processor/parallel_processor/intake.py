@@ -1,11 +1,11 @@
-"""Jobs on their way in: created, filled with items, cut into shards and started, or cancelled."""
+"""Jobs on their way in: created, filled with items, cut into shards and started."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
@@ -24,7 +24,7 @@ from service_common.storage import SAFE_COMMIT_BYTES
 from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.grouping import SHARD_TARGET_ITEMS, ItemPlace, check_dependencies, pack_shards
 from parallel_processor.jobs.item import Item
-from parallel_processor.jobs.job import Job, JobState, cancelled, started
+from parallel_processor.jobs.job import Job, JobState, started
 from parallel_processor.jobs.piece import PieceSpec
 from parallel_processor.jobs.records import item_to_fields, job_from_fields, job_to_fields
 from parallel_processor.jobs.shard import ItemSource, Shard, new_shard
@@ -70,14 +70,12 @@ class Intake:
         clock: Clock,
         report: Callable[..., None],
         on_started: Callable[[], None],
-        on_cancelled: Callable[[str], Awaitable[None]],
     ) -> None:
         self._jobs = jobs
         self._requests = requests
         self._clock = clock
         self._report = report
         self._on_started = on_started
-        self._on_cancelled = on_cancelled
         self._indexes: OrderedDict[str, _Index] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -208,17 +206,6 @@ class Intake:
             )
             for number, packed in enumerate(pack_shards(places))
         ]
-
-    async def cancel(self, tenant: str, job_id: str) -> Job:
-        """Stop a job; a finished one is returned as it is."""
-        now = self._clock.now()
-        before = await self._jobs.get(tenant, job_id)
-        after = await self._jobs.change(tenant, job_id, lambda each: cancelled(each, now))
-        if after.revision != before.revision:
-            self._report(job_report(after, now))
-            await self._on_cancelled(job_id)
-            self._on_started()
-        return after
 
 
 _SEEN = already_exists("ITEM_KNOWN", "the item is part of the job")

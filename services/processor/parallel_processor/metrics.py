@@ -18,6 +18,7 @@ from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.limits.cause import Cause
 from parallel_processor.limits.lane import LaneReading
+from parallel_processor.running.error_class import OF_REASON, ErrorClass
 
 ACTIVE_WORKERS = Gauge("parallel_active_workers", "Model calls under way.", registry=REGISTRY)
 QUEUE_SIZE = Gauge(
@@ -82,6 +83,17 @@ ITEMS = Count(
     ["state", "cached"],
     registry=REGISTRY,
 )
+ERRORS = Count(
+    "parallel_errors_total",
+    "Failed calls, and items that ended for other reasons than a call, by class.",
+    ["class"],
+    registry=REGISTRY,
+)
+RETRY_BUDGET = Gauge(
+    "parallel_retry_budget",
+    "Repeats of calls that may be made at once, for the model that has the fewest; below 0: promised ahead.",
+    registry=REGISTRY,
+)
 JOB_STORE_OPERATIONS = Histogram(
     "parallel_job_store_operations",
     "Operations that a finished job cost, as a hosted database bills them, as far as this process did them.",
@@ -122,6 +134,7 @@ OUTPUT_REPAIRS = Count(
 
 _PROMPT_TOKENS = TOKENS.labels("prompt")
 _OUTPUT_TOKENS = TOKENS.labels("output")
+_ERRORS = {each: ERRORS.labels(each.value) for each in ErrorClass}
 _MAX_LABELS = 100
 _seen: dict[str, set[str]] = {"model": set(), "content_type": set()}
 
@@ -140,6 +153,9 @@ def observe_outcomes(outcomes: Sequence[Outcome]) -> None:
     kinds = Counter((each.state, each.piece is not None and each.piece.cached) for each in outcomes)
     for (state, cached), count in kinds.items():
         ITEMS.labels(state.name, str(cached).lower()).inc(count)
+    for error in filter(None, (each.error for each in outcomes)):
+        if (kind := OF_REASON.get(error.reason)) is not None:
+            observe_error(kind)
     durations = {state: TASK_DURATION.labels(state.name) for state, _ in kinds}
     for outcome in outcomes:
         durations[outcome.state].observe(sum(outcome.stages.values()))
@@ -161,6 +177,11 @@ def show_waiting(read: Callable[[], Mapping[Priority, int]]) -> None:
 
 def _waiting(read: Callable[[], Mapping[Priority, int]], priority: Priority) -> float:
     return read().get(priority, 0)
+
+
+def observe_error(kind: ErrorClass) -> None:
+    """Count an error of a call."""
+    _ERRORS[kind].inc()
 
 
 def observe_spend(model: str, content_type: str, usage: Usage) -> None:

@@ -16,6 +16,7 @@ from service_common.errors import ErrorKind, FieldViolation, ServiceError
 from parallel_processor.jobs.item import Item, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState
 from parallel_processor.jobs.piece import PieceError
+from parallel_processor.jobs.retrying import standing
 from parallel_processor.jobs.shard import Shard, ShardPhase
 from parallel_processor.repository import JobRepository, ShardRepository
 
@@ -39,17 +40,21 @@ class ListedItem:
 class Position:
     """Where a reader of a job's results stands: how many of each shard's results it has.
 
-    Its mutable state: the first shard it does not have all of, and the counts of those from there on.
+    Its mutable state: the first shard it does not have all of, the counts of those from there on, and the
+    round of retries as of which these are all there were.
     """
 
-    def __init__(self, job_id: str, low: int = 0, taken: dict[int, int] | None = None) -> None:
+    def __init__(
+        self, job_id: str, low: int = 0, taken: dict[int, int] | None = None, *, round_: int = 0
+    ) -> None:
         self.job_id = job_id
+        self.round = round_
         self.low = low
         self.taken = taken or {}
 
     def token(self) -> str:
         """Return it as an opaque text."""
-        parts = [self.job_id, self.low, sorted(self.taken.items())]
+        parts = [self.job_id, self.low, sorted(self.taken.items()), self.round]
         return base64.urlsafe_b64encode(orjson.dumps(parts)).decode()
 
     @staticmethod
@@ -62,8 +67,9 @@ class Position:
         if not token:
             return Position(job.job_id)
         try:
-            job_id, low, taken = orjson.loads(base64.urlsafe_b64decode(token.encode()))
-            position = Position(job_id, int(low), {int(number): int(count) for number, count in taken})
+            job_id, low, taken, *rounds = orjson.loads(base64.urlsafe_b64decode(token.encode()))
+            counted = {int(number): int(count) for number, count in taken}
+            position = Position(job_id, int(low), counted, round_=int(rounds[0]) if rounds else 0)
         except (ValueError, TypeError, OverflowError, binascii.Error) as error:
             raise _bad_token(reason, field) from error
         counts = position.taken.values()
@@ -75,11 +81,27 @@ class Position:
             raise _bad_token(reason, field)
         return position
 
+    def rewind(self, shards: Sequence[Shard], round_: int) -> None:
+        """Note shards that were opened again since: what they had by then is all that has been taken."""
+        news = {
+            shard.number: shard.reopened[min(later)]
+            for shard in shards
+            if (later := [each for each in shard.reopened if each > self.round])
+        }
+        low, self.low = self.low, min([self.low, *news])
+        self.taken |= dict.fromkeys(range(self.low, low), _ALL)
+        self.taken |= {number: count for number, count in news.items() if self.taken.get(number) == _ALL}
+        self.round = round_
+        self._fold()
+
     def advance(self, shard: Shard, count: int, *, complete: bool) -> None:
         """Note that `count` results of a shard have been taken, all it will ever have if `complete`."""
         self.taken[shard.number] = count
         if complete:
             self.taken[shard.number] = _ALL
+        self._fold()
+
+    def _fold(self) -> None:
         while self.taken.get(self.low) == _ALL:
             del self.taken[self.low]
             self.low += 1
@@ -179,7 +201,8 @@ class Results:
             return []
         shard = shards[0]
         items = await self._jobs.read_items(job, shard.sources)
-        errors = {index: outcome.error for index, outcome in await self._shards.results(shard)}
+        results = standing(shard, await self._shards.results(shard))
+        errors = {index: outcome.error for index, outcome in results}
         return [ListedItem(item, _state(shard, index), errors.get(index)) for index, item in enumerate(items)]
 
     async def list_results(self, job: Job, *, limit: int, page_token: str) -> tuple[list[Outcome], str]:
@@ -202,8 +225,9 @@ class Results:
 
     async def _outcomes(self, job: Job, number: int) -> list[tuple[int, Outcome]]:
         """Return a shard's results by item index, which is the order of its items and not of its commits."""
-        shards = await self._shards.read(job, [number])
-        return sorted(await self._shards.results(shards[0]), key=itemgetter(0)) if shards else []
+        for shard in await self._shards.read(job, [number]):
+            return sorted(standing(shard, await self._shards.results(shard)), key=itemgetter(0))
+        return []
 
     async def stream(
         self, tenant: str, job_id: str, resume_token: str
@@ -216,6 +240,8 @@ class Results:
         while True:
             ticket = self._signal.ticket(job_id)
             job = await self._jobs.get(tenant, job_id)
+            if job.retries > position.round:
+                position.rewind(await self._opened(job), job.retries)
             async for outcomes in self._new_outcomes(job, position, chunks_read):
                 quiet_since = self._clock.monotonic()
                 yield outcomes, position.token()
@@ -226,6 +252,14 @@ class Results:
                 yield [], position.token()
             await asyncio.sleep(self._looks.rest_s)
             await _set_within(ticket, self._looks.poll_s - self._looks.rest_s)
+
+    async def _opened(self, job: Job) -> list[Shard]:
+        """Return the shards of a job that were ever opened again."""
+        found: list[Shard] = []
+        for start in range(0, job.shard_count, _SHARDS_AT_ONCE):
+            numbers = range(start, min(start + _SHARDS_AT_ONCE, job.shard_count))
+            found += [each for each in await self._shards.read(job, numbers) if each.reopened]
+        return found
 
     async def _new_outcomes(
         self, job: Job, position: Position, chunks_read: dict[int, tuple[int, int]]
@@ -251,17 +285,20 @@ class Results:
         """Yield a shard's results after the position; `chunks_read` spares reading documents twice."""
         taken = position.taken.get(shard.number, 0)
         complete = shard.phase in (ShardPhase.FINISHED, ShardPhase.SETTLED)
-        total = shard.counts.finished
+        total = shard.counts.finished + shard.superseded
         if total > taken:
             chunks, known = chunks_read.get(shard.number, (0, 0))
             if known != taken:
                 chunks, known = 0, 0
             results = await self._shards.results(shard, chunks=slice(chunks, None))
             chunks_read[shard.number] = len(shard.result_chunks), known + len(results)
-            for frame in _frames([outcome for _, outcome in results[taken - known :]]):
-                taken += len(frame)
+            stands = {id(outcome) for _, outcome in standing(shard, results)}
+            fresh = list(enumerate((outcome for _, outcome in results), known + 1))[taken - known :]
+            for frame in _frames([(place, outcome) for place, outcome in fresh if id(outcome) in stands]):
+                taken = frame[-1][0]
                 position.advance(shard, taken, complete=complete and taken == total)
-                yield frame
+                yield [outcome for _, outcome in frame]
+            position.advance(shard, total, complete=complete)
         elif complete:
             position.advance(shard, taken, complete=True)
 
@@ -279,14 +316,14 @@ def _state(shard: Shard, index: int) -> ItemState:
     return ItemState.RUNNING if index in shard.intents and not state.terminal else state
 
 
-def _frames(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
-    frames: list[list[Outcome]] = []
+def _frames(results: Sequence[tuple[int, Outcome]]) -> list[list[tuple[int, Outcome]]]:
+    frames: list[list[tuple[int, Outcome]]] = []
     size = _PAGE_BYTES + 1
-    for outcome in outcomes:
+    for place, outcome in results:
         weight = len(outcome.piece.content.encode()) if outcome.piece else 0
         if size + weight > _PAGE_BYTES or len(frames[-1]) >= _FRAME_ITEMS:
             frames.append([])
             size = 0
-        frames[-1].append(outcome)
+        frames[-1].append((place, outcome))
         size += weight
     return frames

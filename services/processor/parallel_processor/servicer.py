@@ -20,6 +20,7 @@ from parallel_processor.interactive import Interactive
 from parallel_processor.jobs.item import ItemCounts
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.piece import CachePolicy, Usage
+from parallel_processor.lifetime import Lifetime
 from parallel_processor.repository import JobRepository
 from parallel_processor.results import Results
 from parallel_processor.running.ports import Owner
@@ -32,6 +33,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         self,
         *,
         intake: Intake,
+        lifetime: Lifetime,
         jobs: JobRepository,
         results: Results,
         versions: ContentVersions,
@@ -43,6 +45,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
 
         Args:
             intake: Takes jobs in.
+            lifetime: Changes jobs that are under way.
             jobs: Where jobs are.
             results: Reads items and results.
             versions: Reads content versions.
@@ -51,6 +54,7 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
             handlers: The names of the handlers there are.
         """
         self._intake = intake
+        self._lifetime = lifetime
         self._jobs = jobs
         self._results = results
         self._versions = versions
@@ -138,8 +142,43 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
     async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.CancelJobResponse:  # noqa: ARG002 - the signature is gRPC's
         """Stop a job."""
         validation.check_job_id(request.job_id)
-        job = await self._intake.cancel(_principal().tenant, request.job_id)
+        job = await self._lifetime.cancel(_principal().tenant, request.job_id)
         return pb.CancelJobResponse(job=await self._message(job))
+
+    async def PauseJob(self, request: pb.PauseJobRequest, context: Any) -> pb.PauseJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Let a job begin nothing new."""
+        validation.check_job_id(request.job_id)
+        job = await self._lifetime.pause(_principal().tenant, request.job_id)
+        return pb.PauseJobResponse(job=await self._message(job))
+
+    async def ResumeJob(self, request: pb.ResumeJobRequest, context: Any) -> pb.ResumeJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Let a paused job go on."""
+        validation.check_job_id(request.job_id)
+        job = await self._lifetime.resume(_principal().tenant, request.job_id)
+        return pb.ResumeJobResponse(job=await self._message(job))
+
+    async def UpdateJob(self, request: pb.UpdateJobRequest, context: Any) -> pb.UpdateJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Change fields of a job."""
+        validation.check_update_job(request)
+        fields, terms = convert.job_changes(request.job, request.update_mask.paths)
+        job = await self._lifetime.update(_principal().tenant, request.job.job_id, fields=fields, terms=terms)
+        return pb.UpdateJobResponse(job=await self._message(job))
+
+    async def RetryFailedItems(
+        self,
+        request: pb.RetryFailedItemsRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.RetryFailedItemsResponse:
+        """Let items without content be worked on again."""
+        validation.check_job_id(request.job_id)
+        job, items = await self._lifetime.retry_failed(_principal().tenant, request.job_id)
+        return pb.RetryFailedItemsResponse(job=await self._message(job), items=items)
+
+    async def DeleteJob(self, request: pb.DeleteJobRequest, context: Any) -> pb.DeleteJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Remove a job."""
+        validation.check_job_id(request.job_id)
+        await self._lifetime.delete(_principal().tenant, request.job_id)
+        return pb.DeleteJobResponse()
 
     async def ListResults(self, request: pb.ListResultsRequest, context: Any) -> pb.ListResultsResponse:  # noqa: ARG002 - the signature is gRPC's
         """List results of finished items."""

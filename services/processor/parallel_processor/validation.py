@@ -27,6 +27,16 @@ _MAX_STOPS = 4
 _MAX_WEIGHT = 10_000
 _MAX_FALLBACKS = 8
 _MAX_HANDLERS = 8
+_JOB_PATHS = ("display_name", "labels", "priority")
+TERMS_PATHS = (
+    "terms.max_cost_micros",
+    "terms.deadline",
+    "terms.weight",
+    "terms.max_failed_ratio",
+    "terms.fallback_models",
+)
+"""What a mask may name of a job's terms, each by itself; `terms` names them all."""
+
 _INT32_MAX = 2**31 - 1
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ITEM_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
@@ -107,6 +117,28 @@ def check_create_job(request: pb.CreateJobRequest) -> None:
     found.member("priority", request.priority, pb.JobPriority)
     found.member("cache_policy", request.cache_policy, pb.CachePolicy)
     check_terms(found, "terms", request.terms)
+    found.raise_if_any()
+
+
+def check_update_job(request: pb.UpdateJobRequest) -> None:
+    """Check what is to change about a job: only what the mask names is looked at."""
+    found = Violations()
+    job = request.job
+    found.text("job.job_id", job.job_id, most=128, required=True)
+    if job.job_id and not _JOB_ID.fullmatch(job.job_id):
+        found.add("job.job_id", "is made of letters, digits, '.', '_' and '-'")
+    paths = set(request.update_mask.paths)
+    found.require(bool(paths), "update_mask", "must name what is to change")
+    for unknown in sorted(paths - {"terms", *_JOB_PATHS, *TERMS_PATHS}):
+        found.add("update_mask", f"{unknown[:64]!r} is not a field that can change")
+    if "display_name" in paths:
+        found.text("job.display_name", job.display_name, most=256)
+    if "labels" in paths:
+        found.labels("job.labels", job.labels, most=32)
+    if "priority" in paths:
+        found.member("job.priority", job.priority, pb.JobPriority)
+    if paths & {"terms", *TERMS_PATHS}:
+        check_terms(found, "job.terms", job.terms)
     found.raise_if_any()
 
 

@@ -171,13 +171,13 @@ class JobLog:
 
     def _apply_item(self, update: ItemUpdate, time: datetime) -> None:
         before = self.items.get(update.item_id)
-        if before is update.state or (before is not None and before.is_terminal):
+        if before is not None and not before.may_become(update.state):
             return
         self.items[update.item_id] = update.state
         self._append(self._encoder.item_event(self._next(), time, update))
         self._item_events += 1
         if update.state.is_terminal:
-            self.fold.apply_end(update)
+            self.fold.apply_end(update, again=before is not None and before.is_terminal)
             self._ended.append(update)
 
     def _next(self) -> int:

@@ -1,7 +1,7 @@
 """A job's progress, folded from its reports: the same reports give the same progress, in whatever order.
 
-Promised for producers that each keep their own order: sums are exact integers, states only go forward, and an
-item counts once, when it first reaches its end.
+Promised for producers that each keep their own order: sums are exact integers, states go where they may, and
+an item counts once, when it first reaches its end.
 """
 
 from __future__ import annotations
@@ -131,7 +131,12 @@ class ProgressFold:
         changes = {name: value for name, value in _said(update) if self._is_news(name, value)}
         if not changes:
             return None
-        self.about = JobUpdate(**{**dict(_said(self.about)), **changes})
+        kept = dict(_said(self.about))
+        if "state" in changes:
+            kept.pop("message", None)  # it was the reason of the state before
+            if not changes["state"].is_terminal:
+                kept.pop("finish_time", None)
+        self.about = JobUpdate(**{**kept, **changes})
         return JobUpdate(**changes)
 
     def _is_news(self, name: str, value: Any) -> bool:
@@ -152,9 +157,9 @@ class ProgressFold:
         ):
             self.queue = standing
 
-    def apply_end(self, update: ItemUpdate) -> None:
-        """Count an item that has just reached its end."""
-        self.items_ended += 1
+    def apply_end(self, update: ItemUpdate, *, again: bool = False) -> None:
+        """Count an item that has just reached its end; one that was run again has been counted as ended."""
+        self.items_ended += not again
         for stage, micros in update.stages:
             name = _bounded(stage, self.stages, MAX_STAGES)
             items, spent = self.stages.get(name, (0, 0))

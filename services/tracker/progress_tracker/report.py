@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class JobState(IntEnum):
-    """Where a job is; it only moves to a higher rank."""
+    """Where a job is."""
 
     UNKNOWN = 0
     DRAFT = 1
@@ -20,14 +20,22 @@ class JobState(IntEnum):
     PARTIALLY_SUCCEEDED = 5
     FAILED = 6
     CANCELLED = 7
+    PAUSED = 8
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the job is over for good."""
-        return self >= JobState.SUCCEEDED
+        """Whether the job is over, for good unless its failed items are run again."""
+        return JobState.SUCCEEDED <= self <= JobState.CANCELLED
 
     def may_become(self, other: JobState) -> bool:
-        """Tell whether this state may be followed by the other: never back, and nothing follows the end."""
+        """Tell whether this state may be followed by the other.
+
+        Forward, but for a pause that ends and for failed items that are run again.
+        """
+        if self is JobState.PAUSED or other is JobState.PAUSED:
+            return other > JobState.DRAFT and other is not self and not self.is_terminal
+        if self in (JobState.PARTIALLY_SUCCEEDED, JobState.FAILED):
+            return other is JobState.RUNNING
         return not self.is_terminal and other > self
 
 
@@ -43,8 +51,17 @@ class ItemState(IntEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the item is over for good."""
+        """Whether the item is over, for good unless it has no content and is run again."""
         return self >= ItemState.SUCCEEDED
+
+    def may_become(self, other: ItemState) -> bool:
+        """Tell whether this state may be followed by the other.
+
+        An item that ended without content may be run again; what is heard of it then is how it ends.
+        """
+        if self.is_terminal:
+            return self is not ItemState.SUCCEEDED and other is ItemState.SUCCEEDED
+        return other is not self
 
 
 class JobPriority(IntEnum):

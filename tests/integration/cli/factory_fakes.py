@@ -49,6 +49,8 @@ class FakeProcessor(_PROCESSOR):  # type: ignore[misc]  # as said above
     def __init__(self, *, pace_s: float = 0.0, fail: str = "", cut_stream_after: int = 0) -> None:
         self.jobs: dict[str, FakeJob] = {}
         self.batches: list[int] = []
+        self.updates: list[pb.UpdateJobRequest] = []
+        self.created: list[pb.CreateJobRequest] = []
         self.stream_calls = 0
         self.asked_versions: list[pb.ListContentVersionsRequest] = []
         self.seen: dict[str, str] = {}
@@ -64,6 +66,7 @@ class FakeProcessor(_PROCESSOR):  # type: ignore[misc]  # as said above
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Any) -> pb.CreateJobResponse:
         """Create a job."""
+        self.created.append(request)
         job = pb.Job(
             job_id=f"job-{len(self.jobs) + 1}",
             display_name=request.display_name,
@@ -179,6 +182,44 @@ class FakeProcessor(_PROCESSOR):  # type: ignore[misc]  # as said above
                 found.job.finish_time.GetCurrentTime()
                 found.changed.notify_all()
         return pb.CancelJobResponse(job=found.job)
+
+    async def PauseJob(self, request: pb.PauseJobRequest, context: Any) -> pb.PauseJobResponse:
+        """Pause a job between two items."""
+        found = self.find(request.job_id)
+        if found.work:
+            found.work.cancel()
+            found.work = None
+        found.job.state = pb.JOB_STATE_PAUSED
+        found.job.state_reason.reason, found.job.state_reason.message = "PAUSED_BY_REQUEST", "on request"
+        return pb.PauseJobResponse(job=found.job)
+
+    async def ResumeJob(self, request: pb.ResumeJobRequest, context: Any) -> pb.ResumeJobResponse:
+        """Let it go on from its first item without a result."""
+        found = self.find(request.job_id)
+        done = {each.item_id for each in found.results}
+        found.items = {name: each for name, each in found.items.items() if name not in done}
+        found.job.state = pb.JOB_STATE_RUNNING
+        found.job.ClearField("state_reason")
+        found.work = asyncio.create_task(self._work(found))
+        return pb.ResumeJobResponse(job=found.job)
+
+    async def UpdateJob(self, request: pb.UpdateJobRequest, context: Any) -> pb.UpdateJobResponse:
+        """Note what was asked, and change nothing."""
+        self.updates.append(request)
+        return pb.UpdateJobResponse(job=self.find(request.job.job_id).job)
+
+    async def RetryFailedItems(
+        self, request: pb.RetryFailedItemsRequest, context: Any
+    ) -> pb.RetryFailedItemsResponse:
+        """Say how many have failed."""
+        job = self.find(request.job_id).job
+        return pb.RetryFailedItemsResponse(job=job, items=job.counts.failed + job.counts.skipped)
+
+    async def DeleteJob(self, request: pb.DeleteJobRequest, context: Any) -> pb.DeleteJobResponse:
+        """Forget it."""
+        self.find(request.job_id)
+        del self.jobs[request.job_id]
+        return pb.DeleteJobResponse()
 
     async def ListResults(self, request: pb.ListResultsRequest, context: Any) -> pb.ListResultsResponse:
         """List results, three a page."""

@@ -212,6 +212,52 @@ async def test_jobs_and_cancel(factory: Run, environ: dict[str, str], topics: st
     assert "job-1" not in filtered.out
 
 
+async def test_a_job_is_paused_resumed_retried_and_deleted(
+    factory: Run, environ: dict[str, str], topics: str
+) -> None:
+    """Each command says what the job is then; a paused one says why, and goes on to its end."""
+    processor = FakeProcessor(pace_s=0.3, fail="volcanoes/faq")
+    async with serving(environ, processor):
+        await factory("submit", topics)
+        paused = await factory("pause", "job-1")
+        listed = await factory("jobs")
+        resumed = await factory("resume", "job-1", "--json")
+        watched = await factory("watch", "job-1")
+        retried = await factory("retry", "job-1")
+        unsure = await factory("delete", "job-1")
+        deleted = await factory("delete", "job-1", "--yes")
+        gone = await factory("pause", "job-1")
+    assert "job-1: paused" in paused.err
+    assert "on request" in paused.err
+    assert "paused" in listed.out
+    assert resumed.json["state"] == "RUNNING"
+    assert watched.code != 0, "an item has no content"
+    assert "1 items run again" in retried.err
+    assert (unsure.code == 0, deleted.code) == (False, 0)
+    assert gone.code != 0
+
+
+async def test_terms_reach_the_service(factory: Run, environ: dict[str, str], topics: str) -> None:
+    """With a new job, and with one under way, where only what was given is named."""
+    processor = FakeProcessor()
+    given = ("--weight", "7", "--budget", "2.50", "--max-failed", "5%", "--fallback", "b")
+    async with serving(environ, processor):
+        await factory("submit", topics, *given, "--deadline", "2030-01-01T00:00:00+00:00")
+        updated = await factory("update", "job-1", "--budget", "none", "--priority", "urgent")
+        nothing = await factory("update", "job-1")
+        bad = await factory("update", "job-1", "--deadline", "soon")
+    terms = processor.created[0].terms
+    assert (terms.weight, terms.max_cost_micros, [*terms.fallback_models]) == (7, 2_500_000, ["b"])
+    assert (terms.max_failed_ratio, terms.deadline.seconds) == (0.05, 1_893_456_000)
+    (request,) = processor.updates
+    assert updated.code == 0
+    assert [*request.update_mask.paths] == ["terms.max_cost_micros", "priority"]
+    assert not request.job.terms.HasField("max_cost_micros")
+    assert request.job.priority == pb.JOB_PRIORITY_URGENT
+    assert (nothing.code, bad.code) != (0, 0)
+    assert "--deadline" in bad.err
+
+
 async def test_versions_are_listed_over_all_pages(factory: Run, environ: dict[str, str], topics: str) -> None:
     """Of an item or of a content type by quality, as a table or as JSON; the options reach the service."""
     processor = FakeProcessor()

@@ -44,6 +44,16 @@ def test_the_trackers_word_becomes_a_snapshot() -> None:
     assert (snapshot.eta_s, snapshot.mean_quality, snapshot.started_at) == (None, None, None)
 
 
+def test_a_paused_job_says_why_and_what_helps() -> None:
+    """In its line, from either service; a job that goes on says nothing of it."""
+    job = pb.Job(job_id="j", state=pb.JOB_STATE_PAUSED)
+    job.state_reason.message = "no money"
+    progress = tracker_pb2.JobProgress(job_id="j", state=tracker_pb2.JOB_STATE_PAUSED, message="no money")
+    for told in (from_processor(job), from_tracker(progress)):
+        assert line(told).endswith("no money; factory resume j")
+    assert "resume" not in line(from_processor(pb.Job(job_id="j", state=pb.JOB_STATE_RUNNING)))
+
+
 def test_the_jobs_duration_is_its_own() -> None:
     """The duration runs from the job's start to its finish, and is unknown before that."""
     job = pb.Job(job_id="j", state=pb.JOB_STATE_SUCCEEDED)

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from parallel_processor.jobs.item import Item
 from parallel_processor.jobs.job import Job, JobState, started
+from parallel_processor.jobs.life import PAUSED_BY_REQUEST, arranged, paused, resumed, updated
 from parallel_processor.jobs.records import shard_to_fields
 from parallel_processor.jobs.shard import Commit, ItemSource, Shard, ShardPhase, new_shard
 from parallel_processor.repository import SCHEMA, JobRepository, ShardRepository, schema
@@ -197,3 +198,60 @@ async def test_a_renewed_lease_lasts_longer(jobs: JobRepository, shards: ShardRe
     with pytest.raises(ServiceError) as caught:
         await shards.renew(claim.shard, lease_until=later + LEASE)
     assert caught.value.reason == "LEASE_LOST"
+
+
+async def a_pause(jobs: JobRepository, of: Job) -> Job:
+    """Pause a job in the store."""
+    return await jobs.change(of.tenant, of.job_id, lambda each: paused(each, PAUSED_BY_REQUEST, NOW))
+
+
+async def test_a_shard_of_a_paused_job_is_parked_by_who_would_claim_it(
+    jobs: JobRepository, shards: ShardRepository
+) -> None:
+    """It is refused, and no look finds it again until the job is resumed and its shards arranged."""
+    now = await start(jobs, await a_draft(jobs, 3), 3)
+    paused_job = await a_pause(jobs, now)
+    with pytest.raises(ServiceError) as caught:
+        await shards.claim(laid_out(now, 1)[0], owner="w", now=NOW, lease=LEASE)
+    assert caught.value.reason == "SHARD_NOT_CLAIMABLE"
+    assert [each.number for each in (await shards.claimable(now=NOW, limit=8)).shards] == [1, 2]
+    resumed_job = await jobs.change("acme", "job", lambda each: resumed(each, NOW))
+    await shards.arrange(resumed_job, await shards.read(paused_job, [0, 1, 2]), now=NOW)
+    assert len((await shards.claimable(now=NOW, limit=8)).shards) == 3
+
+
+async def test_a_pause_that_was_taken_back_parks_nothing(
+    jobs: JobRepository, shards: ShardRepository
+) -> None:
+    """Who still believes in the pause reads the job with the shards, and leaves them in line."""
+    now = await start(jobs, await a_draft(jobs, 3), 3)
+    believed = await a_pause(jobs, now)
+    await jobs.change("acme", "job", lambda each: resumed(each, NOW))
+    await shards.arrange(believed, await shards.read(believed, [0, 1, 2]), now=NOW)
+    assert len((await shards.claimable(now=NOW, limit=8)).shards) == 3
+
+
+async def test_a_shard_handed_back_to_a_paused_job_is_parked(
+    jobs: JobRepository, shards: ShardRepository
+) -> None:
+    """In one transaction, so that nobody claims it in between."""
+    now = await start(jobs, await a_draft(jobs, 1), 1)
+    claim = await shards.claim(laid_out(now, 1)[0], owner="w", now=NOW, lease=LEASE)
+    await a_pause(jobs, now)
+    await shards.hand_back(claim.shard, now=NOW)
+    (back,) = await shards.read(now, [0])
+    assert (back.parked, back.owner) == (True, "")
+
+
+async def test_jobs_are_due_when_somebody_must_look_after_them(jobs: JobRepository) -> None:
+    """Paused ones until their shards are arranged, those with a deadline when it has passed, others never."""
+    now = await start(jobs, await a_draft(jobs, 1), 1)
+    assert [each async for each in jobs.due(NOW + 9 * LEASE)] == []
+    later = {"deadline": NOW + LEASE}
+    await jobs.change("acme", "job", lambda each: updated(each, {}, later, NOW))
+    assert [each async for each in jobs.due(NOW)] == []
+    assert [each.job_id async for each in jobs.due(NOW + LEASE)] == ["job"]
+    halted = await a_pause(jobs, now)
+    assert [each.job_id async for each in jobs.due(NOW)] == ["job"]
+    await jobs.change("acme", "job", lambda each: arranged(each, halted.revision))
+    assert [each async for each in jobs.due(NOW)] == []

@@ -138,6 +138,48 @@ def test_a_job_only_goes_forward() -> None:
     assert log.fold.snapshot().last_sequence == 2
 
 
+def test_a_paused_job_goes_on_and_says_why_it_did_not() -> None:
+    """A pause may come and go as often as it likes; its reason goes with it."""
+    log = new_log()
+    seen = []
+    for sequence, (state, message) in enumerate(
+        [
+            (JobState.QUEUED, ""),
+            (JobState.PAUSED, "no money"),
+            (JobState.QUEUED, ""),
+            (JobState.RUNNING, ""),
+            (JobState.PAUSED, "on request"),
+            (JobState.RUNNING, ""),
+            (JobState.SUCCEEDED, ""),
+            (JobState.PAUSED, "too late"),
+        ],
+        1,
+    ):
+        log.apply(report(sequence, producer="job", job=JobUpdate(state=state, message=message)), NOW)
+        seen.append((log.fold.snapshot().state, log.fold.snapshot().message))
+    assert [state for state, _ in seen] == [2, 8, 2, 3, 8, 3, 4, 4]
+    assert [message for _, message in seen][:7] == ["", "no money", "", "", "on request", "", ""]
+
+
+def test_failed_items_that_run_again_make_the_job_run_again() -> None:
+    """The job is complete, runs, is complete again; each item counts once among those that ended."""
+    log = new_log()
+    ends = (item("a"), item("b", ItemState.FAILED))
+    over = JobUpdate(state=JobState.PARTIALLY_SUCCEEDED, item_count=2, finish_time=NOW)
+    log.apply(report(1, *ends, totals=Totals(succeeded=1, failed=1)), NOW)
+    log.apply(report(1, producer="job", job=over), NOW)
+    assert log.fold.snapshot().is_complete
+    log.apply(report(2, producer="job", job=JobUpdate(state=JobState.RUNNING)), NOW)
+    log.apply(report(2, totals=Totals(succeeded=1)), NOW)
+    running = log.fold.snapshot()
+    assert (running.is_complete, running.finish_time, running.totals.finished) == (False, None, 1)
+    log.apply(report(3, item("b"), totals=Totals(succeeded=2)), NOW)
+    log.apply(report(3, producer="job", job=JobUpdate(state=JobState.SUCCEEDED, finish_time=NOW)), NOW)
+    again = log.fold.snapshot()
+    assert (again.is_complete, again.items_ended, again.totals.succeeded) == (True, 2, 2)
+    assert log.items == {"a": ItemState.SUCCEEDED, "b": ItemState.SUCCEEDED}
+
+
 def test_a_job_event_says_only_what_changed() -> None:
     """What was said before is left out of the event."""
     log = new_log()

@@ -1,4 +1,4 @@
-"""A job's life: draft, queued, running, and one of four ends; every change of state is made here."""
+"""A job and how it comes to its end: draft, queued, running, settled shard by shard; see also `life.py`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,17 @@ class JobState(Enum):
     PARTIALLY_SUCCEEDED = "PARTIALLY_SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+    PAUSED = "PAUSED"
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing more will happen."""
-        return self not in (JobState.DRAFT, JobState.QUEUED, JobState.RUNNING)
+        """Whether no item will be begun any more, unless failed ones are retried."""
+        return self not in (JobState.DRAFT, JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
+
+    @property
+    def started(self) -> bool:
+        """Whether its items are being worked on, or will be."""
+        return self in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
 
 
 class Priority(IntEnum):
@@ -38,6 +44,17 @@ class Priority(IntEnum):
     NORMAL = 2
     HIGH = 3
     URGENT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StateReason:
+    """Why a job is in its state: a reason of the registry, and words that say what to do."""
+
+    reason: str
+    message: str
+
+
+DEADLINE_EXCEEDED = StateReason("DEADLINE_EXCEEDED", "the job's deadline has passed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +86,13 @@ class Job:
         traceparent: The trace of the call that started it.
         revision: Counts its changes of state; numbers its reports of progress.
         unreported: Whether its last change of state may not have reached the tracker.
+        state_reason: Why it is in its state; None when that goes without saying.
+        begun: Whether an item was ever begun.
+        probe_at: When a paused job goes on by itself; None when it does not.
+        unarranged_since: Since when its shards may not fit it: in line though it is paused, parked though it
+            is not, of another urgency, or unfinished though it is over; None when they fit.
+        retries: Rounds in which failed items were set to be worked on again.
+        deleted: Whether it is gone for everybody, and its documents are being removed.
     """
 
     job_id: str
@@ -95,22 +119,36 @@ class Job:
     traceparent: str | None = None
     revision: int = 1
     unreported: bool = True
+    state_reason: StateReason | None = None
+    begun: bool = False
+    probe_at: datetime | None = None
+    unarranged_since: datetime | None = None
+    retries: int = 0
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTotals:
-    """What a finished shard adds to its job."""
+    """What a finished shard adds to its job.
+
+    Attributes:
+        number: Which shard.
+        counts: Its items by state.
+        usage: What they took.
+        late: Whether some of them were given up for the job's deadline.
+    """
 
     number: int
     counts: ItemCounts
     usage: Usage
+    late: bool = False
 
 
 def started(job: Job, *, shard_count: int, now: datetime, traceparent: str | None) -> Job:
     """Return the job with its shards laid out and queued.
 
     Raises:
-        ServiceError: FAILED_PRECONDITION if it was cancelled or is empty.
+        ServiceError: FAILED_PRECONDITION if it was cancelled, is empty, or its deadline has passed.
     """
     if job.state is JobState.CANCELLED:
         raise failed_precondition("JOB_CANCELLED", f"job {job.job_id} was cancelled")
@@ -118,7 +156,9 @@ def started(job: Job, *, shard_count: int, now: datetime, traceparent: str | Non
         return job
     if job.item_count == 0:
         raise failed_precondition("JOB_EMPTY", f"job {job.job_id} has no items; add some with BatchAddItems")
-    return _changed(
+    if is_late(job, now):
+        raise failed_precondition("DEADLINE_EXCEEDED", f"the deadline of job {job.job_id} has passed")
+    return changed(
         job,
         state=JobState.QUEUED,
         shard_count=shard_count,
@@ -131,33 +171,49 @@ def started(job: Job, *, shard_count: int, now: datetime, traceparent: str | Non
 
 def running(job: Job) -> Job:
     """Return the job with its first item begun; a job beyond that as it is."""
-    return _changed(job, state=JobState.RUNNING) if job.state is JobState.QUEUED else job
-
-
-def cancelled(job: Job, now: datetime) -> Job:
-    """Return the job stopped; a finished job as it is."""
-    if job.state.terminal:
-        return job
-    if job.state is JobState.DRAFT:
-        counts = ItemCounts(cancelled=job.item_count)
-        return _changed(job, state=JobState.CANCELLED, finish_time=now, counts=counts)
-    return _changed(job, state=JobState.CANCELLED)
+    return changed(job, state=JobState.RUNNING, begun=True) if job.state is JobState.QUEUED else job
 
 
 def settle(job: Job, shards: Iterable[ShardTotals], now: datetime) -> Job:
     """Return the job with the totals of finished shards added, each once; finished when none is left."""
     settled = bytearray(job.settled)
-    counts, usage = job.counts, job.usage
+    counts, usage, late = job.counts, job.usage, False
     for shard in shards:
         byte, bit = divmod(shard.number, 8)
         if settled[byte] >> bit & 1:
             continue
         settled[byte] |= 1 << bit
-        counts, usage = counts + shard.counts, usage + shard.usage
+        counts, usage, late = counts + shard.counts, usage + shard.usage, late or shard.late
     job = replace(job, settled=bytes(settled), counts=counts, usage=usage)
+    job = given_up_late(job, now) if late else judged(job, counts.failed, now)
     if unsettled_count(job) or job.finish_time is not None:
         return job
-    return _changed(job, state=_final_state(job), finish_time=now)
+    state = _final_state(job)
+    return changed(
+        job, state=state, state_reason=_kept(job), finish_time=now, probe_at=None, unarranged_since=None
+    )
+
+
+def judged(job: Job, failed: int, now: datetime) -> Job:
+    """Return the job given up if more of its items have failed than its terms tolerate; else as it is."""
+    if not job.state.started or is_late(job, now) or job.terms.tolerates(failed, job.item_count):
+        return job
+    words = f"{failed} of its {job.item_count} items failed; the rest was given up"
+    why = StateReason("TOO_MANY_FAILURES", words)
+    return changed(job, state=JobState.FAILED, state_reason=why, probe_at=None, unarranged_since=now)
+
+
+def given_up_late(job: Job, now: datetime) -> Job:
+    """Return the job with the rest of its items given up for its deadline; as it is if that has happened."""
+    if not job.state.started or job.state_reason == DEADLINE_EXCEEDED:
+        return job
+    state = JobState.QUEUED if job.state is JobState.QUEUED else JobState.RUNNING
+    return changed(job, state=state, state_reason=DEADLINE_EXCEEDED, probe_at=None, unarranged_since=now)
+
+
+def is_late(job: Job, now: datetime) -> bool:
+    """Whether a job's deadline has passed."""
+    return job.terms.deadline is not None and job.terms.deadline <= now
 
 
 def is_settled(job: Job, number: int) -> bool:
@@ -172,12 +228,18 @@ def unsettled_count(job: Job) -> int:
 
 
 def _final_state(job: Job) -> JobState:
-    if job.state is JobState.CANCELLED:
-        return JobState.CANCELLED
+    if job.state.terminal:
+        return job.state
     if job.counts.succeeded == job.item_count:
         return JobState.SUCCEEDED
     return JobState.PARTIALLY_SUCCEEDED if job.counts.succeeded else JobState.FAILED
 
 
-def _changed(job: Job, **changes: object) -> Job:
+def _kept(job: Job) -> StateReason | None:
+    """Return the reason that outlives the job's end: why it ended early, not why it had been paused."""
+    return None if job.state is JobState.PAUSED else job.state_reason
+
+
+def changed(job: Job, **changes: object) -> Job:
+    """Return the job with another state of affairs, which is to be reported."""
     return replace(job, revision=job.revision + 1, unreported=True, **changes)  # type: ignore[arg-type]  # fields by name

@@ -11,7 +11,8 @@ from typing import Any
 from service_common.output_contract import contract_of, contract_to_fields
 
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
-from parallel_processor.jobs.job import Job, JobState, Priority
+from parallel_processor.jobs.job import Job, JobState, Priority, StateReason
+from parallel_processor.jobs.life import attention_at
 from parallel_processor.jobs.piece import (
     CachePolicy,
     Piece,
@@ -160,6 +161,10 @@ def job_to_fields(job: Job) -> Fields:
         record["stirred"] = job.stir_time or job.start_time
     if terms := _terms_to_fields(job.terms):
         record["terms"] = terms
+    if job.state_reason is not None:
+        record["state_reason"] = _flat(job.state_reason)
+    if (due := attention_at(job)) is not None:  # only those that are due some time are found by it
+        record["attention_at"] = due
     del record["tenant"]
     return record
 
@@ -186,6 +191,9 @@ def job_from_fields(tenant: str, record: Mapping[str, Any]) -> Job:
     known["counts"] = ItemCounts(**known["counts"])
     known["usage"] = Usage(**known["usage"])
     known["terms"] = _terms_from_fields(known.get("terms", {}))
+    if reason := known.get("state_reason"):
+        known["state_reason"] = StateReason(**reason)
+    known.pop("attention_at", None)
     return Job(tenant=tenant, **known)
 
 
@@ -197,7 +205,9 @@ def shard_to_fields(shard: Shard) -> Fields:
         "sources": [{"chunk": each.chunk, "positions": list(each.positions)} for each in shard.sources],
         "intents": {str(index): worst for index, worst in shard.intents.items()},
         "usage": _sparse(shard.usage),
-        "claimable": shard.claimable_at is not None,
+        "reopened": {str(round_): results for round_, results in shard.reopened.items()},
+        "crashes": {str(index): times for index, times in shard.crashes.items()},
+        "claimable": shard.claimable_at is not None and not shard.parked,
         "unreported": shard.unreported,
     }
     del record["tenant"]
@@ -213,6 +223,9 @@ def shard_from_fields(tenant: str, record: Mapping[str, Any]) -> Shard:
     known["sources"] = tuple(ItemSource(each["chunk"], tuple(each["positions"])) for each in known["sources"])
     known["intents"] = {int(index): worst for index, worst in known["intents"].items()}
     known["usage"] = Usage(**known["usage"])
-    known["result_chunks"] = tuple(known.get("result_chunks", ()))
+    for counted in ("reopened", "crashes"):
+        known[counted] = {int(each): number for each, number in known.get(counted, {}).items()}
+    for listed in ("result_chunks", "inherited"):
+        known[listed] = tuple(known.get(listed, ()))
     claimable_at: datetime | None = known.get("claimable_at")
     return Shard(tenant=tenant, **{**known, "claimable_at": claimable_at})

@@ -15,7 +15,7 @@ from enum import Enum
 from service_common.errors import aborted
 
 from parallel_processor.jobs.item import ItemCounts, ItemState, Outcome, count_states, total_usage
-from parallel_processor.jobs.job import Priority, ShardTotals
+from parallel_processor.jobs.job import DEADLINE_EXCEEDED, Job, JobState, Priority, ShardTotals
 from parallel_processor.jobs.piece import Usage
 
 LEASE_LOST = "LEASE_LOST"
@@ -59,6 +59,13 @@ class Shard:
         cached: Of the succeeded items, those that needed no model call.
         usage: What its items took so far.
         unreported: Whether its last commit may not have reached the tracker.
+        parked: Whether it waits, unclaimable, for its paused job to be resumed.
+        late: Whether items were given up for the job's deadline.
+        superseded: Results of items that were to be worked on again, and so no longer stand.
+        reopened: How many results there were when it was opened again, by the round of retries.
+        retry: Whether it is to be opened again once it is over.
+        crashes: How often a worker was lost while the item's call was out, by item index.
+        inherited: Indexes of items whose announcements are of earlier epochs.
     """
 
     job_id: str
@@ -77,6 +84,13 @@ class Shard:
     cached: int = 0
     usage: Usage = field(default_factory=Usage)
     unreported: bool = False
+    parked: bool = False
+    late: bool = False
+    superseded: int = 0
+    reopened: Mapping[int, int] = field(default_factory=dict)
+    retry: bool = False
+    crashes: Mapping[int, int] = field(default_factory=dict)
+    inherited: tuple[int, ...] = ()
 
     @property
     def holder(self) -> str:
@@ -85,7 +99,7 @@ class Shard:
 
     def is_claimable(self, now: datetime) -> bool:
         """Whether it may be claimed."""
-        return self.claimable_at is not None and self.claimable_at <= now
+        return not self.parked and self.claimable_at is not None and self.claimable_at <= now
 
     @property
     def counts(self) -> ItemCounts:
@@ -95,7 +109,7 @@ class Shard:
     @property
     def totals(self) -> ShardTotals:
         """What it adds to its job."""
-        return ShardTotals(self.number, self.counts, self.usage)
+        return ShardTotals(self.number, self.counts, self.usage, self.late)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +162,22 @@ def claimed(shard: Shard, *, owner: str, now: datetime, lease: timedelta) -> Sha
     if not shard.is_claimable(now):
         raise aborted("SHARD_NOT_CLAIMABLE", f"shard {shard.holder} is held by another worker or finished")
     return replace(
-        shard, owner=owner, epoch=shard.epoch + 1, claimable_at=now + lease, phase=ShardPhase.BEGUN
+        shard,
+        owner=owner,
+        epoch=shard.epoch + 1,
+        claimable_at=now + lease,
+        phase=ShardPhase.BEGUN,
+        crashes=_crashes(shard),
+        inherited=tuple(shard.intents),
     )
+
+
+def _crashes(shard: Shard) -> Mapping[int, int]:
+    """Count the items whose calls were out when the worker was lost; one that went away hands back."""
+    out = shard.intents.keys() - set(shard.inherited)
+    if not shard.owner or not out:
+        return shard.crashes
+    return {**shard.crashes, **{index: shard.crashes.get(index, 0) + 1 for index in out}}
 
 
 def postponed(shard: Shard, until: datetime) -> Shard:
@@ -185,11 +213,17 @@ def committed(shard: Shard, commit: Commit) -> Shard:
         commits=commit.number,
         result_chunks=(*shard.result_chunks, *commit.result_chunks),
         intents={**intents, **commit.intents},
+        inherited=tuple(each for each in shard.inherited if each in intents and each not in commit.intents),
         usage=shard.usage + total_usage(commit.outcomes.values()) + commit.uncertain,
         phase=ShardPhase.FINISHED if finished else ShardPhase.BEGUN,
         claimable_at=None if finished else commit.lease_until,
+        late=shard.late or any(map(_is_late, commit.outcomes.values())),
         unreported=True,
     )
+
+
+def _is_late(outcome: Outcome) -> bool:
+    return outcome.error is not None and outcome.error.reason == DEADLINE_EXCEEDED.reason
 
 
 def handed_back(shard: Shard, *, epoch: int, now: datetime) -> Shard:
@@ -197,6 +231,19 @@ def handed_back(shard: Shard, *, epoch: int, now: datetime) -> Shard:
     if shard.epoch != epoch or shard.claimable_at is None:
         return shard
     return replace(shard, owner="", claimable_at=now)
+
+
+def arranged(shard: Shard, job: Job, now: datetime) -> Shard:
+    """Return an unfinished shard as its job wants it: as urgent, parked while it is paused, else in line.
+
+    One that a worker holds is not parked: the worker finishes its calls and hands it back.
+    """
+    if shard.claimable_at is None:
+        return shard
+    shard = replace(shard, priority=job.priority)
+    if job.state is not JobState.PAUSED:
+        return replace(shard, parked=False, claimable_at=now) if shard.parked else shard
+    return replace(shard, parked=True) if shard.is_claimable(now) else shard
 
 
 def renewed(shard: Shard, *, epoch: int, lease_until: datetime) -> Shard:

@@ -28,5 +28,9 @@ class Terms:
     max_failed_ratio: float = 1.0
     fallback_models: tuple[str, ...] = ()
 
+    def tolerates(self, failed: int, items: int) -> bool:
+        """Whether so many failures of so many items are no reason to give up the rest."""
+        return self.max_failed_ratio >= 1.0 or failed <= self.max_failed_ratio * items
+
 
 NO_TERMS = Terms()

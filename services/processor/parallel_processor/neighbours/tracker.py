@@ -31,6 +31,7 @@ _JOB_STATES = {
     JobState.PARTIALLY_SUCCEEDED: tracker_pb2.JOB_STATE_PARTIALLY_SUCCEEDED,
     JobState.FAILED: tracker_pb2.JOB_STATE_FAILED,
     JobState.CANCELLED: tracker_pb2.JOB_STATE_CANCELLED,
+    JobState.PAUSED: tracker_pb2.JOB_STATE_PAUSED,
 }
 _ITEM_STATES = {
     ItemState.PENDING: tracker_pb2.ITEM_STATE_PENDING,
@@ -107,6 +108,7 @@ def _job(job: Job) -> tracker_pb2.JobUpdate:
         create_time=timestamp(job.create_time),
         start_time=timestamp(job.start_time),
         finish_time=timestamp(job.finish_time),
+        message=_cut(job.state_reason.message) if job.state_reason else "",
     )
 
 
@@ -153,5 +155,9 @@ def _item(outcome: Outcome) -> tracker_pb2.ItemUpdate:
             message.quality = piece.quality
     if outcome.error is not None:
         message.error_reason = outcome.error.reason
-        message.error_message = outcome.error.message.encode()[:_MAX_MESSAGE].decode(errors="ignore")
+        message.error_message = _cut(outcome.error.message)
     return message
+
+
+def _cut(text: str) -> str:
+    return text.encode()[:_MAX_MESSAGE].decode(errors="ignore")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from service_common.errors import ErrorKind, FieldViolation, ServiceError, aborted, not_found
@@ -32,6 +33,7 @@ from parallel_processor.jobs.records import (
 )
 from parallel_processor.jobs.shard import ItemSource, Shard, ShardPhase
 from parallel_processor.repository import schema
+from parallel_processor.repository.removing import remove
 
 _READ_AT_ONCE = 20
 
@@ -87,7 +89,7 @@ class JobRepository:
                 raise
             raise _bad_page_token() from error
         jobs = [job_from_fields(each.key.tenant, each.data) for each in page.documents]
-        return jobs, page.next_cursor
+        return [each for each in jobs if not each.deleted], page.next_cursor
 
     async def unreported(self, limit: int) -> list[Job]:
         """Return jobs whose last change of state may not have reached the tracker."""
@@ -98,6 +100,26 @@ class JobRepository:
         """Return a page of all tenants' jobs that are started and not finished, the latest stirred first."""
         page = await self._store.query(Query(schema.JOBS_OPEN, {"open": True}, limit=limit, cursor=cursor))
         return [job_from_fields(each.key.tenant, each.data) for each in page.documents], page.next_cursor
+
+    async def due(self, now: datetime) -> AsyncIterator[Job]:
+        """Yield jobs that a processor must look after by now, the longest due first."""
+        cursor: str | None = None
+        while True:
+            page = await self._store.query(Query(schema.JOBS_DUE, upper=now, limit=50, cursor=cursor))
+            for each in page.documents:
+                yield job_from_fields(each.key.tenant, each.data)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def finished_before(self, then: datetime, *, limit: int) -> list[Job]:
+        """Return jobs that finished by a time, the longest finished first."""
+        page = await self._store.query(Query(schema.JOBS_BY_FINISH, upper=then, limit=limit))
+        return [job_from_fields(each.key.tenant, each.data) for each in page.documents]
+
+    async def remove(self, job: Job) -> None:
+        """Remove a deleted job's documents; see `remove`."""
+        await remove(self._store, job, self.shards_in)
 
     async def mark_reported(self, job: Job) -> None:
         """Note that the tracker has acknowledged a job's revision; a later revision stays unreported."""
@@ -115,7 +137,7 @@ class JobRepository:
         shards = {
             shard.number: shard
             for phase in (ShardPhase.BEGUN, ShardPhase.FINISHED)
-            async for shard in self._shards_in(job, phase)
+            async for shard in self.shards_in(job, phase)
         }
         job = await self.get(job.tenant, job.job_id)
         counts, usage = ItemCounts(), Usage()
@@ -124,7 +146,8 @@ class JobRepository:
                 counts, usage = counts + shard.counts, usage + shard.usage
         return job, counts, usage
 
-    async def _shards_in(self, job: Job, phase: ShardPhase) -> AsyncIterator[Shard]:
+    async def shards_in(self, job: Job, phase: ShardPhase) -> AsyncIterator[Shard]:
+        """Yield a job's shards of one phase, in their order."""
         cursor: str | None = None
         while True:
             query = Query(
@@ -231,9 +254,10 @@ class JobRepository:
 
 
 def _job(document: Document | None, job_id: str) -> Job:
-    if document is None:
+    job = None if document is None else job_from_fields(document.key.tenant, document.data)
+    if job is None or job.deleted:
         raise _no_such_job(job_id)
-    return job_from_fields(document.key.tenant, document.data)
+    return job
 
 
 def _while_draft(writes: Sequence[Write], documents: Sequence[Document | None]) -> Decision[None]:

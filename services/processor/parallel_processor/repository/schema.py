@@ -27,6 +27,8 @@ JOBS_OPEN = QueryShape(
     order=(Order("stirred", Direction.DESCENDING),),
     all_tenants=True,
 )
+JOBS_DUE = QueryShape("jobs_due", JOBS, order=(Order("attention_at"),), all_tenants=True)
+JOBS_BY_FINISH = QueryShape("jobs_by_finish", JOBS, order=(Order("finish_time"),), all_tenants=True)
 SHARDS_CLAIMABLE = QueryShape(
     "shards_claimable",
     SHARDS,
@@ -78,6 +80,8 @@ SCHEMA = Schema(
         JOBS_BY_STATE,
         JOBS_UNREPORTED,
         JOBS_OPEN,
+        JOBS_DUE,
+        JOBS_BY_FINISH,
         SHARDS_CLAIMABLE,
         SHARDS_CLAIMABLE_OF_JOB,
         SHARDS_BY_PHASE,

@@ -20,8 +20,10 @@ from parallel_processor.jobs.records import (
     shard_from_fields,
     shard_to_fields,
 )
+from parallel_processor.jobs.retrying import retried
 from parallel_processor.jobs.shard import Commit, Shard, ShardPhase
 from parallel_processor.repository import schema
+from parallel_processor.repository.arranging import arrange, retry_items
 from parallel_processor.repository.content_versions import result_chunk_to_fields
 
 _READ_AT_ONCE = 20
@@ -117,7 +119,11 @@ class ShardRepository:
         key = _key(shard)
         job_key = schema.job_key(shard.tenant, shard.job_id)
         seen = await self._store.get(job_key)
-        begins = seen is None or running(read := job_from_fields(shard.tenant, seen.data)) is not read
+        read = None if seen is None else job_from_fields(shard.tenant, seen.data)
+        if read is not None and read.state is JobState.PAUSED:
+            await self.arrange(read, [shard], now=now)
+            raise aborted("SHARD_NOT_CLAIMABLE", f"job {shard.job_id} is paused")
+        begins = read is None or running(read) is not read
 
         # Every claim of a job reads its document, so only one that writes it, the first, makes it part of
         # the transaction: on Firestore the others would contend for it, and pay for it.
@@ -187,8 +193,24 @@ class ShardRepository:
         )
 
     async def hand_back(self, shard: Shard, *, now: datetime) -> None:
-        """Free a shard to be claimed at once; nothing happens when the epoch is not the present one."""
-        await self._change(shard, lambda each: transitions.handed_back(each, epoch=shard.epoch, now=now))
+        """Free a shard to be claimed at once, or when its paused job is resumed.
+
+        Nothing happens when the epoch is not the present one.
+        """
+        key, job_key = _key(shard), schema.job_key(shard.tenant, shard.job_id)
+
+        def decide(documents: Sequence[Document | None]) -> Decision[None]:
+            before = _present(documents[0], shard)
+            job = job_from_fields(shard.tenant, _data(documents[1]))
+            free = transitions.handed_back(before, epoch=shard.epoch, now=now)
+            after = free if free is before else transitions.arranged(free, job, now)
+            return Decision(None, [Set(key, shard_to_fields(after))] if after != before else [])
+
+        await self._store.transact([key, job_key], decide)
+
+    async def arrange(self, job: Job, shards: Sequence[Shard], *, now: datetime) -> list[Shard]:
+        """Let unfinished shards be as their job wants them; see `arrange`."""
+        return await arrange(self._store, job, shards, now=now)
 
     async def settle(
         self, job: Job, shards: Sequence[Shard], *, now: datetime, reported: frozenset[int]
@@ -206,18 +228,31 @@ class ShardRepository:
 
         def decide(documents: Sequence[Document | None]) -> Decision[Job]:
             before = job_from_fields(job.tenant, _data(documents[0]))
-            finished = [shard_from_fields(job.tenant, _data(each)) for each in documents[1:]]
+            read = [shard_from_fields(job.tenant, _data(each)) for each in documents[1:]]
+            again = [each for each in read if each.retry and each.phase is ShardPhase.FINISHED]
+            opened: list[Shard] = []
+            if again and before.state.started:
+                before, opened = retried(before, again, now, round_=before.retries + 1)
+            over = (ShardPhase.FINISHED, ShardPhase.SETTLED)
+            finished = [each for each in read if each.phase in over and not (opened and each in again)]
             after = settle(before, [each.totals for each in finished], now)
-            writes: list[Write] = [
+            writes: list[Write] = [Set(_key(each), shard_to_fields(each)) for each in opened]
+            writes += [
                 Set(_key(each), shard_to_fields(transitions.settled(each, reported=each.number in reported)))
                 for each in finished
                 if each.phase is ShardPhase.FINISHED
             ]
-            if after != before:
+            if opened or after != before:
                 writes.append(Set(job_key, job_to_fields(after)))
             return Decision(after, writes)
 
         return await self._store.transact(keys, decide)
+
+    async def retry(
+        self, job: Job, shards: Sequence[Shard], *, now: datetime, round_: int
+    ) -> tuple[Job, list[Shard]]:
+        """Let the lost items of some shards be worked on again; see `retry_items`."""
+        return await retry_items(self._store, job, shards, now=now, round_=round_)
 
     async def finished(self, limit: int) -> list[Shard]:
         """Return finished shards whose totals are not part of their jobs yet."""

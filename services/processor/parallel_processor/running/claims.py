@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,7 +14,9 @@ from service_common.errors import ServiceError
 
 from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.item import Item, Outcome
-from parallel_processor.jobs.job import Job, JobState
+from parallel_processor.jobs.job import Job
+from parallel_processor.jobs.life import ending_of
+from parallel_processor.jobs.retrying import standing
 from parallel_processor.jobs.shard import Shard, ShardPhase
 from parallel_processor.limits.lanes import Lanes
 from parallel_processor.repository import Claim, JobRepository, ShardRepository
@@ -102,6 +104,11 @@ class Claims:
         return len(self._runs)
 
     @property
+    def runs(self) -> Iterable[ShardRun]:
+        """The runs of shards."""
+        return list(self._runs.values())
+
+    @property
     def queued_items(self) -> int:
         """Unfinished items of the shards that run here, beyond those that are with the model."""
         return max(0, sum(run.unfinished for run in self._runs.values()) - self._slots.active)
@@ -111,23 +118,31 @@ class Claims:
         self._looking.rung()
         self._wake.set()
 
-    def job_changed(self, job: Job) -> None:
-        """Let a job's items and shards stand where its new terms say, at once, however many there are.
+    def adopt(self, job: Job) -> None:
+        """Let a job's items and shards follow what it has become; what that takes happens by itself.
 
-        Other workers do so when they hear of it: with the next look if the job was stirred, and with the next
-        renewal of one of its leases.
+        They stand where its new terms say at once, however many there are. Other workers do so when they hear
+        of it: with the next look if the job was stirred, and with the next renewal of one of its leases.
         """
         self._looking.backlog.learn(job, self._clock.now().timestamp())
         runs = self._runs_of(job.job_id)
         if runs and any(Rank.of_job(run.job) != Rank.of_job(job) for run in runs):
             self._slots.rerank(Rank.of_job(job))
-            for run in runs:
-                run.job_changed(job)
             self._wake.set()
+        for run in runs:
+            self._keep(asyncio.create_task(run.adopt(job)))
 
-    async def cancel_job(self, job_id: str) -> None:
-        """Stop a job's shards that run here."""
-        await asyncio.gather(*(run.cancel_job() for run in self._runs_of(job_id)))
+    def rung(self) -> None:
+        """Look for work now, and at what has become of the jobs that run here: somebody rang the bell."""
+        self.wake()
+        if self._runs:
+            self._keep(asyncio.create_task(self._look_at_jobs()))
+
+    async def take(self, shard: Shard) -> None:
+        """Claim a shard of a job that is given up, room or not, and run it to its end, without calls."""
+        task = None if self._draining else await self._claim(Found(shard))
+        if task is not None:
+            await asyncio.wait([task])
 
     async def run(self) -> None:
         """Claim and run shards, for ever."""
@@ -159,7 +174,7 @@ class Claims:
         return self._looking.may_have_more and self._has_room()
 
     async def renew(self) -> None:
-        """Renew the leases of all runs, and learn of jobs that were cancelled elsewhere, for ever."""
+        """Renew the leases of all runs, and learn what has become of their jobs, for ever."""
         while True:
             await asyncio.sleep(self._policy.lease.total_seconds() / 4)
             await self.renew_once()
@@ -167,9 +182,7 @@ class Claims:
 
     async def renew_once(self) -> None:
         """Renew the leases that no commit has renewed lately, and look at each job once."""
-        runs = list(self._runs.values())
-        jobs = {(run.job.tenant, run.job.job_id) for run in runs}
-        await asyncio.gather(*map(self._renew, runs), *(self._look_at_job(*each) for each in jobs))
+        await asyncio.gather(self._look_at_jobs(), *map(self._renew, list(self._runs.values())))
 
     async def drain(self, grace_s: float) -> None:
         """Claim nothing more, let calls in flight come back, commit, and hand the shards back."""
@@ -194,7 +207,7 @@ class Claims:
             return
         if is_new := looking.has_news:
             for job in await looking.hear():
-                self.job_changed(job)
+                self.adopt(job)
         claimed = 0
         for tries in range(SHARDS_AT_ONCE):
             found = await looking.next(self._hand().wants)
@@ -204,7 +217,7 @@ class Claims:
                 if is_new and not tries and self._has_room():
                     await self._claim_missed()
                 return
-            claimed += await self._claim(found)
+            claimed += await self._claim(found) is not None
             if looking.has_news:  # it may be more urgent than what comes next
                 return
         if claimed:  # otherwise others are at it, and the next poll is soon enough
@@ -217,11 +230,11 @@ class Claims:
                 return
             await self._claim(found)
 
-    async def _claim(self, found: Found) -> bool:
-        """Claim a shard and begin with it; returns whether nobody was faster."""
+    async def _claim(self, found: Found) -> asyncio.Task[None] | None:
+        """Claim a shard and begin with it; returns its run, or None if someone was faster."""
         shard, backlog = found.shard, self._looking.backlog
         if shard.holder in self._runs:
-            return False
+            return None
         try:
             with spent_on(shard.job_id):
                 claim = await self._shards.claim(
@@ -229,29 +242,32 @@ class Claims:
                 )
         except ServiceError as error:
             _log.debug("claim_lost", shard=shard.holder, reason=error.reason)
-            return False
+            return None
         now = self._clock.now().timestamp()
         if found.source is not None:
             backlog.claimed(found.source, len(shard.states), now)
         backlog.learn(claim.job, now)
         with spent_on(shard.job_id):
-            await self._start(claim)
-        return True
+            return await self._start(claim)
 
-    async def _start(self, claim: Claim) -> None:
+    async def _start(self, claim: Claim) -> asyncio.Task[None]:
         shard = claim.shard
         if not self._reporter.is_acknowledged(shard.job_id, JOB_PRODUCER, claim.job.revision):
             self._reporter.submit(job_report(claim.job, self._clock.now()))
         items = await self._jobs.read_items(claim.job, shard.sources)
-        committed = await self._shards.results(shard) if shard.result_chunks else []
+        committed = standing(shard, await self._shards.results(shard)) if shard.result_chunks else []
         run = self._new_run(claim, items)
         self._runs[shard.holder] = run
-        task = asyncio.create_task(self._run(shard.holder, run, committed), name=shard.holder)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._keep(asyncio.create_task(self._run(shard.holder, run, committed), name=shard.holder))
         if committed:  # what the worker before reported last may be lost: tell all of it again
             outcomes = [outcome for _, outcome in committed]
             self._report(run, shard, outcomes)
+        return task
+
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _new_run(self, claim: Claim, items: list[Item]) -> ShardRun:
         runs: list[ShardRun] = []
@@ -269,8 +285,8 @@ class Claims:
 
     async def _run(self, holder: str, run: ShardRun, committed: Sequence[tuple[int, Outcome]]) -> None:
         try:
-            if run.job.state is JobState.CANCELLED:
-                await run.cancel_job()
+            if (ending := ending_of(run.job, self._clock.now())) is not None:
+                await run.give_up(ending)
             await run.run(committed)
             if run.journal.shard.phase is ShardPhase.FINISHED:
                 self._settling.finished(run.journal.shard)
@@ -315,6 +331,10 @@ class Claims:
         except ServiceError as error:
             _log.warning("renewal_failed", shard=shard.holder, reason=error.reason)
 
+    async def _look_at_jobs(self) -> None:
+        jobs = {(run.job.tenant, run.job.job_id) for run in self._runs.values()}
+        await asyncio.gather(*(self._look_at_job(*each) for each in jobs))
+
     async def _look_at_job(self, tenant: str, job_id: str) -> None:
         try:
             with spent_on(job_id):
@@ -322,6 +342,4 @@ class Claims:
         except ServiceError as error:
             _log.warning("job_not_read", job_id=job_id, reason=error.reason)
             return
-        self.job_changed(job)
-        if job.state is JobState.CANCELLED:
-            await self.cancel_job(job_id)
+        self.adopt(job)

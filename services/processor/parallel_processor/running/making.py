@@ -25,19 +25,25 @@ from parallel_processor.running.calls import Answer, EndpointSuspendedError, Mod
 from parallel_processor.running.chain import Chain
 from parallel_processor.running.content import Content
 from parallel_processor.running.entries import entry_of, piece_of, tags_of
+from parallel_processor.running.error_class import ErrorClass
 from parallel_processor.running.hedging import HedgedCalls, Spare
 from parallel_processor.running.made import generated, report
 from parallel_processor.running.order import Anew, Done, Order, Work, replacing
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.ports import Acquired, Acquisition, Fill
-from parallel_processor.running.treatment import NEVER_MIND, Again, Effort, treat
+from parallel_processor.running.retry_budget import RetryBudgets
+from parallel_processor.running.treatment import Again, Effort, Treating
 
 _MAX_OUTPUT_BYTES = 600_000
 """The largest output that is kept; it must fit one document."""
 
 
 def _nobody_hears(_text: str) -> None:
+    return
+
+
+def _nothing_to_count(_error: ErrorClass) -> None:
     return
 
 
@@ -57,6 +63,8 @@ class Making:
         on_spend: Callable[[str, str, Usage], None],
         hedging: HedgedCalls | None = None,
         acceptance: Acceptance,
+        on_error: Callable[[ErrorClass], None] = _nothing_to_count,
+        budgets: RetryBudgets | None = None,
     ) -> None:
         self._content = content
         self._calls = calls
@@ -64,8 +72,10 @@ class Making:
         self._lanes = lanes
         self._clock = clock
         self._rng = rng
-        self._max_attempts = max_attempts
         self._on_spend = on_spend
+        self._treating = Treating(
+            max_attempts=max_attempts, budgets=budgets or RetryBudgets(), clock=clock, on_error=on_error
+        )
         self._hedging = hedging
         self._acceptance = acceptance
 
@@ -100,6 +110,8 @@ class Making:
                         return piece
                     work = replacing(work)
             else:
+                if result.pause is not None:
+                    work.pause(result.pause)
                 work.withdraw()
                 await asyncio.sleep(result.delay_s)
             effort.spend("wait", self._clock.monotonic() - began)
@@ -162,11 +174,11 @@ class Making:
             effort.attempts += 1
             self._spent(order, effort, self._calls.spent_on(order.request, failure))
             if chain.failed(order.request.model, failure):
+                self._treating.passed_on(failure)
                 effort.faults = 0  # those of one model do not speak against the piece at the next
                 return Again()
-            effort.faults += failure.failure_class not in NEVER_MIND
-            return treat(
-                failure, effort, backoff, persistent=work.persistent, max_attempts=self._max_attempts
+            return self._treating.failed(
+                order.request.model, failure, effort, backoff, persistent=work.persistent
             )
         except asyncio.CancelledError:
             effort.attempts += 1
@@ -177,6 +189,7 @@ class Making:
             effort.spend("generate", self._clock.monotonic() - began)
         effort.attempts += 1
         self._spent(order, effort, answer.usage)
+        self._treating.answered(order.request.model, effort, truncated=answer.reply.truncated)
         return self._checked(order, work, answer, effort, backoff)
 
     def _call(self, order: Order, work: Work, effort: Effort) -> Awaitable[Answer]:
@@ -213,10 +226,7 @@ class Making:
             return PieceError("OUTPUT_TOO_LARGE", f"the output is larger than {_MAX_OUTPUT_BYTES} bytes")
         if answer.reply.text.strip():
             return self._accepted(order, work, order.contract, answer) if order.contract else answer
-        effort.faults += 1
-        if effort.faults >= self._max_attempts:
-            return PieceError("MODEL_EMPTY", "the model answered without text")
-        return Again(backoff.next_s())
+        return self._treating.empty(order.request.model, effort, backoff)
 
     def _accepted(
         self, order: Order, work: Work, contract: OutputContract, answer: Answer

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from service_common.output_contract import OutputContract
 
 from parallel_processor.cache_key import cache_key
+from parallel_processor.jobs.job import StateReason
 from parallel_processor.jobs.piece import CachePolicy, PieceSpec, Usage
 from parallel_processor.model.requests import ModelRequest
 from parallel_processor.running.calls import OnText
@@ -28,6 +29,10 @@ def _no_announcement(_worst_case_micros: int) -> Awaitable[None]:
 
 
 def _nothing_to_withdraw() -> None:
+    return
+
+
+def _nobody_to_pause(_why: StateReason) -> None:
     return
 
 
@@ -51,6 +56,7 @@ class Work:
         expect: Is told a call's worst-case cost when it begins to stand in line.
         announce: Begins to make a call's worst-case cost durable; the call waits for what it returns.
         withdraw: Takes it back when the call's fate is known and the piece must wait for its next.
+        pause: Is told why the whole job should rest, when no call of it can succeed.
         listen: Says before each call who hears its text as it comes; None: nobody does.
         hedged: Whether a call that is slow to begin may get a second one beside it.
     """
@@ -66,6 +72,7 @@ class Work:
     expect: Callable[[int], None] = _nothing_to_expect
     announce: Callable[[int], Awaitable[None]] = _no_announcement
     withdraw: Callable[[], None] = _nothing_to_withdraw
+    pause: Callable[[StateReason], None] = _nobody_to_pause
     listen: Callable[[], OnText] | None = None
     hedged: bool = False
 

@@ -12,6 +12,7 @@ from service_common.errors import ServiceError
 
 from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.job import Job, unsettled_count
+from parallel_processor.jobs.retrying import standing
 from parallel_processor.jobs.shard import Shard
 from parallel_processor.repository import JobRepository, ShardRepository
 from parallel_processor.running.reporting import (
@@ -157,7 +158,7 @@ class Settling:
                 await self._shards.mark_reported(shard)
                 continue
             job = await self._jobs.get(shard.tenant, shard.job_id)
-            outcomes = [outcome for _, outcome in await self._shards.results(shard)]
+            outcomes = [outcome for _, outcome in standing(shard, await self._shards.results(shard))]
             self._reporter.submit(shard_report(job, shard, outcomes, self._clock.now()))
 
     async def _catch_up_jobs(self) -> None:

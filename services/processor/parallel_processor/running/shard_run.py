@@ -6,7 +6,7 @@ The run ends when every item is finished, when the shard is taken over, or when 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,8 @@ from service_common.errors import ServiceError
 from service_common.telemetry.tracing import span
 
 from parallel_processor.jobs.item import Item, ItemState, Outcome
-from parallel_processor.jobs.job import Job
+from parallel_processor.jobs.job import Job, JobState, StateReason
+from parallel_processor.jobs.life import Ending, ending_of
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
 from parallel_processor.running.accepting import acceptable
 from parallel_processor.running.dependencies import Dependencies, skipped_because_of
@@ -28,13 +29,17 @@ from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import Workshop, order_of
 
 _log = structlog.get_logger("parallel_processor.running.shard_run")
-_CANCELLED = PieceError("JOB_CANCELLED", "the job was cancelled")
 
 
 class ShardRun:
     """Runs one claimed shard.
 
     Its mutable state: the items' states, the tasks that work on them, and who leads which cache key.
+
+    Attributes:
+        job: The job as last seen.
+        is_given_up: Whether what was left has been ended.
+        trouble: Why the job should rest, when no call of it can succeed; whoever acts on it takes it away.
     """
 
     def __init__(
@@ -54,6 +59,8 @@ class ShardRun:
         self._efforts: dict[int, Effort] = {}
         self._leaders: dict[Want, dict[int, Order]] = {}
         self._stopping = False
+        self.is_given_up = False
+        self.trouble: StateReason | None = None
 
     @property
     def unfinished(self) -> int:
@@ -81,20 +88,31 @@ class ShardRun:
             finally:
                 await self._stop_tasks()
 
-    def job_changed(self, job: Job) -> None:
-        """Go on under the job's new terms."""
+    async def adopt(self, job: Job) -> None:
+        """Follow what the job has become: work on under its new terms, pause, or give up the rest."""
+        if job.revision < self.job.revision:
+            return
         self.job, self._rank = job, Rank.of_job(job)
+        if (ending := ending_of(job, self._shop.clock.now())) is not None:
+            await self.give_up(ending)
+        elif job.state is JobState.PAUSED and not self._stopping:
+            await self.drain(None)
 
-    async def cancel_job(self) -> None:
-        """Finish what is left as cancelled; calls in flight are cut off and count as of unknown fate."""
+    async def give_up(self, ending: Ending) -> None:
+        """Finish what is left, all alike; calls in flight are cut off and count as of unknown fate."""
+        self.is_given_up = True
         await self._stop_tasks()
         for index, state in enumerate(bytes(self._states)):
             if state < ItemState.SUCCEEDED:
                 self._account_inherited(index)
-                self._finish(index, ItemState.CANCELLED, error=_CANCELLED)
+                self._finish(index, ending.state, error=ending.error)
 
-    async def drain(self, grace_s: float) -> None:
-        """Let calls in flight come back for a while, commit, and stop; the rest is for the next epoch."""
+    async def drain(self, grace_s: float | None) -> None:
+        """Let calls in flight come back, commit, and stop; the rest is for the next epoch.
+
+        Args:
+            grace_s: How long to wait for them; None: as long as they take.
+        """
         self._stopping = True
         for task, indexes in self._tasks.items():
             if not any(self._efforts[index].committed for index in indexes):
@@ -246,14 +264,18 @@ class ShardRun:
             policy=policy,
             patience_s=self._shop.urgent_patience_s if urgent else self._shop.patience_s,
             expect=lambda worst_case: self.journal.expect(index, worst_case),
-            announce=lambda worst_case: self.journal.announce(index, worst_case),
+            announce=lambda worst_case: self._announce(index, order.request.model, worst_case),
             withdraw=lambda: self._withdraw(index, effort),
+            pause=self._rest,
         )
         made: Piece | PieceError
         try:
             if order.handlers:
                 await self._shop.post_processing.room(order.handlers)
-            made = await self._shop.making.make(order, work, effort)
+            deaths = self.journal.shard.crashes.get(index, 0)
+            made = await self._shop.quarantine.make(
+                deaths, lambda: self._shop.making.make(order, work, effort)
+            )
         except Exception as error:  # noqa: BLE001 - equal items wait for this one and must learn of it
             made = self._problem(error)
         self._lead_on(order, made)
@@ -278,10 +300,21 @@ class ShardRun:
         else:
             self._finish(index, ItemState.FAILED, error=made)
 
+    def _announce(self, index: int, model: str, worst_case: int) -> Awaitable[None]:
+        """Announce a call, unless it could not be answered before the job's deadline."""
+        if (deadline := self.job.terms.deadline) is not None:
+            self._shop.latencies.check_time_left(model, deadline - self._shop.clock.now())
+        return self.journal.announce(index, worst_case)
+
     def _withdraw(self, index: int, effort: Effort) -> None:
         """Put what an item's calls took in the place of their announcement, since none is out any more."""
         self.journal.account(index, effort.usage)
         effort.usage = Usage()
+        if self._stopping:
+            raise asyncio.CancelledError  # a drain waits for calls in flight, and for no next one
+
+    def _rest(self, why: StateReason) -> None:
+        self.trouble = why
 
     def _lead_on(self, order: Order, made: Piece | PieceError) -> None:
         """Give what an item came to to the equal items that waited for it."""
@@ -301,6 +334,8 @@ class ShardRun:
             self._hand_on(follower, its, piece)
 
     def _succeed(self, index: int, piece: Piece) -> None:
+        if piece.generate_s:
+            self._shop.latencies.observe(piece.model, piece.generate_s)
         self._finish(index, ItemState.SUCCEEDED, piece=piece)
         self._begin(self._dependencies.succeeded(index, piece.content))
 
@@ -327,7 +362,7 @@ class ShardRun:
             labels=self._items[index].labels,
         )
         self.journal.finish(index, outcome)
-        if piece is None and state is not ItemState.CANCELLED:
+        if piece is None and not self.is_given_up:
             self._skip_dependants(index)
 
     def _terminal(self, index: int) -> bool:

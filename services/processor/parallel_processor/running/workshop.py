@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service_common.clock import Clock
 
@@ -11,10 +11,12 @@ from parallel_processor.handlers.post_processing import PostProcessing
 from parallel_processor.jobs.piece import PieceSpec
 from parallel_processor.model.requests import Message, ModelRequest
 from parallel_processor.running.content import Content
+from parallel_processor.running.latencies import Latencies
 from parallel_processor.running.making import Making
 from parallel_processor.running.order import Order
 from parallel_processor.running.ports import Prompt
 from parallel_processor.running.prompts import Prompts
+from parallel_processor.running.quarantine import Quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Workshop:
         clock: Time.
         patience_s: How long an item waits for what someone else generates.
         urgent_patience_s: The same, for items of urgent jobs.
+        latencies: How fast answers can come.
+        quarantine: Makes items that may be what kills workers.
     """
 
     prompts: Prompts
@@ -42,6 +46,8 @@ class Workshop:
     clock: Clock
     patience_s: float
     urgent_patience_s: float
+    latencies: Latencies = field(default_factory=Latencies)
+    quarantine: Quarantine = field(default_factory=Quarantine)
 
 
 def order_of(

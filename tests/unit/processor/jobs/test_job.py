@@ -13,12 +13,12 @@ from parallel_processor.jobs.job import (
     Job,
     JobState,
     ShardTotals,
-    cancelled,
     is_settled,
     running,
     settle,
     started,
 )
+from parallel_processor.jobs.life import cancelled
 from parallel_processor.jobs.piece import Usage
 from service_common.errors import ServiceError
 

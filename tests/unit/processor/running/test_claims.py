@@ -155,7 +155,7 @@ class _Running:
     def __init__(self, of: Job) -> None:
         self.job = of
 
-    def job_changed(self, to: Job) -> None:
+    async def adopt(self, to: Job) -> None:
         """Take it on."""
         self.job = to
 
@@ -327,7 +327,7 @@ async def test_a_claim_that_could_not_be_begun_does_not_put_off_the_others() -> 
     shards.is_lost = False
     claims = claims_of(shards, bell=Bell(is_heard=True), poll_s=OFTEN_S)
 
-    async def fail(claim: object) -> None:
+    async def fail(claim: object) -> Any:
         raise unavailable("AWAY", "away")
 
     claims._start = fail  # type: ignore[method-assign]  # what it reads is away

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from parallel_processor.jobs.job import started
+from parallel_processor.jobs.life import cancelled
 from parallel_processor.running.content import Content
 from parallel_processor.running.journal import Journal, Pace
 from parallel_processor.running.prompts import Prompts
@@ -60,7 +61,7 @@ async def test_what_was_announced_before_is_never_forgotten(how: str, uncertain:
     run = a_run(bench)
     running = asyncio.create_task(run.run([]))
     await settle()
-    await (run.drain(0.0) if how == "drain" else run.cancel_job())
+    await (run.drain(0.0) if how == "drain" else run.adopt(cancelled(run.job, NOW)))
     await running
     after = bench.ledger.shard
     assert dict(after.intents) == ({0: 500} if how == "drain" else {})

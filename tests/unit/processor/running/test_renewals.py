@@ -1,4 +1,4 @@
-"""Leases are renewed when no commit did it, and a job that ended elsewhere ends here."""
+"""Leases are renewed when no commit did it, and what a job became elsewhere it becomes here."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from parallel_processor.running.journal import Pace
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, unavailable
 
+from tests.unit.processor.running.fakes import settle
 from tests.unit.processor.samples import LEASE, job, shard
 
 
@@ -52,11 +53,11 @@ class Run:
         self.shard = claimed(
             replace(shard(), number=number, claimable_at=committed), owner="w", now=committed, lease=LEASE
         )
-        self.cancellations = 0
+        self.adopted: list[JobState] = []
 
-    async def cancel_job(self) -> None:
-        """Count."""
-        self.cancellations += 1
+    async def adopt(self, job: Job) -> None:
+        """Note what the job has become."""
+        self.adopted.append(job.state)
 
 
 @pytest.fixture
@@ -100,14 +101,21 @@ async def test_a_job_is_read_once_for_all_its_shards(clock: ManualClock) -> None
     runs = [Run(number, clock.now()) for number in range(5)]
     await claims_over(store, runs, clock).renew_once()
     assert store.read == {runs[0].job.job_id: 1}
-    assert not any(each.cancellations for each in runs)
+    await settle()
+    assert [each.adopted for each in runs] == [[JobState.RUNNING]] * 5
 
 
-async def test_a_job_cancelled_elsewhere_ends_here(clock: ManualClock) -> None:
-    """All of its shards stop."""
+@pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.PAUSED])
+async def test_what_a_job_became_elsewhere_it_becomes_here(clock: ManualClock, state: JobState) -> None:
+    """All of its shards are told, by the next renewal and by every ring of the bell."""
     runs = [Run(number, clock.now()) for number in range(3)]
-    await claims_over(Store(state=JobState.CANCELLED), runs, clock).renew_once()
-    assert [each.cancellations for each in runs] == [1, 1, 1]
+    claims = claims_over(Store(state=state), runs, clock)
+    await claims.renew_once()
+    await settle()
+    assert [each.adopted for each in runs] == [[state]] * 3
+    claims.rung()
+    await settle()
+    assert [each.adopted for each in runs] == [[state] * 2] * 3
 
 
 async def test_an_outage_of_the_store_stops_nothing(clock: ManualClock) -> None:

@@ -30,7 +30,8 @@ class ProcessorServiceStub:
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -84,6 +85,31 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/PauseJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/ResumeJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobResponse.FromString,
+                _registered_method=True)
+        self.UpdateJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/UpdateJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.FromString,
+                _registered_method=True)
+        self.RetryFailedItems = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/RetryFailedItems',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsResponse.FromString,
+                _registered_method=True)
+        self.DeleteJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/DeleteJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
         self.ListResults = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/ListResults',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ListResultsRequest.SerializeToString,
@@ -126,7 +152,8 @@ class ProcessorServiceServicer:
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -168,8 +195,9 @@ class ProcessorServiceServicer:
         """Starts a job. Starting a job that has been started changes nothing and succeeds.
         Errors:
         NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
-        FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
-        1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+        FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
+        passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
+        dependencies (reason GROUP_TOO_LARGE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,6 +241,66 @@ class ProcessorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """Pauses a job: calls in flight come back and count, nothing new is begun, by no processor, until ResumeJob. Pausing a
+        paused job succeeds; it is then paused on request, whatever it was paused for.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+        (reason JOB_CANCELLED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Lets a paused job go on, whatever it was paused for; what stopped it may stop it again. Resuming a job that is under
+        way changes nothing and succeeds.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+        (reason JOB_CANCELLED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateJob(self, request, context):
+        """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
+        processors. Raising the cap of a job does not resume it.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryFailedItems(self, request, context):
+        """Lets the items of a job that ended without content (FAILED, SKIPPED, or CANCELLED because the job was given up) be
+        worked on again; a finished job runs again. Of a job that runs, items that failed are tried again when the items
+        around them are finished. What such an item ends with takes the place of what it ended with before, in listings and
+        counts; StreamResults sends it too, also to who had the earlier one. Repeating the call retries what has failed since.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), was cancelled (reason JOB_CANCELLED), is being
+        given up (reason JOB_NOT_FINISHED), or its deadline has passed (reason DEADLINE_EXCEEDED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteJob(self, request, context):
+        """Deletes a draft or a finished job: its items, results and content versions. What it put into the cache stays there,
+        and the tracker keeps its history as long as it keeps any.
+        Errors:
+        NOT_FOUND            the tenant has no such job, or it is deleted already (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job is under way (reason JOB_NOT_FINISHED): cancel it, and wait for its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListResults(self, request, context):
         """Lists results of finished items, with content, in a stable order. While the job runs, a listing to the end holds
         what was finished when each page was read.
@@ -225,7 +313,7 @@ class ProcessorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamResults(self, request, context):
-        """Streams each result once, as items finish, until the job is finished. A client that was cut off continues with
+        """Streams each result once, as items finish, until the job is finished. An item that is run again has another result. A client that was cut off continues with
         the resume token of the last frame it has.
         Errors:
         NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).
@@ -333,6 +421,31 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobResponse.SerializeToString,
             ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobResponse.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobResponse.SerializeToString,
+            ),
+            'UpdateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.SerializeToString,
+            ),
+            'RetryFailedItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryFailedItems,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsResponse.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobResponse.SerializeToString,
+            ),
             'ListResults': grpc.unary_unary_rpc_method_handler(
                     servicer.ListResults,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.ListResultsRequest.FromString,
@@ -381,7 +494,8 @@ class ProcessorService:
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -573,6 +687,141 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/CancelJob',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/PauseJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.PauseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/ResumeJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.ResumeJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/UpdateJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.UpdateJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryFailedItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/RetryFailedItems',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.RetryFailedItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/DeleteJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.DeleteJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

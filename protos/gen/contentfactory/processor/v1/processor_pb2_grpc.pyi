@@ -31,7 +31,8 @@ class ProcessorServiceStub:
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -69,8 +70,9 @@ class ProcessorServiceStub:
     """Starts a job. Starting a job that has been started changes nothing and succeeds.
     Errors:
       NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
-      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
-                           1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
+                           passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
+                           dependencies (reason GROUP_TOO_LARGE).
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetJobRequest, _processor_pb2.GetJobResponse]
     """Returns a job with its counts. Counts of running jobs may be a second old.
@@ -94,6 +96,46 @@ class ProcessorServiceStub:
     Errors:
       NOT_FOUND  the tenant has no such job (reason JOB_NOT_FOUND).
     """
+    PauseJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.PauseJobRequest, _processor_pb2.PauseJobResponse]
+    """Pauses a job: calls in flight come back and count, nothing new is begun, by no processor, until ResumeJob. Pausing a
+    paused job succeeds; it is then paused on request, whatever it was paused for.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                           (reason JOB_CANCELLED).
+    """
+    ResumeJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.ResumeJobRequest, _processor_pb2.ResumeJobResponse]
+    """Lets a paused job go on, whatever it was paused for; what stopped it may stop it again. Resuming a job that is under
+    way changes nothing and succeeds.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                           (reason JOB_CANCELLED).
+    """
+    UpdateJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.UpdateJobRequest, _processor_pb2.UpdateJobResponse]
+    """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
+    processors. Raising the cap of a job does not resume it.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
+    """
+    RetryFailedItems: _grpc.UnaryUnaryMultiCallable[_processor_pb2.RetryFailedItemsRequest, _processor_pb2.RetryFailedItemsResponse]
+    """Lets the items of a job that ended without content (FAILED, SKIPPED, or CANCELLED because the job was given up) be
+    worked on again; a finished job runs again. Of a job that runs, items that failed are tried again when the items
+    around them are finished. What such an item ends with takes the place of what it ended with before, in listings and
+    counts; StreamResults sends it too, also to who had the earlier one. Repeating the call retries what has failed since.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), was cancelled (reason JOB_CANCELLED), is being
+                           given up (reason JOB_NOT_FINISHED), or its deadline has passed (reason DEADLINE_EXCEEDED).
+    """
+    DeleteJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.DeleteJobRequest, _processor_pb2.DeleteJobResponse]
+    """Deletes a draft or a finished job: its items, results and content versions. What it put into the cache stays there,
+    and the tracker keeps its history as long as it keeps any.
+    Errors:
+      NOT_FOUND            the tenant has no such job, or it is deleted already (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is under way (reason JOB_NOT_FINISHED): cancel it, and wait for its end.
+    """
     ListResults: _grpc.UnaryUnaryMultiCallable[_processor_pb2.ListResultsRequest, _processor_pb2.ListResultsResponse]
     """Lists results of finished items, with content, in a stable order. While the job runs, a listing to the end holds
     what was finished when each page was read.
@@ -102,7 +144,7 @@ class ProcessorServiceStub:
       INVALID_ARGUMENT  the page token is not one of this job's (reason INVALID_PAGE_TOKEN).
     """
     StreamResults: _grpc.UnaryStreamMultiCallable[_processor_pb2.StreamResultsRequest, _processor_pb2.StreamResultsResponse]
-    """Streams each result once, as items finish, until the job is finished. A client that was cut off continues with
+    """Streams each result once, as items finish, until the job is finished. An item that is run again has another result. A client that was cut off continues with
     the resume token of the last frame it has.
     Errors:
       NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).
@@ -154,7 +196,8 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -189,8 +232,9 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
     """Starts a job. Starting a job that has been started changes nothing and succeeds.
     Errors:
       NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
-      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
-                           1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
+                           passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
+                           dependencies (reason GROUP_TOO_LARGE).
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetJobRequest, _processor_pb2.GetJobResponse]  # type: ignore[assignment]
     """Returns a job with its counts. Counts of running jobs may be a second old.
@@ -214,6 +258,46 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
     Errors:
       NOT_FOUND  the tenant has no such job (reason JOB_NOT_FOUND).
     """
+    PauseJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.PauseJobRequest, _processor_pb2.PauseJobResponse]  # type: ignore[assignment]
+    """Pauses a job: calls in flight come back and count, nothing new is begun, by no processor, until ResumeJob. Pausing a
+    paused job succeeds; it is then paused on request, whatever it was paused for.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                           (reason JOB_CANCELLED).
+    """
+    ResumeJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.ResumeJobRequest, _processor_pb2.ResumeJobResponse]  # type: ignore[assignment]
+    """Lets a paused job go on, whatever it was paused for; what stopped it may stop it again. Resuming a job that is under
+    way changes nothing and succeeds.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                           (reason JOB_CANCELLED).
+    """
+    UpdateJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.UpdateJobRequest, _processor_pb2.UpdateJobResponse]  # type: ignore[assignment]
+    """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
+    processors. Raising the cap of a job does not resume it.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
+    """
+    RetryFailedItems: _aio.UnaryUnaryMultiCallable[_processor_pb2.RetryFailedItemsRequest, _processor_pb2.RetryFailedItemsResponse]  # type: ignore[assignment]
+    """Lets the items of a job that ended without content (FAILED, SKIPPED, or CANCELLED because the job was given up) be
+    worked on again; a finished job runs again. Of a job that runs, items that failed are tried again when the items
+    around them are finished. What such an item ends with takes the place of what it ended with before, in listings and
+    counts; StreamResults sends it too, also to who had the earlier one. Repeating the call retries what has failed since.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), was cancelled (reason JOB_CANCELLED), is being
+                           given up (reason JOB_NOT_FINISHED), or its deadline has passed (reason DEADLINE_EXCEEDED).
+    """
+    DeleteJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.DeleteJobRequest, _processor_pb2.DeleteJobResponse]  # type: ignore[assignment]
+    """Deletes a draft or a finished job: its items, results and content versions. What it put into the cache stays there,
+    and the tracker keeps its history as long as it keeps any.
+    Errors:
+      NOT_FOUND            the tenant has no such job, or it is deleted already (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job is under way (reason JOB_NOT_FINISHED): cancel it, and wait for its end.
+    """
     ListResults: _aio.UnaryUnaryMultiCallable[_processor_pb2.ListResultsRequest, _processor_pb2.ListResultsResponse]  # type: ignore[assignment]
     """Lists results of finished items, with content, in a stable order. While the job runs, a listing to the end holds
     what was finished when each page was read.
@@ -222,7 +306,7 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
       INVALID_ARGUMENT  the page token is not one of this job's (reason INVALID_PAGE_TOKEN).
     """
     StreamResults: _aio.UnaryStreamMultiCallable[_processor_pb2.StreamResultsRequest, _processor_pb2.StreamResultsResponse]  # type: ignore[assignment]
-    """Streams each result once, as items finish, until the job is finished. A client that was cut off continues with
+    """Streams each result once, as items finish, until the job is finished. An item that is run again has another result. A client that was cut off continues with
     the resume token of the last frame it has.
     Errors:
       NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).
@@ -273,7 +357,8 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Tenancy: a job belongs to the tenant of the credential that created it; to others it does not exist.
 
-    Truth: this service's store is the only truth about jobs, items and money. A result, once returned, never changes.
+    Truth: this service's store is the only truth about jobs, items and money. A result with content, once returned, never
+    changes; one without stands until its item is run again.
 
     Caching: the same request of the same tenant is generated once (see the key's derivation in protos/README.md).
     An item that needs another piece from the same prompt sets another `variation`.
@@ -324,8 +409,9 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Starts a job. Starting a job that has been started changes nothing and succeeds.
         Errors:
           NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
-          FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), or more than
-                               1,000 of its items hang together by dependencies (reason GROUP_TOO_LARGE).
+          FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
+                               passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
+                               dependencies (reason GROUP_TOO_LARGE).
         """
 
     @_abc_1.abstractmethod
@@ -375,6 +461,76 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def PauseJob(
+        self,
+        request: _processor_pb2.PauseJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.PauseJobResponse, _abc.Awaitable[_processor_pb2.PauseJobResponse]]:
+        """Pauses a job: calls in flight come back and count, nothing new is begun, by no processor, until ResumeJob. Pausing a
+        paused job succeeds; it is then paused on request, whatever it was paused for.
+        Errors:
+          NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                               (reason JOB_CANCELLED).
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeJob(
+        self,
+        request: _processor_pb2.ResumeJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.ResumeJobResponse, _abc.Awaitable[_processor_pb2.ResumeJobResponse]]:
+        """Lets a paused job go on, whatever it was paused for; what stopped it may stop it again. Resuming a job that is under
+        way changes nothing and succeeds.
+        Errors:
+          NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), finished (reason JOB_FINISHED) or cancelled
+                               (reason JOB_CANCELLED).
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateJob(
+        self,
+        request: _processor_pb2.UpdateJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.UpdateJobResponse, _abc.Awaitable[_processor_pb2.UpdateJobResponse]]:
+        """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
+        processors. Raising the cap of a job does not resume it.
+        Errors:
+          NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
+        """
+
+    @_abc_1.abstractmethod
+    def RetryFailedItems(
+        self,
+        request: _processor_pb2.RetryFailedItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.RetryFailedItemsResponse, _abc.Awaitable[_processor_pb2.RetryFailedItemsResponse]]:
+        """Lets the items of a job that ended without content (FAILED, SKIPPED, or CANCELLED because the job was given up) be
+        worked on again; a finished job runs again. Of a job that runs, items that failed are tried again when the items
+        around them are finished. What such an item ends with takes the place of what it ended with before, in listings and
+        counts; StreamResults sends it too, also to who had the earlier one. Repeating the call retries what has failed since.
+        Errors:
+          NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job is a draft (reason JOB_NOT_STARTED), was cancelled (reason JOB_CANCELLED), is being
+                               given up (reason JOB_NOT_FINISHED), or its deadline has passed (reason DEADLINE_EXCEEDED).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteJob(
+        self,
+        request: _processor_pb2.DeleteJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.DeleteJobResponse, _abc.Awaitable[_processor_pb2.DeleteJobResponse]]:
+        """Deletes a draft or a finished job: its items, results and content versions. What it put into the cache stays there,
+        and the tracker keeps its history as long as it keeps any.
+        Errors:
+          NOT_FOUND            the tenant has no such job, or it is deleted already (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job is under way (reason JOB_NOT_FINISHED): cancel it, and wait for its end.
+        """
+
+    @_abc_1.abstractmethod
     def ListResults(
         self,
         request: _processor_pb2.ListResultsRequest,
@@ -393,7 +549,7 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _processor_pb2.StreamResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_processor_pb2.StreamResultsResponse], _abc.AsyncIterator[_processor_pb2.StreamResultsResponse]]:
-        """Streams each result once, as items finish, until the job is finished. A client that was cut off continues with
+        """Streams each result once, as items finish, until the job is finished. An item that is run again has another result. A client that was cut off continues with
         the resume token of the last frame it has.
         Errors:
           NOT_FOUND         the tenant has no such job (reason JOB_NOT_FOUND).

@@ -39,11 +39,13 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_SUCCEEDED: _JobState.ValueType  # 4
     """Finished: every item succeeded."""
     JOB_STATE_PARTIALLY_SUCCEEDED: _JobState.ValueType  # 5
-    """Finished: some items succeeded, some did not."""
+    """Finished: some items succeeded, some did not. RUNNING follows when those are run again."""
     JOB_STATE_FAILED: _JobState.ValueType  # 6
     """Finished: no item succeeded."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 7
     """Stopped on request. Finished items keep their results."""
+    JOB_STATE_PAUSED: _JobState.ValueType  # 8
+    """Nothing new is begun until it is resumed; its message says why."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """Where a job is in its life."""
@@ -59,11 +61,13 @@ JOB_STATE_RUNNING: JobState.ValueType  # 3
 JOB_STATE_SUCCEEDED: JobState.ValueType  # 4
 """Finished: every item succeeded."""
 JOB_STATE_PARTIALLY_SUCCEEDED: JobState.ValueType  # 5
-"""Finished: some items succeeded, some did not."""
+"""Finished: some items succeeded, some did not. RUNNING follows when those are run again."""
 JOB_STATE_FAILED: JobState.ValueType  # 6
 """Finished: no item succeeded."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 7
 """Stopped on request. Finished items keep their results."""
+JOB_STATE_PAUSED: JobState.ValueType  # 8
+"""Nothing new is begun until it is resumed; its message says why."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 class _ItemState:
@@ -81,7 +85,7 @@ class _ItemStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ItemState.V
     ITEM_STATE_SUCCEEDED: _ItemState.ValueType  # 3
     """Finished with content."""
     ITEM_STATE_FAILED: _ItemState.ValueType  # 4
-    """Finished without content."""
+    """Finished without content. SUCCEEDED follows when it is run again and has some then."""
     ITEM_STATE_SKIPPED: _ItemState.ValueType  # 5
     """Not worked on, because an item it depends on has no content."""
     ITEM_STATE_CANCELLED: _ItemState.ValueType  # 6
@@ -99,7 +103,7 @@ ITEM_STATE_RUNNING: ItemState.ValueType  # 2
 ITEM_STATE_SUCCEEDED: ItemState.ValueType  # 3
 """Finished with content."""
 ITEM_STATE_FAILED: ItemState.ValueType  # 4
-"""Finished without content."""
+"""Finished without content. SUCCEEDED follows when it is run again and has some then."""
 ITEM_STATE_SKIPPED: ItemState.ValueType  # 5
 """Not worked on, because an item it depends on has no content."""
 ITEM_STATE_CANCELLED: ItemState.ValueType  # 6

@@ -39,14 +39,14 @@ def check_shard_bills(history: History) -> Iterator[Violation]:
         if len(shards := homes.get(line.digest, ())) == 1:
             asked[next(iter(shards))].append(line)
     for shard in history.shards:
-        paid = completed(asked[shard.number])
-        unknown = len(paid) + len(abandoned(asked[shard.number])) - shard.usage.model_calls
+        charged = [*completed(asked[shard.number]), *abandoned(asked[shard.number])]
+        unknown = len(charged) - shard.usage.model_calls
         if unknown > shard.usage.uncertain_calls:
             words = (
                 f"{unknown} calls beyond those counted, {shard.usage.uncertain_calls} said to be uncertain"
             )
             yield Violation("paid in secret", f"shard {shard.number}: {words}")
-        if bill(paid) > shard.usage.cost_micros + shard.usage.uncertain_spend_micros:
+        if bill(charged) > shard.usage.cost_micros + shard.usage.uncertain_spend_micros:
             yield Violation("paid in secret", f"shard {shard.number} was charged more than it admits")
 
 

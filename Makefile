@@ -9,6 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-fairness bench-migrate bench-capacity images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-migrate images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -79,6 +80,9 @@ lock: setup ## resolve requirements.lock anew, with hashes
 
 bench-pipeline: setup ## 20,000 items through all four services, beside a bare loop and the openai SDK
 	$(BIN)/python -m benchmarks.pipeline
+
+bench-spend: setup ## a cap against 1,000 calls at once, through ten kills; 100 jobs estimated and run
+	$(BIN)/python -m benchmarks.spend
 
 bench-generate: setup ## an interactive piece beside bare echoes, and its first token beside a direct call
 	$(BIN)/python -m benchmarks.generate

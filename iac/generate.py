@@ -79,6 +79,8 @@ def kept() -> dict[str, str]:
         "processor_requests": f"{_constant('parallel_processor.repository.requests', 'RETENTION')} after the "
         "request",
         "processor_active_versions": "until the template is deleted",
+        "processor_budgets": "always: a tenant's budget and what is spent of it",
+        "processor_measures": "always: lengths and times of a tenant's calls, what is old weighing less",
         "processor_service": "always: the bell",
         "tracker_jobs": f"{retained} the job's last report",
         "tracker_producers": f"{retained} the last report of a producer in it",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from factory_cli.commands.budget import budget
 from factory_cli.commands.cache import cache
 from factory_cli.commands.cancel import cancel
 from factory_cli.commands.delete import delete
 from factory_cli.commands.doctor import doctor
 from factory_cli.commands.down import down
+from factory_cli.commands.estimate import estimate
 from factory_cli.commands.generate import generate
 from factory_cli.commands.jobs import jobs
 from factory_cli.commands.migrate import migrate
@@ -37,6 +39,7 @@ for name, command in (
     ("run", run),
     ("up", up),
     ("down", down),
+    ("estimate", estimate),
     ("submit", submit_command),
     ("watch", watch),
     ("results", results),
@@ -54,5 +57,5 @@ for name, command in (
     ("migrate", migrate),
 ):
     app.command(name, epilog=MEANING)(command)
-for name, group in (("cache", cache),):
+for name, group in (("cache", cache), ("budget", budget)):
     app.add_typer(group, name=name)

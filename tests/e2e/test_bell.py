@@ -32,6 +32,7 @@ from tests.support.factory import PROCESSOR, Factory, eventually
 from tests.support.factory_client import raw_items
 from tests.support.faulty_firestore import FaultyConnection
 from tests.support.firestore_emulator import Emulator, or_skipped, own_emulator
+from tests.unit.processor.running.fakes import spending
 
 pytestmark = [pytest.mark.xdist_group("e2e-firestore"), pytest.mark.timeout(180)]
 SLOTS = 4
@@ -129,6 +130,7 @@ def _claims(store: DocumentStore, bell: Bell, claimed: asyncio.Queue[Claim]) -> 
         bell=bell,
         clock=SystemClock(),
         rng=random.Random(1),
+        spending=spending(),
         on_outcomes=lambda _: None,
         on_committed=lambda _: None,
     )

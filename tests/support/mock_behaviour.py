@@ -17,6 +17,8 @@ from typing import Any
 
 import orjson
 
+from tests.support.mock_lengths import characters
+
 _WORDS = (
     "lesson",
     "topic",
@@ -161,6 +163,7 @@ class Behaviour:
     Args:
         rules: The faults; none answers every call well.
         text_characters: Length of the text of a good answer.
+        text_sigma: Spread of that length, which is then the median over kinds of prompts; 0 for a fixed one.
         latency_ms: Median latency of a good answer.
         latency_sigma: Spread of a lognormal latency; 0 for a fixed one.
         token_ms: Further time per token of the output, streamed or not.
@@ -172,6 +175,7 @@ class Behaviour:
         rules: Iterable[Rule] = (),
         *,
         text_characters: int = 400,
+        text_sigma: float = 0.0,
         latency_ms: float = 0.0,
         latency_sigma: float = 0.0,
         token_ms: float = 0.0,
@@ -179,6 +183,7 @@ class Behaviour:
     ) -> None:
         self.rules = list(rules)
         self._text_characters = text_characters
+        self._text_sigma = text_sigma
         self._latency_s = latency_ms / 1_000
         self._sigma = latency_sigma
         self.token_s = token_ms / 1_000
@@ -189,13 +194,19 @@ class Behaviour:
         delay_s = self._latency_s
         if self._sigma:
             delay_s *= math.exp(self._dice.gauss(0.0, self._sigma))
-        good = completion(call, _text(call.digest, self._text_characters))
+        good = completion(call, _text(call.digest, self._characters(call)))
         for rule in self.rules:
             if rule.strikes(call):
                 if rule.latency_ms is not None:
                     delay_s = rule.latency_ms / 1_000
                 return FAULTS[rule.fault](call, rule, good), delay_s
         return good, delay_s
+
+    def _characters(self, call: Call) -> int:
+        if not self._text_sigma:
+            return self._text_characters
+        median, sigma = self._text_characters, self._text_sigma
+        return characters(call.messages, call.digest, median=median, sigma=sigma)
 
 
 def completion(call: Call, text: str, *, finish_reason: str = "stop") -> Answer:

@@ -203,6 +203,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--capacity", default="[]", help="JSON list of plans of what it can bear")
     parser.add_argument("--seed", type=int, default=1, help="seed of the latencies")
     parser.add_argument("--text-characters", type=int, default=400, help="length of the generated texts")
+    parser.add_argument("--text-sigma", type=float, default=0.0, help="spread of that length")
     parser.add_argument("--rules", default="[]", help="JSON list of fault rules")
     parser.add_argument("--log", type=Path, help="file that gets one JSON line per answered request")
     parser.add_argument("--keep", type=int, default=0, help="how many requests /__requests remembers")
@@ -213,6 +214,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     behaviour = Behaviour(
         [Rule(**each) for each in orjson.loads(arguments.rules)],
         text_characters=arguments.text_characters,
+        text_sigma=arguments.text_sigma,
         latency_ms=arguments.latency_ms,
         latency_sigma=arguments.latency_sigma,
         token_ms=arguments.token_ms,

@@ -68,6 +68,7 @@ def mock_endpoint(
     token_ms: float = 0.0,
     capacity: Iterable[Mapping[str, Any]] = (),
     text_characters: int = 400,
+    text_sigma: float = 0.0,
     log: Path | None = None,
     keep: int = 0,
     port: int = 0,
@@ -77,7 +78,7 @@ def mock_endpoint(
     command += ["--rules", orjson.dumps(list(rules)).decode(), "--keep", str(keep)]
     command += ["--latency-ms", str(latency_ms), "--latency-sigma", str(latency_sigma)]
     command += ["--token-ms", str(token_ms), "--capacity", orjson.dumps(list(capacity)).decode()]
-    command += ["--text-characters", str(text_characters)]
+    command += ["--text-characters", str(text_characters), "--text-sigma", str(text_sigma)]
     if log is not None:
         command += ["--log", str(log)]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE) as process:

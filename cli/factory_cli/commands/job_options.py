@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +14,8 @@ from contentfactory.processor.v1 import processor_pb2 as pb
 from factory_cli import embedded_model
 from factory_cli.clients import Clients
 from factory_cli.console import messages
+from factory_cli.estimate import agreed as agreed_to
+from factory_cli.estimate import estimate_job
 from factory_cli.failures import CommandError
 from factory_cli.submission import templates
 from factory_cli.submission.items import Item, make_groups
@@ -66,6 +70,15 @@ SourceLimit = Annotated[
         help="The most bytes of a document to use: 2,000 for the embedded model, else 49,152, unless given.",
     ),
 ]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="The most the job may cost, in US dollars; calls of unknown fate count at their worst."
+    ),
+]
+Estimate = Annotated[
+    bool, typer.Option("--estimate", help="First say what it will cost, and on a terminal ask.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where files go.")]
 
@@ -96,6 +109,11 @@ def job_options(
     )
 
 
+def micros(dollars: float) -> int:
+    """Return dollars as the contract counts them."""
+    return round(dollars * 1_000_000)
+
+
 def pairs(texts: list[str], *, option: str) -> dict[str, str]:
     """Read key=value texts.
 
@@ -119,6 +137,16 @@ def read_topics(path: Path, *, skip_bad_lines: bool, source_limit: int | None, e
     for warning in found.warnings:
         messages().print(f"note: {warning}", markup=False, soft_wrap=True)
     return found.topics
+
+
+def asking(clients: Clients) -> Callable[[str], Awaitable[bool]]:
+    """Return what shows a draft's estimate and asks whether to start it."""
+
+    async def agreed(job_id: str) -> bool:
+        found = await estimate_job(clients.processor, job_id)
+        return await asyncio.to_thread(agreed_to, found)
+
+    return agreed
 
 
 async def plan_items(clients: Clients, topics: list[Topic]) -> list[list[Item]]:

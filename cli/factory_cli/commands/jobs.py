@@ -20,7 +20,7 @@ from factory_cli.progress import figures
 from factory_cli.progress.convert import from_processor
 from factory_cli.progress.snapshot import JobSnapshot
 from factory_cli.progress.snapshot_json import as_json
-from factory_cli.progress.view import why
+from factory_cli.progress.view import spending, why
 from factory_cli.settings import Settings, with_settings
 
 State = Enum(  # type: ignore[misc]  # the members are the contract's
@@ -92,6 +92,6 @@ def _row(job: pb.Job, snapshot: JobSnapshot) -> tuple[str, ...]:
         f"{snapshot.succeeded}/{snapshot.total}",
         f"{created:%Y-%m-%d %H:%M}",
         figures.duration(snapshot.duration),
-        figures.money(snapshot.cost_micros),
+        spending(snapshot),
         "" if snapshot.state == "CANCELLED" else why(snapshot),
     )

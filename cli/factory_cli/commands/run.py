@@ -41,6 +41,7 @@ class _Run:
     out: Path
     json: bool
     cancel_on_interrupt: bool
+    estimate: bool
     job_id: str = field(default="")
 
 
@@ -62,10 +63,11 @@ def run(
     model: options.Model = "",
     cache_policy: options.PolicyOption = options.Policy.USE,
     weight: terms.Weight = None,
-    budget: terms.Budget = None,
+    max_cost: terms.MaxCost = None,
     deadline: terms.Deadline = None,
     max_failed: terms.MaxFailed = None,
     fallback: terms.Fallback = None,
+    estimate: options.Estimate = False,
     skip_bad_lines: options.SkipBadLines = False,
     source_limit: options.SourceLimit = None,
     json: options.Json = False,
@@ -76,7 +78,7 @@ def run(
     it finishes, and sums up. Interrupted with Ctrl-C, the job is kept: the message says how to go on.
     """
     agreed, _ = terms.job_terms(
-        weight=weight, budget=budget, deadline=deadline, max_failed=max_failed, fallback=fallback
+        weight=weight, max_cost=max_cost, deadline=deadline, max_failed=max_failed, fallback=fallback
     )
     asked = options.job_options(
         name=name or path.name,
@@ -92,7 +94,7 @@ def run(
         source_limit=source_limit,
         embedded=uses_embedded_model(settings.endpoints, settings.environ),
     )
-    work = _Run(settings, topics, asked, out, json, cancel_on_interrupt)
+    work = _Run(settings, topics, asked, out, json, cancel_on_interrupt, estimate)
     return asyncio.run(_with_services(work, keep_up=keep_up))
 
 
@@ -133,7 +135,8 @@ async def _do(work: _Run, clients: Clients) -> int:
     def created(job_id: str) -> None:
         work.job_id = job_id
 
-    await submit(clients.processor, groups, work.options, on_created=created)
+    agreed = options.asking(clients) if work.estimate else None
+    await submit(clients.processor, groups, work.options, on_created=created, agreed=agreed)
     count = sum(map(len, groups))
     console.print(f"job {work.job_id}: {len(groups):,} topics, {count:,} items", soft_wrap=True)
     folder = OutputFolder(work.out, job_id=work.job_id)

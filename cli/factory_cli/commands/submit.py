@@ -31,17 +31,18 @@ def submit_command(
     model: options.Model = "",
     cache_policy: options.PolicyOption = options.Policy.USE,
     weight: terms.Weight = None,
-    budget: terms.Budget = None,
+    max_cost: terms.MaxCost = None,
     deadline: terms.Deadline = None,
     max_failed: terms.MaxFailed = None,
     fallback: terms.Fallback = None,
+    estimate: options.Estimate = False,
     skip_bad_lines: options.SkipBadLines = False,
     source_limit: options.SourceLimit = None,
     json: options.Json = False,
 ) -> int:
     """Submit topics or documents as a job to services that are running, and print the job's id."""
     agreed, _ = terms.job_terms(
-        weight=weight, budget=budget, deadline=deadline, max_failed=max_failed, fallback=fallback
+        weight=weight, max_cost=max_cost, deadline=deadline, max_failed=max_failed, fallback=fallback
     )
     asked = options.job_options(
         name=name or path.name,
@@ -57,15 +58,16 @@ def submit_command(
         source_limit=source_limit,
         embedded=uses_embedded_model(settings.endpoints, settings.environ),
     )
-    return asyncio.run(_submit(settings, topics, asked, watch=watch, json=json))
+    return asyncio.run(_submit(settings, topics, asked, watch=watch, estimate=estimate, json=json))
 
 
 async def _submit(
-    settings: Settings, topics: list[Topic], asked: JobOptions, *, watch: bool, json: bool
+    settings: Settings, topics: list[Topic], asked: JobOptions, *, watch: bool, estimate: bool, json: bool
 ) -> int:
     async with connect(settings.endpoints, settings.credentials) as clients:
         groups = await options.plan_items(clients, topics)
-        job_id = await submit(clients.processor, groups, asked)
+        agreed = options.asking(clients) if estimate else None
+        job_id = await submit(clients.processor, groups, asked, agreed=agreed)
         if json:
             print_json({"job_id": job_id, "topics": len(groups), "items": sum(map(len, groups))})
         else:

@@ -15,8 +15,9 @@ from factory_cli.failures import CommandError
 Weight = Annotated[
     int | None, typer.Option(min=1, max=10_000, help="Its share among jobs of its priority; 100 is usual.")
 ]
-Budget = Annotated[
-    str | None, typer.Option(help="The most its model calls may cost, in US dollars (2.50), or none.")
+MaxCost = Annotated[
+    str | None,
+    typer.Option(help="The most its model calls may cost, in US dollars (2.50), or none."),
 ]
 Deadline = Annotated[
     str | None,
@@ -40,7 +41,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 def job_terms(
     *,
     weight: int | None,
-    budget: str | None,
+    max_cost: str | None,
     deadline: str | None,
     max_failed: str | None,
     fallback: list[str] | None,
@@ -58,9 +59,9 @@ def job_terms(
     if weight is not None:
         terms.weight = weight
         paths.append("terms.weight")
-    if budget is not None:
-        if budget != _NONE:
-            terms.max_cost_micros = _micros(budget)
+    if max_cost is not None:
+        if max_cost != _NONE:
+            terms.max_cost_micros = _micros(max_cost)
         paths.append("terms.max_cost_micros")
     if deadline is not None:
         if deadline != _NONE:
@@ -82,7 +83,7 @@ def _micros(text: str) -> int:
     except (ValueError, OverflowError):
         micros = -1
     if micros < 0:
-        raise CommandError(f"--budget takes US dollars such as 2.50, or none, not {text!r}")
+        raise CommandError(f"--max-cost takes US dollars such as 2.50, or none, not {text!r}")
     return micros
 
 

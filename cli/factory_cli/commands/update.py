@@ -23,7 +23,7 @@ def update(
     priority: options.NewPriority = None,
     label: options.Labels = None,
     weight: terms.Weight = None,
-    budget: terms.Budget = None,
+    max_cost: terms.MaxCost = None,
     deadline: terms.Deadline = None,
     max_failed: terms.MaxFailed = None,
     fallback: terms.Fallback = None,
@@ -31,7 +31,7 @@ def update(
 ) -> int:
     """Change what is given of a job; its items follow within seconds. Labels replace all earlier ones."""
     agreed, paths = terms.job_terms(
-        weight=weight, budget=budget, deadline=deadline, max_failed=max_failed, fallback=fallback
+        weight=weight, max_cost=max_cost, deadline=deadline, max_failed=max_failed, fallback=fallback
     )
     job = pb.Job(job_id=job_id, terms=agreed)
     if name:

@@ -68,6 +68,8 @@ def from_processor(job: processor_pb2.Job) -> JobSnapshot:
         output_tokens=usage.output_tokens,
         cost_micros=usage.cost_micros,
         uncertain_micros=usage.uncertain_spend_micros,
+        reserved_micros=job.reserved_micros,
+        cap_micros=job.terms.max_cost_micros if job.terms.HasField("max_cost_micros") else None,
         model_calls=usage.model_calls,
         started_at=_moment(job, "start_time"),
         finished_at=_moment(job, "finish_time"),

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from contentfactory.processor.v1 import processor_pb2
@@ -55,11 +56,11 @@ async def follow(clients: Clients, job_id: str) -> AsyncGenerator[JobSnapshot]:
     Raises:
         CommandError: If there is no such job, or the processor stays away.
     """
-    meter = RateMeter()
+    meter, cap = RateMeter(), _Cap(clients, job_id)
     while True:
-        async with aclosing(_from_tracker(clients, job_id)) as frames:
+        async with aclosing(_from_tracker(clients, job_id)) as frames, cap:
             async for each in frames:
-                yield meter.complete(each, now=time.monotonic())
+                yield cap.complete(meter.complete(each, now=time.monotonic()))
         retry_tracker_at = time.monotonic() + _TRACKER_PAUSE_S
         while True:
             told = await get_job(clients.processor, job_id)
@@ -69,6 +70,32 @@ async def follow(clients: Clients, job_id: str) -> AsyncGenerator[JobSnapshot]:
             await asyncio.sleep(_POLL_S)
             if time.monotonic() >= retry_tracker_at:
                 break
+
+
+class _Cap:
+    """What a job may cost, which the tracker does not know; asked once, and nobody waits for the answer."""
+
+    def __init__(self, clients: Clients, job_id: str) -> None:
+        self._clients = clients
+        self._job_id = job_id
+        self._asking: asyncio.Task[JobSnapshot] | None = None
+        self._micros: int | None = None
+
+    async def __aenter__(self) -> None:
+        self._asking = asyncio.create_task(get_job(self._clients.processor, self._job_id))
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+
+    def complete(self, snapshot: JobSnapshot) -> JobSnapshot:
+        """Return a snapshot with the cap, as far as it is known by now."""
+        if self._asking is not None and self._asking.done() and not self._asking.cancelled():
+            if self._asking.exception() is None:
+                self._micros = self._asking.result().cap_micros
+            self._asking = None
+        return snapshot if self._micros is None else replace(snapshot, cap_micros=self._micros)
 
 
 async def _from_tracker(clients: Clients, job_id: str) -> AsyncGenerator[JobSnapshot]:

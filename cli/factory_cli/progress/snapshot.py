@@ -61,6 +61,8 @@ class JobSnapshot:
         output_tokens: Tokens of their outputs.
         cost_micros: What they cost.
         uncertain_micros: The most that calls of unknown fate may have cost.
+        reserved_micros: The most that calls may still cost that are out.
+        cap_micros: The most it may cost; None without a cap, or when not known.
         model_calls: Its model calls.
         items_per_second: Items finished per second of late; None when not known.
         eta_s: Seconds to the end at that rate; None when not known.
@@ -87,6 +89,8 @@ class JobSnapshot:
     output_tokens: int = 0
     cost_micros: int = 0
     uncertain_micros: int = 0
+    reserved_micros: int = 0
+    cap_micros: int | None = None
     model_calls: int = 0
     items_per_second: float | None = None
     eta_s: float | None = None

@@ -58,7 +58,7 @@ def line(snapshot: JobSnapshot) -> str:
         *_troubles(snapshot),
         f"{snapshot.cached} cached",
         f"{snapshot.prompt_tokens:,} + {snapshot.output_tokens:,} tokens",
-        figures.money(snapshot.cost_micros),
+        spending(snapshot),
     ]
     if snapshot.items_per_second is not None and not snapshot.is_final:
         parts.append(figures.rate(snapshot.items_per_second))
@@ -73,6 +73,19 @@ def why(snapshot: JobSnapshot) -> str:
     """Say why a job is in its state, and by which command it leaves it."""
     helps = f"factory resume {snapshot.job_id}" if snapshot.state == "PAUSED" else ""
     return "; ".join(each for each in (snapshot.message, helps) if each)
+
+
+def spending(snapshot: JobSnapshot) -> str:
+    """Say what a job has cost: against its cap, with what is uncertain or set aside, where there is such."""
+    text = figures.money(snapshot.cost_micros)
+    more = [
+        f"{figures.money(micros)} {what}"
+        for micros, what in ((snapshot.uncertain_micros, "uncertain"), (snapshot.reserved_micros, "reserved"))
+        if micros
+    ]
+    if more:
+        text += f" + {' + '.join(more)}"
+    return text if snapshot.cap_micros is None else f"{text} of {figures.money(snapshot.cap_micros)}"
 
 
 def _troubles(snapshot: JobSnapshot) -> list[str]:

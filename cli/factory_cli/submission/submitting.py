@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,7 @@ async def submit(
     options: JobOptions,
     *,
     on_created: Callable[[str], None] = lambda _: None,
+    agreed: Callable[[str], Awaitable[bool]] | None = None,
 ) -> str:
     """Run a job's items: create, add, start.
 
@@ -57,6 +58,31 @@ async def submit(
         groups: Its items, by topic.
         options: What holds for the whole job.
         on_created: Told the job's id as soon as there is one.
+        agreed: Asked with the job's id whether to start it, once it has its items.
+
+    Returns:
+        The job's id.
+
+    Raises:
+        CommandError: If items were refused, or it was not agreed to; the job is cancelled.
+        ServiceError: If the processor refuses or cannot be reached.
+    """
+    job_id = await draft(processor, groups, options, on_created=on_created)
+    if agreed is not None and not await agreed(job_id):
+        await _call(processor, lambda stub: stub.CancelJob, pb.CancelJobRequest(job_id=job_id))
+        raise CommandError("nothing was started", exit_codes.INTERRUPTED)
+    await _call(processor, lambda stub: stub.StartJob, pb.StartJobRequest(job_id=job_id))
+    return job_id
+
+
+async def draft(
+    processor: ClientPool[Any],
+    groups: list[list[Item]],
+    options: JobOptions,
+    *,
+    on_created: Callable[[str], None] = lambda _: None,
+) -> str:
+    """Create a job with its items, and start nothing; arguments as for `submit`.
 
     Returns:
         The job's id.
@@ -85,7 +111,6 @@ async def submit(
     if problems:
         await _call(processor, lambda stub: stub.CancelJob, pb.CancelJobRequest(job_id=job_id))
         raise _refused(job_id, problems)
-    await _call(processor, lambda stub: stub.StartJob, pb.StartJobRequest(job_id=job_id))
     return job_id
 
 

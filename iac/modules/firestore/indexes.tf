@@ -854,7 +854,7 @@ resource "google_firestore_field" "processor_shards__number" {
   index_config {}
 }
 
-# Query shards_by_phase, shards_unreported.
+# Query shards_by_phase, shards_unreported, shards_of_tenant.
 resource "google_firestore_field" "processor_shards__phase" {
   project    = var.project_id
   database   = google_firestore_database.this.name
@@ -862,6 +862,10 @@ resource "google_firestore_field" "processor_shards__phase" {
   field      = "phase"
 
   index_config {
+    indexes {
+      order       = "ASCENDING"
+      query_scope = "COLLECTION"
+    }
     indexes {
       order       = "ASCENDING"
       query_scope = "COLLECTION_GROUP"
@@ -976,6 +980,26 @@ resource "google_firestore_field" "processor_active_versions__body" {
   project    = var.project_id
   database   = google_firestore_database.this.name
   collection = "processor_active_versions"
+  field      = "body"
+
+  index_config {}
+}
+
+# The packed contents, large and never asked for.
+resource "google_firestore_field" "processor_budgets__body" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_budgets"
+  field      = "body"
+
+  index_config {}
+}
+
+# The packed contents, large and never asked for.
+resource "google_firestore_field" "processor_measures__body" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "processor_measures"
   field      = "body"
 
   index_config {}

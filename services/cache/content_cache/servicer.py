@@ -27,6 +27,8 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Observer = Callable[[str], Callable[[float], None]]
 _RenewRequest = cache_pb2.BatchRenewLeasesRequest.RenewLeaseRequest
 _ReleaseRequest = cache_pb2.BatchReleaseRequest.ReleaseRequest
+_PeekRequest = cache_pb2.BatchPeekRequest.PeekRequest
+_PeekResult = cache_pb2.BatchPeekResponse.Result
 _SetResult = cache_pb2.BatchSetResponse.Result
 _DeleteResult = cache_pb2.BatchDeleteResponse.Result
 _FillResult = cache_pb2.BatchFillResponse.Result
@@ -72,6 +74,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._default_ttl = default_ttl
         self._max_message_bytes = max_message_bytes
         self._get, self._batch_get = turns("get"), turns("batch_get")
+        self._peek = turns("batch_peek")
         self._set, self._batch_set = turns("set"), turns("batch_set")
         self._delete, self._batch_delete = turns("delete"), turns("batch_delete")
         self._acquire, self._await = turns("batch_acquire"), turns("await_entries")
@@ -103,6 +106,23 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 except ServiceError as error:
                     results.add(convert.get_error(error))
         return results.serialized()
+
+    async def BatchPeek(
+        self, request: cache_pb2.BatchPeekRequest, _context: Context
+    ) -> cache_pb2.BatchPeekResponse:
+        """Say which keys have an entry."""
+        validation.check_batch("requests", request.requests)
+        tenant, room = _tenant(), self._results(len(request.requests))
+        with self._peek as cache:
+
+            def peek(field: str, each: _PeekRequest, result: _PeekResult) -> None:
+                validation.check_key(f"{field}key", each.key)
+                entry = cache.peek(Address(tenant, each.key))
+                result.value.present = entry is not None
+                if entry is not None and request.with_entries:
+                    result.value.entry.MergeFromString(_fitting(entry, room))
+
+            return _answer_each(request.requests, cache_pb2.BatchPeekResponse(), peek)
 
     async def Set(self, request: cache_pb2.SetRequest, _context: Context) -> cache_pb2.SetResponse:
         """Store one entry."""

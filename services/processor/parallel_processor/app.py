@@ -20,6 +20,7 @@ from parallel_processor.capacity import BreakerReading, Capacity, ResourceMeter,
 from parallel_processor.config import Settings
 from parallel_processor.content_versions.listing import ContentVersions
 from parallel_processor.engine import Engine, Stores, start_engine
+from parallel_processor.estimating.estimator import Estimator
 from parallel_processor.intake import Intake
 from parallel_processor.interactive import Interactive
 from parallel_processor.job_costs import JobCosts
@@ -27,6 +28,7 @@ from parallel_processor.neighbours.pools import Neighbours, open_neighbours
 from parallel_processor.pacing import pacing
 from parallel_processor.repository import SCHEMA
 from parallel_processor.servicer import ProcessorServicer
+from parallel_processor.tenant_budgets import TenantBudgets
 
 _log = structlog.get_logger("parallel_processor.app")
 _SWEEP_EVERY_S = 60.0
@@ -87,6 +89,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
     metrics.show(metrics.ACTIVE_WORKERS, lambda: engine.lanes.active)
     metrics.show(metrics.QUEUE_SIZE, lambda: engine.claims.queued_items)
     metrics.show_waiting(engine.lanes.waiting_by_priority)
+    metrics.show(metrics.BUDGET_USED, lambda: engine.claims.budget_used_ratio)
     metrics.show(metrics.THROUGHPUT, engine.finished.per_second)
     metrics.show(metrics.MEMORY_MB, lambda: meter.read().memory_bytes / 2**20)
     metrics.show(metrics.CPU_PERCENT, lambda: meter.read().cpu_percent)
@@ -102,7 +105,18 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
         jobs=stores.jobs,
         results=engine.results,
         versions=ContentVersions(stores.content_versions),
-        interactive=Interactive(engine.workshop, calls=engine.calls, requests=stores.requests, clock=clock),
+        interactive=Interactive(
+            engine.workshop, calls=engine.calls, requests=stores.requests, purse=engine.purse, clock=clock
+        ),
+        estimator=Estimator(
+            engine.workshop,
+            jobs=stores.jobs,
+            cache=neighbours.cache,
+            measures=engine.recorder,
+            calls=engine.calls,
+            rng=random.Random(),
+        ),
+        budgets=TenantBudgets(stores.budgets, clock=clock),
         capacity=capacity,
         handlers=engine.workshop.post_processing.names,
     )
@@ -113,6 +127,8 @@ async def _drain(engine: Engine, grace_s: float) -> None:
     await engine.claims.drain(grace_s)
     try:
         async with asyncio.timeout(2.0):
+            await engine.purse.look(closing=True)
+            await engine.recorder.flush()
             await engine.bell.flushed()
             await engine.workshop.content.flushed()
             await engine.reporter.flushed()

@@ -58,8 +58,8 @@ class Settings(CommonSettings):
     )
     processor_prices_file: Path | None = Field(
         None,
-        description="JSON object from model to {prompt_micros_per_million, output_micros_per_million}. "
-        "Unset: every model costs nothing.",
+        description="JSON object from model to {prompt_micros_per_million, output_micros_per_million}; "
+        "* prices every model it does not name, which else are refused. Unset: every model costs nothing.",
     )
     processor_max_concurrency: int = Field(
         64,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
@@ -13,6 +14,7 @@ from service_common.rpc.times import duration, timestamp
 
 from parallel_processor.content_versions.question import Question, VersionOrder
 from parallel_processor.content_versions.version import ContentVersion
+from parallel_processor.estimating.estimator import Estimate
 from parallel_processor.interactive import served
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState, Priority, StateReason
@@ -29,6 +31,7 @@ from parallel_processor.jobs.terms import NORMAL_WEIGHT, Terms
 from parallel_processor.output.messages import contract_of_message
 from parallel_processor.results import ListedItem
 from parallel_processor.spool import Text
+from parallel_processor.tenant_budgets import BudgetReading
 from parallel_processor.validation import TERMS_PATHS
 
 _ROLES = {
@@ -154,7 +157,7 @@ def _raw(message: pb.RawPrompt) -> RawPrompt:
     )
 
 
-def job_message(job: Job, counts: ItemCounts, usage: Usage) -> pb.Job:
+def job_message(job: Job, counts: ItemCounts, usage: Usage, *, reserved: int = 0) -> pb.Job:
     """Write a job with the totals given."""
     begun = counts.finished + counts.running
     pending = job.item_count - begun
@@ -191,6 +194,7 @@ def job_message(job: Job, counts: ItemCounts, usage: Usage) -> pb.Job:
         finish_time=timestamp(job.finish_time),
         terms=_terms_message(job.terms),
         state_reason=_state_reason(job.state_reason),
+        reserved_micros=reserved,
     )
 
 
@@ -283,6 +287,53 @@ def content_version(version: ContentVersion, *, with_content: bool) -> pb.Conten
         job_id=version.job_id,
         piece=piece(shown),
         create_time=timestamp(version.create_time),
+    )
+
+
+def job_estimate(found: Estimate) -> pb.JobEstimate:
+    """Write what a job will cost and take."""
+    cost, seconds, scale = found.forecast.cost, found.forecast.seconds, found.scale
+    message = pb.JobEstimate(
+        item_count=found.job.item_count,
+        sampled_items=found.looked_at,
+        cached_items=round(scale * found.cached),
+        equal_items=round(scale * found.equal),
+        refused_items=round(scale * found.refused),
+        model_calls=round(scale * found.calls),
+        cost=pb.JobEstimate.CostInterval(
+            low_micros=math.floor(cost.low),
+            expected_micros=round(cost.expected),
+            high_micros=math.ceil(cost.high),
+        ),
+        worst_case_micros=found.worst_case_micros,
+        measured_calls=found.forecast.measured,
+        cache_unknown=found.cache_unknown,
+        content_types=[
+            pb.JobEstimate.OfContentType(
+                content_type=name,
+                item_count=round(scale * each.items),
+                model_calls=round(scale * each.calls),
+                expected_cost_micros=round(scale * each.cost_micros),
+            )
+            for name, each in sorted(found.types.items())
+        ],
+    )
+    if seconds is not None:
+        interval = pb.JobEstimate.DurationInterval(
+            low=duration(seconds.low), expected=duration(seconds.expected), high=duration(seconds.high)
+        )
+        message.duration.CopyFrom(interval)
+    return message
+
+
+def tenant_budget(reading: BudgetReading) -> pb.TenantBudget:
+    """Write where a tenant's budget stands."""
+    return pb.TenantBudget(
+        max_cost_micros=reading.cap,
+        spent_micros=reading.spent,
+        uncertain_spend_micros=reading.uncertain,
+        reserved_micros=reading.reserved,
+        since=timestamp(reading.since),
     )
 
 

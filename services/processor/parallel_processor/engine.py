@@ -8,18 +8,20 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import uuid4
 
 import structlog
 from service_common.clock import Clock
 from service_common.config import ConfigError, Problem
 from service_common.lifecycle import Lifecycle
-from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
 from service_common.storage import DocumentStore
 
 from parallel_processor import metrics
+from parallel_processor.calling import elsewhere, hedging, model_calls
 from parallel_processor.capacity import StageTimes, Throughput
 from parallel_processor.care import Care, care_for_jobs
 from parallel_processor.config import Settings
+from parallel_processor.estimating.recorder import Recorder, measured
 from parallel_processor.handlers import builtin
 from parallel_processor.handlers.post_processing import PostProcessing
 from parallel_processor.handlers.registry import HandlersError, Registry, load
@@ -28,16 +30,15 @@ from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Job
 from parallel_processor.limiting import guard_of, open_lanes
 from parallel_processor.limits.lanes import Lanes
-from parallel_processor.model.client import ModelClient
-from parallel_processor.model.endpoints import Endpoint, Endpoints, EndpointsError, load_endpoints
-from parallel_processor.model.prices import PriceTable, PriceTableError
 from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
 from parallel_processor.neighbours.pools import Neighbours
 from parallel_processor.pacing import Pacing
 from parallel_processor.repository import (
     BellRepository,
+    BudgetRepository,
     ContentVersionRepository,
     JobRepository,
+    MeasureRepository,
     RequestRepository,
     ShardRepository,
     VersionRepository,
@@ -45,12 +46,9 @@ from parallel_processor.repository import (
 from parallel_processor.results import CommitSignal, Results
 from parallel_processor.running.accepting import Acceptance
 from parallel_processor.running.bell import Bell
-from parallel_processor.running.breakers import Breakers
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.content import Content
-from parallel_processor.running.hedges import Hedges
-from parallel_processor.running.hedging import HedgedCalls
 from parallel_processor.running.journal import Pace
 from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
@@ -59,11 +57,15 @@ from parallel_processor.running.queueing.tenant_weights import parse_tenant_weig
 from parallel_processor.running.reporting import Reporter
 from parallel_processor.running.retry_budget import RetryBudgets
 from parallel_processor.running.settling import Settling
+from parallel_processor.running.spending import Spending
 from parallel_processor.running.versions import ActiveVersions
 from parallel_processor.running.workshop import Workshop
+from parallel_processor.spending.interactive_purse import InteractivePurse
+from parallel_processor.spending.tenants import BudgetedTenants
 
 _log = structlog.get_logger("parallel_processor.engine")
-_MODEL_BREAKER = BreakerPolicy(window_s=20.0, min_calls=10, open_s=1.0, open_cap_s=15.0, half_open_calls=2)
+_MEASURES_S = 5.0
+"""How often what calls took is written, for estimates to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Stores:
     versions: VersionRepository
     content_versions: ContentVersionRepository
     bell: BellRepository
+    budgets: BudgetRepository
+    measures: MeasureRepository
 
     @staticmethod
     def over(store: DocumentStore) -> Stores:
@@ -87,6 +91,8 @@ class Stores:
             VersionRepository(store),
             ContentVersionRepository(store),
             BellRepository(store, worker=_worker()),
+            BudgetRepository(store),
+            MeasureRepository(store),
         )
 
 
@@ -107,6 +113,8 @@ class Engine:
     results: Results
     finished: Throughput
     stages: StageTimes
+    purse: InteractivePurse
+    recorder: Recorder
 
 
 async def start_engine(
@@ -122,12 +130,13 @@ async def start_engine(
 ) -> Engine:
     """Put together what runs shards, and set it going."""
     lanes = open_lanes(settings, clock=clock, rng=rng)
-    calls = _model_calls(settings, lifecycle, lanes=lanes, clock=clock, rng=rng)
+    calls = model_calls(settings, lifecycle, lanes=lanes, clock=clock, rng=rng)
     outcomes = Outcomes(neighbours.optimizer, score_wait_s=settings.processor_score_wait_s)
     metrics.show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)
     versions = ActiveVersions(stores.versions, neighbours.optimizer, all_tenants=neighbours.acts_for_all)
     await versions.load()
     content = Content(neighbours.cache, keep_cut=settings.processor_cache_truncated)
+    recorder = Recorder(stores.measures, interval_s=_MEASURES_S)
     budgets = RetryBudgets()
     metrics.show(metrics.RETRY_BUDGET, lambda: budgets.left(clock.monotonic()))
     making = Making(
@@ -141,8 +150,9 @@ async def start_engine(
         on_spend=metrics.observe_spend,
         on_error=metrics.observe_error,
         budgets=budgets,
-        hedging=_hedging(settings, calls, clock=clock),
+        hedging=hedging(settings, calls, clock=clock),
         acceptance=Acceptance(metrics.observe_repair),
+        on_answer=lambda owner, order, answer: measured(recorder, owner, order, answer),
     )
     prompts = Prompts(neighbours.optimizer, versions, rng=rng)
     workshop = _workshop(settings, prompts, making, content=content, clock=clock)
@@ -155,6 +165,7 @@ async def start_engine(
         costs=costs,
         lanes=lanes,
         calls=calls,
+        recorder=recorder,
         clock=clock,
         rng=rng,
     )
@@ -168,6 +179,8 @@ async def start_engine(
         ("renewals", engine.claims.renew()),
         ("claims", engine.claims.run()),
         ("guard", guard_of(settings, lanes, clock=clock).run()),
+        ("budgets", engine.purse.keep()),
+        ("measures", engine.recorder.run()),
         ("rings", engine.bell.keep_ringing()),
         ("bell", engine.bell.listen(engine.claims.rung)),
         ("caretaker", engine.care.caretaker.run()),
@@ -218,6 +231,7 @@ def _engine(
     costs: JobCosts,
     lanes: Lanes,
     calls: ModelCalls,
+    recorder: Recorder,
     clock: Clock,
     rng: random.Random,
 ) -> Engine:
@@ -233,7 +247,7 @@ def _engine(
             claims.wake()
             bell.ring()
 
-    bell = Bell(stores.bell, rng=rng)
+    bell, tenants = Bell(stores.bell, rng=rng), BudgetedTenants(stores.budgets, clock=clock)
     settling = Settling(
         jobs=stores.jobs,
         shards=stores.shards,
@@ -261,8 +275,16 @@ def _engine(
         tenant_weights=parse_tenant_weights(settings.processor_tenant_weights),
         clock=clock,
         rng=rng,
+        spending=_spending(stores, tenants, clock=clock),
         on_outcomes=observe,
         on_committed=signal.committed,
+    )
+    purse = InteractivePurse(
+        stores.budgets,
+        tenants,
+        holder=f"{_worker()}/{uuid4().hex}",
+        clock=clock,
+        on_refused=lambda account: metrics.observe_refusal(account.name),
     )
     results = Results(stores.jobs, stores.shards, signal=signal, looks=pace.looks, clock=clock)
     care = care_for_jobs(
@@ -277,7 +299,7 @@ def _engine(
     )
     return Engine(
         endpoint=settings.processor_model_url,
-        elsewhere=_elsewhere(settings),
+        elsewhere=elsewhere(settings),
         workshop=workshop,
         calls=calls,
         lanes=lanes,
@@ -289,6 +311,14 @@ def _engine(
         results=results,
         finished=finished,
         stages=stages,
+        purse=purse,
+        recorder=recorder,
+    )
+
+
+def _spending(stores: Stores, tenants: BudgetedTenants, *, clock: Clock) -> Spending:
+    return Spending(
+        stores.budgets, tenants, clock=clock, on_refused=lambda account: metrics.observe_refusal(account.name)
     )
 
 
@@ -304,69 +334,3 @@ def _claim_policy(settings: Settings, pace: Pace) -> ClaimPolicy:
         poll_s=settings.processor_poll_s,
         pace=pace,
     )
-
-
-def _model_calls(
-    settings: Settings, lifecycle: Lifecycle, *, lanes: Lanes, clock: Clock, rng: random.Random
-) -> ModelCalls:
-    key = settings.processor_model_api_key
-    default = Endpoint(settings.processor_model_url, key.get_secret_value() if key else None)
-
-    def connect(endpoint: Endpoint) -> ModelClient:
-        try:
-            client = ModelClient(
-                endpoint.url,
-                api_key=endpoint.api_key,
-                total_s=settings.processor_model_timeout_s,
-                connections=settings.processor_max_concurrency,
-                max_tokens_field=endpoint.max_tokens_field,
-                clock=clock,
-                on_rates=lambda model, hints: lanes.of(model).heard(hints),
-            )
-        except ValueError as error:
-            problem = Problem("PROCESSOR_ENDPOINTS_FILE", f"a url {error}")
-            if endpoint is default:
-                problem = Problem("PROCESSOR_MODEL_URL", str(error))
-            raise ConfigError([problem]) from error
-        lifecycle.push("model", client.close)
-        return client
-
-    endpoints = Endpoints(default, _endpoints(settings), connect=connect)
-    breakers = _breakers(clock=clock, rng=rng)
-    breakers.of(settings.processor_model)  # shown from the start
-    return ModelCalls(endpoints, prices=_prices(settings), breakers=breakers, lanes=lanes)
-
-
-def _endpoints(settings: Settings) -> dict[str, Endpoint]:
-    file = settings.processor_endpoints_file
-    try:
-        return load_endpoints(file, os.environ) if file else {}
-    except EndpointsError as error:
-        raise ConfigError([Problem("PROCESSOR_ENDPOINTS_FILE", str(error))]) from error
-
-
-def _elsewhere(settings: Settings) -> dict[str, str]:
-    return {model: each.url for model, each in _endpoints(settings).items()}
-
-
-def _hedging(settings: Settings, calls: ModelCalls, *, clock: Clock) -> HedgedCalls | None:
-    ratio = settings.processor_hedge_ratio
-    return HedgedCalls(calls, Hedges(ratio), clock=clock, on_hedge=metrics.observe_hedge) if ratio else None
-
-
-def _breakers(*, clock: Clock, rng: random.Random) -> Breakers:
-    def make(model: str) -> CircuitBreaker:
-        hooks = (metrics.model_breaker_changed(model),)
-        return CircuitBreaker(model, _MODEL_BREAKER, clock=clock, rng=rng, hooks=hooks)
-
-    return Breakers(make, forgotten=metrics.model_breaker_forgotten)
-
-
-def _prices(settings: Settings) -> PriceTable:
-    if settings.processor_prices_file is None:
-        _log.info("models_cost_nothing", advice="set PROCESSOR_PRICES_FILE to account for money")
-        return PriceTable.free()
-    try:
-        return PriceTable.load(settings.processor_prices_file)
-    except PriceTableError as error:
-        raise ConfigError([Problem("PROCESSOR_PRICES_FILE", str(error))]) from error

@@ -26,6 +26,7 @@ from parallel_processor.running.ports import Owner
 from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import Workshop, order_of
+from parallel_processor.spending.interactive_purse import InteractivePurse
 from parallel_processor.spool import Spool, Text
 
 _IN_PROGRESS = timedelta(minutes=3)
@@ -44,9 +45,16 @@ class Interactive:
     """Generates single pieces."""
 
     def __init__(
-        self, workshop: Workshop, *, calls: ModelCalls, requests: RequestRepository, clock: Clock
+        self,
+        workshop: Workshop,
+        *,
+        calls: ModelCalls,
+        requests: RequestRepository,
+        purse: InteractivePurse,
+        clock: Clock,
     ) -> None:
         self._shop = workshop
+        self._purse = purse
         self._calls = calls
         self._requests = requests
         self._clock = clock
@@ -149,11 +157,12 @@ class Interactive:
                     return await self._handled(order, piece)
                 policy = CachePolicy.REFRESH
         _check_cost(self._worst_case(order), max_cost_micros)
-        effort = Effort()
+        effort, tab = Effort(), await self._purse.open(owner.tenant)
 
         async def within_budget(worst_case_micros: int) -> None:
             """Check before every call, since earlier ones may have cost something and brought nothing."""
             _check_cost(worst_case_micros, max_cost_micros, spent=effort.usage)
+            await tab.announce(worst_case_micros, effort.usage)
 
         work = Work(
             owner=owner,
@@ -168,7 +177,10 @@ class Interactive:
             listen=listen,
             hedged=True,
         )
-        made = await self._shop.making.make(order, work, effort)
+        try:
+            made = await self._shop.making.make(order, work, effort)
+        finally:
+            tab.settle(effort.usage)
         return await self._handled(order, made)
 
     async def _handled(self, order: Order, made: Piece | PieceError) -> Piece:

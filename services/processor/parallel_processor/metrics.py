@@ -71,6 +71,17 @@ HEDGES = Count(
     ["won"],
     registry=REGISTRY,
 )
+BUDGET_USED = Gauge(
+    "job_budget_used_ratio",
+    "The highest share of its cap that a job which runs here has used, calls that are out at their worst.",
+    registry=REGISTRY,
+)
+BUDGET_REFUSALS = Count(
+    "budget_refusals_total",
+    "Calls that were not made because a budget was used up, by whose it was.",
+    ["budget"],
+    registry=REGISTRY,
+)
 TOKENS = Count(
     "model_tokens_total",
     "Tokens of answered model calls, as the endpoint counted.",
@@ -132,6 +143,8 @@ OUTPUT_REPAIRS = Count(
     registry=REGISTRY,
 )
 
+for _budget in ("job", "tenant"):
+    BUDGET_REFUSALS.labels(_budget)
 _PROMPT_TOKENS = TOKENS.labels("prompt")
 _OUTPUT_TOKENS = TOKENS.labels("output")
 _ERRORS = {each: ERRORS.labels(each.value) for each in ErrorClass}
@@ -209,6 +222,11 @@ def observe_handler(handler: str, kind: str, seconds: float) -> None:
 def observe_repair(outcome: str) -> None:
     """Count what became of an output that did not meet its contract as it came."""
     OUTPUT_REPAIRS.labels(outcome).inc()
+
+
+def observe_refusal(budget: str) -> None:
+    """Count a call that a budget, the job's or the tenant's, could not bear."""
+    BUDGET_REFUSALS.labels(budget).inc()
 
 
 def observe_job_cost(spent: Mapping[Operation, int]) -> None:

@@ -15,6 +15,7 @@ from service_common.telemetry.tracing import current_traceparent
 from parallel_processor import capacity_message, convert, validation
 from parallel_processor.capacity import Capacity
 from parallel_processor.content_versions.listing import ContentVersions
+from parallel_processor.estimating.estimator import Estimator
 from parallel_processor.intake import REFUSED_ITEM, Intake
 from parallel_processor.interactive import Interactive
 from parallel_processor.jobs.item import ItemCounts
@@ -24,6 +25,7 @@ from parallel_processor.lifetime import Lifetime
 from parallel_processor.repository import JobRepository
 from parallel_processor.results import Results
 from parallel_processor.running.ports import Owner
+from parallel_processor.tenant_budgets import TenantBudgets
 
 
 class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
@@ -38,6 +40,8 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         results: Results,
         versions: ContentVersions,
         interactive: Interactive,
+        estimator: Estimator,
+        budgets: TenantBudgets,
         capacity: Capacity,
         handlers: frozenset[str],
     ) -> None:
@@ -50,6 +54,8 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
             results: Reads items and results.
             versions: Reads content versions.
             interactive: Generates single pieces.
+            estimator: Says what jobs will cost.
+            budgets: Reads and sets tenants' budgets.
             capacity: Knows how this replica stands.
             handlers: The names of the handlers there are.
         """
@@ -59,6 +65,8 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         self._results = results
         self._versions = versions
         self._interactive = interactive
+        self._estimator = estimator
+        self._budgets = budgets
         self._capacity = capacity
         self._handlers = handlers
 
@@ -105,6 +113,13 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         validation.check_job_id(request.job_id)
         job = await self._intake.start(_principal().tenant, request.job_id, traceparent=current_traceparent())
         return pb.StartJobResponse(job=await self._message(job))
+
+    async def EstimateJob(self, request: pb.EstimateJobRequest, context: Any) -> pb.EstimateJobResponse:  # noqa: ARG002 - the signature is gRPC's
+        """Say what a job will cost and take."""
+        validation.check_job_id(request.job_id)
+        at_once = self._capacity.read().limit
+        estimate = await self._estimator.estimate(_principal().tenant, request.job_id, at_once=at_once)
+        return pb.EstimateJobResponse(estimate=convert.job_estimate(estimate))
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:  # noqa: ARG002 - the signature is gRPC's
         """Return a job with its counts."""
@@ -260,6 +275,29 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
             async for frame in frames:
                 yield convert.generated_frame(frame)
 
+    async def GetTenantBudget(
+        self,
+        request: pb.GetTenantBudgetRequest,  # noqa: ARG002 - the signature is gRPC's
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.GetTenantBudgetResponse:
+        """Return the tenant's budget."""
+        reading = await self._budgets.read(_principal().tenant)
+        return pb.GetTenantBudgetResponse(budget=convert.tenant_budget(reading))
+
+    async def SetTenantBudget(
+        self,
+        request: pb.SetTenantBudgetRequest,
+        context: Any,  # noqa: ARG002 - the signature is gRPC's
+    ) -> pb.SetTenantBudgetResponse:
+        """Set the tenant's budget."""
+        validation.check_set_tenant_budget(request)
+        reading = await self._budgets.set(
+            _principal().tenant,
+            request.max_cost_micros if request.HasField("max_cost_micros") else None,
+            start_over=request.start_over,
+        )
+        return pb.SetTenantBudgetResponse(budget=convert.tenant_budget(reading))
+
     async def GetCapacity(self, request: pb.GetCapacityRequest, context: Any) -> pb.GetCapacityResponse:  # noqa: ARG002 - the signature is gRPC's
         """Say how this replica stands."""
         return capacity_message.capacity(self._capacity.read())
@@ -269,10 +307,10 @@ class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):
         return await self._jobs.get(_principal().tenant, job_id)
 
     async def _message(self, job: Job) -> pb.Job:
-        counts, usage = ItemCounts(), Usage()
+        counts, usage, reserved = ItemCounts(), Usage(), 0
         if job.shard_count and job.finish_time is None:
-            job, counts, usage = await self._jobs.live(job)
-        return convert.job_message(job, job.counts + counts, job.usage + usage)
+            job, counts, usage, reserved = await self._jobs.live(job)
+        return convert.job_message(job, job.counts + counts, job.usage + usage, reserved=reserved)
 
 
 def _principal() -> Principal:

@@ -239,6 +239,13 @@ def check_generate(
     found.raise_if_any()
 
 
+def check_set_tenant_budget(request: pb.SetTenantBudgetRequest) -> None:
+    """Check a tenant's new budget."""
+    found = Violations()
+    found.require(request.max_cost_micros >= 0, "max_cost_micros", "must not be negative")
+    found.raise_if_any()
+
+
 def _check_spec(found: Violations, field: str, spec: pb.PieceSpec | None) -> None:
     if spec is None or spec.WhichOneof("prompt") is None:
         found.add(f"{field}.prompt" if spec else field, "is required: a template_id or a raw prompt")

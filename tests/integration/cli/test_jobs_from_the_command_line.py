@@ -240,10 +240,10 @@ async def test_a_job_is_paused_resumed_retried_and_deleted(
 async def test_terms_reach_the_service(factory: Run, environ: dict[str, str], topics: str) -> None:
     """With a new job, and with one under way, where only what was given is named."""
     processor = FakeProcessor()
-    given = ("--weight", "7", "--budget", "2.50", "--max-failed", "5%", "--fallback", "b")
+    given = ("--weight", "7", "--max-cost", "2.50", "--max-failed", "5%", "--fallback", "b")
     async with serving(environ, processor):
         await factory("submit", topics, *given, "--deadline", "2030-01-01T00:00:00+00:00")
-        updated = await factory("update", "job-1", "--budget", "none", "--priority", "urgent")
+        updated = await factory("update", "job-1", "--max-cost", "none", "--priority", "urgent")
         nothing = await factory("update", "job-1")
         bad = await factory("update", "job-1", "--deadline", "soon")
     terms = processor.created[0].terms

@@ -14,7 +14,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def read(**given: object) -> tuple[pb.JobTerms, list[str]]:
     """Read options; those not given are None."""
-    options = dict.fromkeys(("weight", "budget", "deadline", "max_failed", "fallback")) | given
+    options = dict.fromkeys(("weight", "max_cost", "deadline", "max_failed", "fallback")) | given
     return job_terms(**options, now=lambda: NOW)
 
 
@@ -39,7 +39,7 @@ def test_a_deadline_may_be_a_time() -> None:
     assert terms.deadline.ToDatetime(UTC) == datetime(2026, 5, 1, 16, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("term", ["budget", "deadline", "max_failed"])
+@pytest.mark.parametrize("term", ["max_cost", "deadline", "max_failed"])
 def test_none_takes_a_term_away(term: str) -> None:
     """The path is named and the field is not set."""
     terms, paths = read(**{term: "none"})
@@ -50,10 +50,10 @@ def test_none_takes_a_term_away(term: str) -> None:
 @pytest.mark.parametrize(
     ("term", "text"),
     [
-        ("budget", "a lot"),
-        ("budget", "-1"),
-        ("budget", "inf"),
-        ("budget", "nan"),
+        ("max_cost", "a lot"),
+        ("max_cost", "-1"),
+        ("max_cost", "inf"),
+        ("max_cost", "nan"),
         ("deadline", "soon"),
         ("deadline", "2h30"),
         ("max_failed", "101%"),
@@ -72,4 +72,4 @@ def test_what_cannot_be_read_is_named(term: str, text: str) -> None:
 def test_shares_and_money() -> None:
     """Percent or a share; dollars to the micro."""
     assert read(max_failed="5%")[0].max_failed_ratio == read(max_failed="0.05")[0].max_failed_ratio == 0.05
-    assert read(budget="$0.000001")[0].max_cost_micros == 1
+    assert read(max_cost="$0.000001")[0].max_cost_micros == 1

@@ -31,6 +31,7 @@ from service_common.errors import ServiceError
 from service_common.storage import DocumentStore, Set, open_store
 from service_common.storage.metering import MeteredStore, Operation
 
+from tests.unit.processor.running.fakes import purse
 from tests.unit.processor.samples import LEASE, NOW, job, outcome, shard
 
 NEWEST = Question()
@@ -120,6 +121,7 @@ async def test_a_commit_writes_its_shard_and_a_chunk_per_hundred_outcomes(store:
         rng=random.Random(1),
         lease=LEASE,
         pace=Pace(0.0),
+        purse=purse(),
         on_commit=lambda *_: None,
     )
     for index in range(230):

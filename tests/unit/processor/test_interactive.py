@@ -20,7 +20,7 @@ from parallel_processor.running.workshop import Workshop
 from parallel_processor.spool import Text
 from service_common.errors import ServiceError
 
-from tests.unit.processor.running.fakes import FakeEndpoint, failure, prompt, until
+from tests.unit.processor.running.fakes import FakeEndpoint, failure, interactive_purse, prompt, until
 from tests.unit.processor.running.test_making import Bench
 from tests.unit.processor.samples import OWNER, raw_spec
 
@@ -86,7 +86,11 @@ class Room:
             urgent_patience_s=1.0,
         )
         self.interactive = Interactive(
-            shop, calls=self.bench.calls, requests=cast("Any", None), clock=self.bench.clock
+            shop,
+            calls=self.bench.calls,
+            requests=cast("Any", None),
+            purse=interactive_purse(),
+            clock=self.bench.clock,
         )
 
     def stream(self) -> Any:

@@ -153,10 +153,10 @@ async def test_counts_never_dip_while_a_shard_settles(
 
     before = await jobs.get("acme", "job")
     store.after_read[schema.job_key("acme", "job")] = settle_now()
-    now, live, usage = await jobs.live(before)
+    now, live, usage, _ = await jobs.live(before)
     assert (now.counts + live).succeeded == 1
     assert (now.usage + usage).model_calls == 1
-    now, live, usage = await jobs.live(before)
+    now, live, usage, _ = await jobs.live(before)
     assert (now.counts + live).succeeded == 1
     assert (now.usage + usage).model_calls == 1
 

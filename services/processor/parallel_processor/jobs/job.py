@@ -93,6 +93,7 @@ class Job:
             is not, of another urgency, or unfinished though it is over; None when they fit.
         retries: Rounds in which failed items were set to be worked on again.
         deleted: Whether it is gone for everybody, and its documents are being removed.
+        granted: What its shards that are not settled were given to spend.
     """
 
     job_id: str
@@ -125,6 +126,7 @@ class Job:
     unarranged_since: datetime | None = None
     retries: int = 0
     deleted: bool = False
+    granted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +138,14 @@ class ShardTotals:
         counts: Its items by state.
         usage: What they took.
         late: Whether some of them were given up for the job's deadline.
+        granted: What it was given to spend, which is no longer set aside.
     """
 
     number: int
     counts: ItemCounts
     usage: Usage
     late: bool = False
+    granted: int = 0
 
 
 def started(job: Job, *, shard_count: int, now: datetime, traceparent: str | None) -> Job:
@@ -177,14 +181,15 @@ def running(job: Job) -> Job:
 def settle(job: Job, shards: Iterable[ShardTotals], now: datetime) -> Job:
     """Return the job with the totals of finished shards added, each once; finished when none is left."""
     settled = bytearray(job.settled)
-    counts, usage, late = job.counts, job.usage, False
+    counts, usage, granted, late = job.counts, job.usage, job.granted, False
     for shard in shards:
         byte, bit = divmod(shard.number, 8)
         if settled[byte] >> bit & 1:
             continue
         settled[byte] |= 1 << bit
-        counts, usage, late = counts + shard.counts, usage + shard.usage, late or shard.late
-    job = replace(job, settled=bytes(settled), counts=counts, usage=usage)
+        counts, usage = counts + shard.counts, usage + shard.usage
+        granted, late = granted - shard.granted, late or shard.late
+    job = replace(job, settled=bytes(settled), counts=counts, usage=usage, granted=granted)
     job = given_up_late(job, now) if late else judged(job, counts.failed, now)
     if unsettled_count(job) or job.finish_time is not None:
         return job

@@ -73,6 +73,8 @@ def reopened(shard: Shard, job: Job, now: datetime, *, round_: int) -> Shard:
         unreported=True,
         retry=False,
         late=False,
+        granted=_granted_again(shard, job),
+        tenant_base=_tenant_base_again(shard, job),
         crashes={index: times for index, times in shard.crashes.items() if index not in lost},
     )
 
@@ -97,23 +99,37 @@ def retried(job: Job, shards: Sequence[Shard], now: datetime, *, round_: int) ->
 def _taken_back(job: Job, opened: Iterable[Shard], now: datetime, *, round_: int) -> Job:
     """Return the job without what these shards had added to it, under way again."""
     settled = bytearray(job.settled)
-    counts, usage = job.counts, job.usage
+    counts, usage, granted = job.counts, job.usage, job.granted
     for shard in opened:
         if is_settled(job, shard.number):
             byte, bit = divmod(shard.number, 8)
             settled[byte] &= ~(1 << bit)
             counts, usage = _less(counts, shard.counts), _less(usage, shard.usage)
+            granted += _granted_again(shard, job) or 0
     job = replace(
         job,
         settled=bytes(settled),
         counts=counts,
         usage=usage,
+        granted=granted,
         retries=max(job.retries, round_),
         stir_time=now,
     )
     if job.state.terminal:
         return changed(job, state=JobState.RUNNING, begun=True, state_reason=None, finish_time=None)
     return changed(job)
+
+
+def _granted_again(shard: Shard, job: Job) -> int | None:
+    """Return what a shard has been given once it is opened: what it has spent, if its slice was closed."""
+    return shard.spent if shard.granted is not None and is_settled(job, shard.number) else shard.granted
+
+
+def _tenant_base_again(shard: Shard, job: Job) -> int | None:
+    """Return from which spending on its tenant's budget bears it: what that has booked stays booked."""
+    return (
+        shard.spent if shard.tenant_base is not None and is_settled(job, shard.number) else shard.tenant_base
+    )
 
 
 def _less(total: _SumT, part: _SumT) -> _SumT:

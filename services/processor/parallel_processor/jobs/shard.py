@@ -66,6 +66,8 @@ class Shard:
         retry: Whether it is to be opened again once it is over.
         crashes: How often a worker was lost while the item's call was out, by item index.
         inherited: Indexes of items whose announcements are of earlier epochs.
+        granted: What it may spend in all, calls that are out at their worst; None while no budget holds it.
+        tenant_base: What it had spent when its tenant's budget began to bear it; None while that does not.
     """
 
     job_id: str
@@ -91,6 +93,18 @@ class Shard:
     retry: bool = False
     crashes: Mapping[int, int] = field(default_factory=dict)
     inherited: tuple[int, ...] = ()
+    granted: int | None = None
+    tenant_base: int | None = None
+
+    @property
+    def spent(self) -> int:
+        """What its calls cost so far, those of unknown fate at their worst."""
+        return self.usage.cost_micros + self.usage.uncertain_spend_micros
+
+    @property
+    def reserved(self) -> int:
+        """The most that the calls may cost that are out."""
+        return sum(self.intents.values())
 
     @property
     def holder(self) -> str:
@@ -109,7 +123,7 @@ class Shard:
     @property
     def totals(self) -> ShardTotals:
         """What it adds to its job."""
-        return ShardTotals(self.number, self.counts, self.usage, self.late)
+        return ShardTotals(self.number, self.counts, self.usage, self.late, self.granted or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +139,7 @@ class Commit:
         settled_intents: Indexes of items whose earlier announced calls are accounted for.
         uncertain: What calls of unknown fate may have cost.
         lease_until: How long the lease lasts from here.
+        draw: How much more the shard would like to be given of its budgets; None: it asks for nothing.
     """
 
     epoch: int
@@ -135,6 +150,7 @@ class Commit:
     intents: Mapping[int, int] = field(default_factory=dict)
     settled_intents: frozenset[int] = frozenset()
     uncertain: Usage = field(default_factory=Usage)
+    draw: int | None = None
 
 
 def new_shard(
@@ -191,7 +207,7 @@ def is_applied(shard: Shard, commit: Commit) -> bool:
 
 
 def committed(shard: Shard, commit: Commit) -> Shard:
-    """Return the shard with a commit applied.
+    """Return the shard with a commit applied; of the calls it announces, those that its budget can bear.
 
     Raises:
         ServiceError: ABORTED, reason LEASE_LOST, if the epoch is not the present one.
@@ -203,18 +219,18 @@ def committed(shard: Shard, commit: Commit) -> Shard:
     for index, outcome in commit.outcomes.items():
         states[index] = outcome.state
         cached += outcome.piece is not None and outcome.piece.cached
-    accounted = commit.settled_intents | commit.outcomes.keys()
-    intents = {index: worst for index, worst in shard.intents.items() if index not in accounted}
     finished = all(state >= ItemState.SUCCEEDED for state in states)
+    shard = _accounted(shard, commit)
     return replace(
         shard,
         states=bytes(states),
         cached=cached,
         commits=commit.number,
         result_chunks=(*shard.result_chunks, *commit.result_chunks),
-        intents={**intents, **commit.intents},
-        inherited=tuple(each for each in shard.inherited if each in intents and each not in commit.intents),
-        usage=shard.usage + total_usage(commit.outcomes.values()) + commit.uncertain,
+        intents={**shard.intents, **_borne(shard, commit.intents)},
+        inherited=tuple(
+            each for each in shard.inherited if each in shard.intents and each not in commit.intents
+        ),
         phase=ShardPhase.FINISHED if finished else ShardPhase.BEGUN,
         claimable_at=None if finished else commit.lease_until,
         late=shard.late or any(map(_is_late, commit.outcomes.values())),
@@ -224,6 +240,57 @@ def committed(shard: Shard, commit: Commit) -> Shard:
 
 def _is_late(outcome: Outcome) -> bool:
     return outcome.error is not None and outcome.error.reason == DEADLINE_EXCEEDED.reason
+
+
+def _accounted(shard: Shard, commit: Commit) -> Shard:
+    """Return the shard with what a commit knows of earlier calls, before those that it announces."""
+    accounted = commit.settled_intents | commit.outcomes.keys()
+    return replace(
+        shard,
+        intents={index: worst for index, worst in shard.intents.items() if index not in accounted},
+        usage=shard.usage + total_usage(commit.outcomes.values()) + commit.uncertain,
+    )
+
+
+def _borne(shard: Shard, intents: Mapping[int, int]) -> Mapping[int, int]:
+    """Return those of the calls announced, in their order, that fit into what the shard was given."""
+    if shard.granted is None:
+        return intents
+    left = shard.granted - shard.spent - shard.reserved
+    borne: dict[int, int] = {}
+    for index, worst in intents.items():
+        if worst <= max(0, left):
+            borne[index] = worst
+            left -= worst
+    return borne
+
+
+def slack(shard: Shard, commit: Commit) -> int:
+    """Return what is left of what a shard was given once a commit is made; below 0: what it lacks."""
+    after = _accounted(shard, commit)
+    has = shard.spent + shard.reserved if shard.granted is None else shard.granted
+    return has - after.spent - after.reserved - sum(commit.intents.values())
+
+
+def given(shard: Shard, amount: int, *, by_tenant: bool) -> Shard:
+    """Return the shard with more to spend.
+
+    Args:
+        shard: The shard; what it spent before any budget held it is part of what it was given.
+        amount: How much more.
+        by_tenant: Whether its tenant's budget bears it too.
+    """
+    base = shard.tenant_base
+    if by_tenant and base is None:
+        base = shard.spent
+    before = shard.spent + shard.reserved if shard.granted is None else shard.granted
+    return replace(shard, granted=before + amount, tenant_base=base)
+
+
+def trimmed(shard: Shard) -> Shard:
+    """Return the shard with no more to spend than it has spent and its calls that are out may cost."""
+    used = shard.spent + shard.reserved
+    return shard if shard.granted is None or shard.granted <= used else replace(shard, granted=used)
 
 
 def handed_back(shard: Shard, *, epoch: int, now: datetime) -> Shard:

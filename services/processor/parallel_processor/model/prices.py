@@ -10,6 +10,9 @@ from typing import Any, Self
 import orjson
 
 _MILLION = 1_000_000
+EVERY_OTHER = "*"
+"""The entry of a price file that prices every model it does not name."""
+
 _FIELDS = ("prompt_micros_per_million", "output_micros_per_million")
 
 
@@ -50,24 +53,22 @@ class ModelPrice:
 
 
 class PriceTable:
-    """Prices by model. A model that is not in it cannot be priced, unless the table is the free one."""
+    """Prices by model. A model that is not in it cannot be priced, unless it prices every other one."""
 
     __slots__ = ("_default", "_prices")
 
     def __init__(self, prices: Mapping[str, ModelPrice]) -> None:
-        self._prices = dict(prices)
-        self._default: ModelPrice | None = None
+        self._prices = {model: each for model, each in prices.items() if model != EVERY_OTHER}
+        self._default = prices.get(EVERY_OTHER)
 
     @classmethod
     def free(cls) -> Self:
         """Return the table by which every model costs nothing, for endpoints of one's own."""
-        table = cls({})
-        table._default = ModelPrice(0, 0)
-        return table
+        return cls({EVERY_OTHER: ModelPrice(0, 0)})
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a table: a JSON object from model to an object of the two prices.
+        """Read a table: a JSON object from model, or `*` for every other one, to an object of the two prices.
 
         Raises:
             PriceTableError: If the file cannot be read, or any entry is bad; names all of them.
@@ -90,13 +91,28 @@ class PriceTable:
         """The models that have a price of their own."""
         return tuple(self._prices)
 
+    def knows(self, model: str) -> bool:
+        """Whether a model has a price."""
+        return model in self._prices or self._default is not None
+
+    def of(self, model: str) -> ModelPrice:
+        """Return the prices of a model.
+
+        Raises:
+            PriceUnknownError: If the table does not have the model.
+        """
+        price = self._prices.get(model, self._default)
+        if price is None:
+            raise PriceUnknownError(model)
+        return price
+
     def cost_micros(self, model: str, prompt_tokens: int, output_tokens: int) -> int:
         """Price one call, rounded up to a whole micro.
 
         Raises:
             PriceUnknownError: If the table does not have the model.
         """
-        return self._price(model).cost_micros(prompt_tokens, output_tokens)
+        return self.of(model).cost_micros(prompt_tokens, output_tokens)
 
     def worst_case_micros(self, model: str, prompt_tokens_upper_bound: int, max_tokens: int) -> int:
         """Price the most one call can cost: the bound of its prompt, and every token it may generate.
@@ -104,13 +120,7 @@ class PriceTable:
         Raises:
             PriceUnknownError: If the table does not have the model.
         """
-        return self._price(model).cost_micros(prompt_tokens_upper_bound, max_tokens)
-
-    def _price(self, model: str) -> ModelPrice:
-        price = self._prices.get(model, self._default)
-        if price is None:
-            raise PriceUnknownError(model)
-        return price
+        return self.of(model).cost_micros(prompt_tokens_upper_bound, max_tokens)
 
 
 def _problems(model: str, entry: Any) -> list[str]:

@@ -50,6 +50,18 @@ class CacheNeighbour:
         found = await self._split(keys, keys, lambda part: _in_full(part, ask))
         return [None if isinstance(each, Exception) else each for each in found]
 
+    async def peek(self, owner: Owner, keys: Sequence[str]) -> list[Entry | None]:
+        """Return one entry or None per key; the cache takes no notice."""
+
+        async def ask(part: Sequence[str]) -> list[Entry | Exception | None]:
+            peeks = [cache_pb2.BatchPeekRequest.PeekRequest(key=key) for key in part]
+            request = cache_pb2.BatchPeekRequest(requests=peeks, with_entries=True)
+            response = await self._call(owner, part[0], lambda stub: stub.BatchPeek, request)
+            return [_looked_up(each) for each in response.results]
+
+        found = await self._split(keys, keys, lambda part: _in_full(part, ask))
+        return [None if isinstance(each, Exception) else each for each in found]
+
     async def acquire(
         self, owner: Owner, holder: str, epoch: int, keys: Sequence[str]
     ) -> list[Acquisition | Exception]:
@@ -196,7 +208,9 @@ def _did_not_fit(result: object) -> bool:
     return isinstance(result, ServiceError) and result.reason == "RESPONSE_TOO_LARGE"
 
 
-def _looked_up(result: cache_pb2.BatchGetResponse.Result) -> Entry | Exception | None:
+def _looked_up(
+    result: cache_pb2.BatchGetResponse.Result | cache_pb2.BatchPeekResponse.Result,
+) -> Entry | Exception | None:
     if result.HasField("error"):
         return from_status(result.error)
     return _entry(result.value.entry) if result.value.HasField("entry") else None

@@ -129,8 +129,8 @@ class JobRepository:
             lambda now: replace(now, unreported=False) if now.revision == job.revision else now,
         )
 
-    async def live(self, job: Job) -> tuple[Job, ItemCounts, Usage]:
-        """Return a job as it is now, and what its begun shards add to its own totals.
+    async def live(self, job: Job) -> tuple[Job, ItemCounts, Usage, int]:
+        """Return a job as it is now, what its begun shards add to its own totals, and what calls may cost.
 
         The shards are read before the job, so that one that is settled meanwhile counts exactly once.
         """
@@ -140,11 +140,12 @@ class JobRepository:
             async for shard in self.shards_in(job, phase)
         }
         job = await self.get(job.tenant, job.job_id)
-        counts, usage = ItemCounts(), Usage()
+        counts, usage, reserved = ItemCounts(), Usage(), 0
         for number, shard in shards.items():
             if not is_settled(job, number):
                 counts, usage = counts + shard.counts, usage + shard.usage
-        return job, counts, usage
+                reserved += shard.reserved
+        return job, counts, usage, reserved
 
     async def shards_in(self, job: Job, phase: ShardPhase) -> AsyncIterator[Shard]:
         """Yield a job's shards of one phase, in their order."""
@@ -208,6 +209,20 @@ class JobRepository:
             keys = [schema.item_chunk_key(job.tenant, job.job_id, number) for number in numbers]
             for document in await self._store.get_many(keys):
                 yield [item_from_fields(each) for each in _items(_chunk(document, job))]
+
+    async def read_chunks(self, job: Job, numbers: Sequence[int]) -> list[list[Item]]:
+        """Return some of a job's chunks of items, a few read at a time."""
+        chunks: list[list[Item]] = []
+        for start in range(0, len(numbers), _READ_AT_ONCE):
+            keys = [
+                schema.item_chunk_key(job.tenant, job.job_id, number)
+                for number in numbers[start : start + _READ_AT_ONCE]
+            ]
+            chunks += [
+                [item_from_fields(each) for each in _items(_chunk(document, job))]
+                for document in await self._store.get_many(keys)
+            ]
+        return chunks
 
     async def read_items(self, job: Job, sources: Sequence[ItemSource]) -> list[Item]:
         """Return the items that lie at the places named, in order."""

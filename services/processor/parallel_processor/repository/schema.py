@@ -10,6 +10,8 @@ SHARDS = "shards"
 RESULTS = "results"
 REQUESTS = "requests"
 ACTIVE_VERSIONS = "active_versions"
+BUDGETS = "budgets"
+MEASURES = "measures"
 SERVICE = "service"
 
 # No credential's tenant can have this name: theirs begin with a letter or digit.
@@ -42,6 +44,7 @@ SHARDS_CLAIMABLE_OF_JOB = QueryShape(
 SHARDS_BY_PHASE = QueryShape("shards_by_phase", SHARDS, equals=("phase",), all_tenants=True)
 SHARDS_UNREPORTED = QueryShape("shards_unreported", SHARDS, equals=("phase", "unreported"), all_tenants=True)
 SHARDS_OF_JOB = QueryShape("shards_of_job", SHARDS, equals=("job_id", "phase"), order=(Order("number"),))
+SHARDS_OF_TENANT = QueryShape("shards_of_tenant", SHARDS, equals=("phase",))
 VERSIONS_BY_TIME = QueryShape(
     "versions_by_time", RESULTS, order=(Order("create_time", Direction.DESCENDING),)
 )
@@ -73,6 +76,8 @@ SCHEMA = Schema(
         Collection(RESULTS),
         Collection(REQUESTS, ttl_field="expire_time"),
         Collection(ACTIVE_VERSIONS),
+        Collection(BUDGETS),
+        Collection(MEASURES),
         Collection(SERVICE),
     ),
     shapes=(
@@ -87,6 +92,7 @@ SCHEMA = Schema(
         SHARDS_BY_PHASE,
         SHARDS_UNREPORTED,
         SHARDS_OF_JOB,
+        SHARDS_OF_TENANT,
         VERSIONS_BY_TIME,
         VERSIONS_OF_ITEM,
         VERSIONS_OF_CONTENT_TYPE,
@@ -112,6 +118,16 @@ def item_chunk_key(tenant: str, job_id: str, chunk: int) -> Key:
 def shard_key(tenant: str, job_id: str, number: int) -> Key:
     """Where a shard is."""
     return Key(SHARDS, tenant, f"{job_id}.{number}")
+
+
+def budget_key(tenant: str) -> Key:
+    """Where a tenant's budget is."""
+    return Key(BUDGETS, tenant, "budget")
+
+
+def measures_key(tenant: str) -> Key:
+    """Where what a tenant's calls took is."""
+    return Key(MEASURES, tenant, "measures")
 
 
 def result_chunk_key(tenant: str, chunk_id: str) -> Key:

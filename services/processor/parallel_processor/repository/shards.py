@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,7 +24,9 @@ from parallel_processor.jobs.retrying import retried
 from parallel_processor.jobs.shard import Commit, Shard, ShardPhase
 from parallel_processor.repository import schema
 from parallel_processor.repository.arranging import arrange, retry_items
+from parallel_processor.repository.budgets import books_keys, books_writes, read_books
 from parallel_processor.repository.content_versions import result_chunk_to_fields
+from parallel_processor.spending import drawing
 
 _READ_AT_ONCE = 20
 
@@ -154,7 +156,8 @@ class ShardRepository:
     ) -> Shard:
         """Make a commit durable: its results, and the shard that shows them.
 
-        Repeating a commit whose answer was lost changes nothing.
+        Repeating a commit whose answer was lost changes nothing. Of the calls it announces, those are part of
+        the shard then that the budgets can bear.
 
         Args:
             shard: The shard.
@@ -177,10 +180,16 @@ class ShardRepository:
             now = _present(documents[0], shard)
             if transitions.is_applied(now, commit):
                 return Decision(now)
+            moved: list[Write] = []
+            if commit.draw is not None:
+                books = read_books(shard.tenant, documents[1], documents[2])
+                after_books, now = drawing.drawn(books, now, commit)
+                moved = books_writes(books, after_books)
             after = transitions.committed(now, commit)
-            return Decision(after, [*chunks, Set(key, shard_to_fields(after))])
+            return Decision(after, [*chunks, Set(key, shard_to_fields(after)), *moved])
 
-        return await self._store.transact([key], decide)
+        keys = [key] if commit.draw is None else [key, *books_keys(shard.tenant, shard.job_id)]
+        return await self._store.transact(keys, decide)
 
     async def renew(self, shard: Shard, *, lease_until: datetime) -> None:
         """Extend a shard's lease.
@@ -224,11 +233,14 @@ class ShardRepository:
             reported: Numbers of those whose last commit the tracker has acknowledged.
         """
         job_key = schema.job_key(job.tenant, job.job_id)
-        keys = [job_key, *(_key(each) for each in shards)]
+        by_tenant = any(each.tenant_base is not None for each in shards)
+        bearing = [schema.budget_key(job.tenant)] if by_tenant else []
+        keys = [*(_key(each) for each in shards), job_key, *bearing]
 
         def decide(documents: Sequence[Document | None]) -> Decision[Job]:
-            before = job_from_fields(job.tenant, _data(documents[0]))
-            read = [shard_from_fields(job.tenant, _data(each)) for each in documents[1:]]
+            read = [shard_from_fields(job.tenant, _data(each)) for each in documents[: len(shards)]]
+            books = read_books(job.tenant, *documents[len(shards) :])
+            before = books.job
             again = [each for each in read if each.retry and each.phase is ShardPhase.FINISHED]
             opened: list[Shard] = []
             if again and before.state.started:
@@ -242,8 +254,8 @@ class ShardRepository:
                 for each in finished
                 if each.phase is ShardPhase.FINISHED
             ]
-            if opened or after != before:
-                writes.append(Set(job_key, job_to_fields(after)))
+            closed = drawing.settled(books, finished)
+            writes += books_writes(books, replace(closed, job=after))
             return Decision(after, writes)
 
         return await self._store.transact(keys, decide)

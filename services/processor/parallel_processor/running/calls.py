@@ -78,6 +78,11 @@ class ModelCalls:
         """Call a hook with every answer."""
         self._answered = hook
 
+    @property
+    def prices(self) -> PriceTable:
+        """What calls cost."""
+        return self._prices
+
     def worst_case_micros(self, request: ModelRequest) -> int:
         """Return the most a call can cost.
 

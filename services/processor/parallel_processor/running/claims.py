@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,7 +31,9 @@ from parallel_processor.running.reporting import JOB_PRODUCER, Reporter, job_rep
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.shard_run import ShardRun
 from parallel_processor.running.slots import Rank
+from parallel_processor.running.spending import Spending
 from parallel_processor.running.workshop import Workshop
+from parallel_processor.spending.purse import ShardPurse
 
 _log = structlog.get_logger("parallel_processor.running.claims")
 _AGAIN_S = 2.0
@@ -74,6 +77,7 @@ class Claims:
         tenant_weights: Mapping[str, float] | None = None,
         clock: Clock,
         rng: random.Random,
+        spending: Spending,
         on_outcomes: Callable[[Sequence[Outcome]], None],
         on_committed: Callable[[str], None],
     ) -> None:
@@ -90,6 +94,7 @@ class Claims:
         )
         self._clock = clock
         self._rng = rng
+        self._spending = spending
         self._on_outcomes = on_outcomes
         self._on_committed = on_committed
         self._queue_news = QueueNews(slots.queue, self._looking.backlog, reporter=reporter, clock=clock)
@@ -112,6 +117,14 @@ class Claims:
     def queued_items(self) -> int:
         """Unfinished items of the shards that run here, beyond those that are with the model."""
         return max(0, sum(run.unfinished for run in self._runs.values()) - self._slots.active)
+
+    @property
+    def budget_used_ratio(self) -> float:
+        """The highest share of its cap that a job which runs here has used, 0 to 1."""
+        used: Counter[str] = Counter()
+        for run in self._runs.values():
+            used[run.job.job_id] += run.journal.shard.spent + run.journal.shard.reserved
+        return self._spending.used_ratio(used)
 
     def wake(self) -> None:
         """Look for work now: a job was started or changed here, or the bell was rung."""
@@ -256,7 +269,7 @@ class Claims:
             self._reporter.submit(job_report(claim.job, self._clock.now()))
         items = await self._jobs.read_items(claim.job, shard.sources)
         committed = standing(shard, await self._shards.results(shard)) if shard.result_chunks else []
-        run = self._new_run(claim, items)
+        run = self._new_run(claim, items, await self._spending.purse(claim.job))
         self._runs[shard.holder] = run
         task = self._keep(asyncio.create_task(self._run(shard.holder, run, committed), name=shard.holder))
         if committed:  # what the worker before reported last may be lost: tell all of it again
@@ -269,7 +282,7 @@ class Claims:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _new_run(self, claim: Claim, items: list[Item]) -> ShardRun:
+    def _new_run(self, claim: Claim, items: list[Item], purse: ShardPurse) -> ShardRun:
         runs: list[ShardRun] = []
         journal = Journal(
             claim.shard,
@@ -278,6 +291,7 @@ class Claims:
             rng=self._rng,
             lease=self._policy.lease,
             pace=self._policy.pace,
+            purse=purse,
             on_commit=lambda shard, outcomes: self._committed(runs[0], shard, outcomes),
         )
         runs.append(ShardRun(claim.job, items, journal, self._workshop, epoch=claim.shard.epoch))
@@ -343,3 +357,4 @@ class Claims:
             _log.warning("job_not_read", job_id=job_id, reason=error.reason)
             return
         self.adopt(job)
+        await self._spending.looked_at(job, [run.journal.purse for run in self._runs_of(job_id)])

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Protocol
 
 import structlog
@@ -23,17 +23,13 @@ from service_common.storage import SAFE_COMMIT_BYTES
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.jobs.shard import Commit, Shard, ShardPhase
+from parallel_processor.running.chunks import chunked, weight_of
 from parallel_processor.running.outages import Backoff
+from parallel_processor.spending.purse import ShardPurse
+from parallel_processor.spending.refusal import BudgetRefusedError
 
 _log = structlog.get_logger("parallel_processor.running.journal")
-_CHUNK_BYTES = 700_000
-"""What a result document may hold; leaves room for its own frame below the largest document."""
-
-_CHUNK_OUTCOMES = 100
-"""The most outcomes in a result document: it is found by its items, and a store looks into no longer list."""
-
-_FRAME_BYTES = 1_000
-"""What an outcome takes beside its texts."""
+_NOTHING = Usage()
 
 
 class ShardLedger(Protocol):
@@ -77,7 +73,7 @@ class _Pending:
     ahead: dict[int, int] = field(default_factory=dict)
     settled_intents: set[int] = field(default_factory=set)
     uncertain: Usage = field(default_factory=Usage)
-    announced: list[asyncio.Future[None]] = field(default_factory=list)
+    announced: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.outcomes or self.intents or self.settled_intents or self.uncertain != Usage())
@@ -91,6 +87,7 @@ class Journal:
 
     Attributes:
         shard: The shard as last committed.
+        purse: What the shard's calls are paid from.
     """
 
     def __init__(
@@ -102,6 +99,7 @@ class Journal:
         rng: random.Random,
         lease: timedelta,
         pace: Pace,
+        purse: ShardPurse,
         on_commit: Callable[[Shard, Sequence[Outcome]], None],
     ) -> None:
         """Prepare to commit.
@@ -113,9 +111,11 @@ class Journal:
             rng: Jitter of repeated tries.
             lease: How long each commit extends the lease.
             pace: How often to commit.
+            purse: What the shard's calls are paid from.
             on_commit: Called with the shard and the outcomes of each commit once it is durable.
         """
         self.shard = shard
+        self.purse = purse
         self._ledger = ledger
         self._clock = clock
         self._rng = rng
@@ -135,15 +135,19 @@ class Journal:
             self._in_line[index] = worst_case_micros
 
     def announce(self, index: int, worst_case_micros: int) -> Awaitable[None]:
-        """Begin to make it durable that an item's call is coming; done when what is returned is."""
+        """Begin to make it durable that an item's call is coming; done when what is returned is.
+
+        Raises:
+            BudgetRefusedError: When awaited, if no budget bears the call.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if index in self._committing.ahead:
-            self._committing.announced.append(future)
+            self._committing.announced.append((index, future))
         elif index in self._ahead:
             future.set_result(None)
         else:
             self._pending.intents[index] = worst_case_micros
-            self._pending.announced.append(future)
+            self._pending.announced.append((index, future))
             self._wake.set()
         self._no_longer_expected(index)
         return future
@@ -157,8 +161,14 @@ class Journal:
 
     def account(self, index: int, uncertain: Usage) -> None:
         """Note what became of a call that an earlier epoch announced, or that was cut off here."""
+        announced = any(
+            index in each
+            for each in (self.shard.intents, self._committing.intents, self._committing.ahead, self._ahead)
+        )
         self._no_longer_expected(index)
         self._pending.intents.pop(index, None)
+        if not announced and uncertain == _NOTHING:
+            return
         self._pending.settled_intents.add(index)
         self._pending.uncertain += uncertain
         self._wake.set()
@@ -170,9 +180,12 @@ class Journal:
             self._ahead.discard(index)
             self._pace.ahead.left += 1
 
-    def _next_in_line(self) -> dict[int, int]:
-        """Take from the line as many calls as may be announced now."""
+    def _next_in_line(self, room: int | None) -> dict[int, int]:
+        """Take from the line as many calls as may be announced now, and as the budget has room for."""
         taken = dict(islice(self._in_line.items(), self._pace.ahead.left))
+        if room is not None:
+            sums = accumulate(taken.values())
+            taken = dict(each for each, total in zip(taken.items(), sums, strict=True) if total <= room)
         for index in taken:
             del self._in_line[index]
         self._ahead |= taken.keys()
@@ -226,41 +239,74 @@ class Journal:
 
     async def _commit(self) -> None:
         pending = self._take()
-        pending.ahead = self._next_in_line()
+        commit = self._next(pending)
+        pending.ahead = self._next_in_line(self.purse.room(self.shard, commit))
+        commit = replace(commit, intents={**commit.intents, **pending.ahead})
+        commit = replace(commit, draw=self.purse.draw(self.shard, commit))
         self._committing = pending
-        intents = {**pending.ahead, **pending.intents}
-        results = self._chunked(pending.outcomes)
-        backoff = Backoff(base_s=0.1, cap_s=2.0, rng=self._rng)
+        results = chunked(self.shard, pending.outcomes)
         try:
-            while True:
-                commit = Commit(
-                    epoch=self.shard.epoch,
-                    number=self.shard.commits + 1,
-                    lease_until=self._clock.now() + self._lease,
-                    outcomes=pending.outcomes,
-                    result_chunks=tuple(results),
-                    intents=intents,
-                    settled_intents=frozenset(pending.settled_intents),
-                    uncertain=pending.uncertain,
-                )
-                try:
-                    self.shard = await self._ledger.commit(self.shard, commit, results)
-                    break
-                except ServiceError as error:
-                    if error.kind is not ErrorKind.UNAVAILABLE:
-                        raise
-                    _log.warning("commit_delayed", shard=self.shard.holder, reason=error.reason)
-                    await asyncio.sleep(backoff.next_s(floor_s=0.05))
+            self.shard = await self._committed(replace(commit, result_chunks=tuple(results)), results)
+            await self._refuse(commit, pending)
         except BaseException as error:
-            for future in pending.announced:
+            for _, future in pending.announced:
                 if not future.done():
                     future.set_exception(error) if isinstance(error, Exception) else future.cancel()
             raise
         self._committing = _Pending()
-        for future in pending.announced:
+        for _, future in pending.announced:
             if not future.done():
                 future.set_result(None)
         self._on_commit(self.shard, list(pending.outcomes.values()))
+
+    def _next(self, pending: _Pending) -> Commit:
+        return Commit(
+            epoch=self.shard.epoch,
+            number=self.shard.commits + 1,
+            lease_until=self._clock.now() + self._lease,
+            outcomes=pending.outcomes,
+            intents=pending.intents,
+            settled_intents=frozenset(pending.settled_intents),
+            uncertain=pending.uncertain,
+        )
+
+    async def _committed(self, commit: Commit, results: Mapping[str, Mapping[int, Outcome]]) -> Shard:
+        """Make a commit durable, however long the store is away."""
+        backoff = Backoff(base_s=0.1, cap_s=2.0, rng=self._rng)
+        while True:
+            try:
+                return await self._ledger.commit(self.shard, commit, results)
+            except ServiceError as error:
+                if error.kind is not ErrorKind.UNAVAILABLE:
+                    raise
+                _log.warning("commit_delayed", shard=self.shard.holder, reason=error.reason)
+                await asyncio.sleep(backoff.next_s(floor_s=0.05))
+            commit = replace(commit, lease_until=self._clock.now() + self._lease)
+
+    async def _refuse(self, commit: Commit, pending: _Pending) -> None:
+        """Tell the calls that the commit announced in vain what becomes of them."""
+        refused = {index: worst for index, worst in commit.intents.items() if index not in self.shard.intents}
+        if not refused:
+            return
+        for index in refused.keys() & pending.ahead.keys():
+            self._no_longer_expected(index)
+        verdicts = await self.purse.judge(self.shard, refused, asked=commit.draw is not None)
+        for index, future in [each for each in pending.announced if each[0] in refused]:
+            verdict = verdicts[index]
+            if verdict is not None:
+                _fail(future, verdict)
+            else:
+                pending.announced.remove((index, future))
+                self._announce_again(index, refused[index], future)
+
+    def _announce_again(self, index: int, worst_case_micros: int, future: asyncio.Future[None]) -> None:
+        """Announce a call with the next commit, unless it has been called off meanwhile."""
+        called_off = index in self._pending.outcomes or index in self._pending.settled_intents
+        if future.done() or called_off:
+            future.cancel()
+            return
+        self._pending.intents[index] = worst_case_micros
+        self._pending.announced.append((index, future))
 
     def _take(self) -> _Pending:
         """Take what is pending, of the outcomes as many as one commit carries; the next takes others."""
@@ -268,33 +314,16 @@ class Journal:
         outcomes = [*pending.outcomes.items()]
         size = 0
         for count, (_, outcome) in enumerate(outcomes):
-            size += _weight(outcome)
+            size += weight_of(outcome)
             if count and size > SAFE_COMMIT_BYTES:
                 pending.outcomes = dict(outcomes[:count])
                 self._pending.outcomes = dict(outcomes[count:])
                 break
         return pending
 
-    def _chunked(self, outcomes: Mapping[int, Outcome]) -> dict[str, dict[int, Outcome]]:
-        """Cut outcomes into documents of bounded size, under ids no other epoch or commit uses (law 1)."""
-        prefix = f"{self.shard.job_id}.{self.shard.number}.{self.shard.epoch}.{self.shard.commits + 1}"
-        chunks: list[dict[int, Outcome]] = []
-        size = _CHUNK_BYTES + 1
-        for index, outcome in outcomes.items():
-            weight = _weight(outcome)
-            if size + weight > _CHUNK_BYTES or len(chunks[-1]) == _CHUNK_OUTCOMES:
-                chunks.append({})
-                size = 0
-            chunks[-1][index] = outcome
-            size += weight
-        return {f"{prefix}.{number}": chunk for number, chunk in enumerate(chunks)}
 
-
-def _weight(outcome: Outcome) -> int:
-    """Return about how many bytes an outcome takes in its document, rather more than fewer."""
-    texts = [outcome.item_id, *outcome.labels, *outcome.labels.values()]
-    if outcome.piece is not None:
-        texts.append(outcome.piece.content)
-    if outcome.error is not None:
-        texts.append(outcome.error.message)
-    return _FRAME_BYTES + sum(len(each.encode()) for each in texts)
+def _fail(future: asyncio.Future[None], error: BudgetRefusedError) -> None:
+    """Let a call hear that it may not be made; one that has found its content meanwhile does not listen."""
+    if not future.done():
+        future.set_exception(error)
+        future.exception()

@@ -24,6 +24,7 @@ from parallel_processor.running.accepting import Acceptance, acceptable
 from parallel_processor.running.calls import Answer, EndpointSuspendedError, ModelCalls
 from parallel_processor.running.chain import Chain
 from parallel_processor.running.content import Content
+from parallel_processor.running.covering import refusal_of
 from parallel_processor.running.entries import entry_of, piece_of, tags_of
 from parallel_processor.running.error_class import ErrorClass
 from parallel_processor.running.hedging import HedgedCalls, Spare
@@ -31,7 +32,7 @@ from parallel_processor.running.made import generated, report
 from parallel_processor.running.order import Anew, Done, Order, Work, replacing
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
-from parallel_processor.running.ports import Acquired, Acquisition, Fill
+from parallel_processor.running.ports import Acquired, Acquisition, Fill, Owner
 from parallel_processor.running.retry_budget import RetryBudgets
 from parallel_processor.running.treatment import Again, Effort, Treating
 
@@ -44,6 +45,10 @@ def _nobody_hears(_text: str) -> None:
 
 
 def _nothing_to_count(_error: ErrorClass) -> None:
+    return
+
+
+def _not_measured(_owner: Owner, _order: Order, _answer: Answer) -> None:
     return
 
 
@@ -61,6 +66,7 @@ class Making:
         rng: random.Random,
         max_attempts: int,
         on_spend: Callable[[str, str, Usage], None],
+        on_answer: Callable[[Owner, Order, Answer], None] = _not_measured,
         hedging: HedgedCalls | None = None,
         acceptance: Acceptance,
         on_error: Callable[[ErrorClass], None] = _nothing_to_count,
@@ -76,6 +82,7 @@ class Making:
         self._treating = Treating(
             max_attempts=max_attempts, budgets=budgets or RetryBudgets(), clock=clock, on_error=on_error
         )
+        self._on_answer = on_answer
         self._hedging = hedging
         self._acceptance = acceptance
 
@@ -144,8 +151,8 @@ class Making:
                 piece = piece_of(acquisition.entry, order.prompt, order.key)
                 return acceptable(piece, order.contract) or Anew(order, replacing=True)
             try:
-                await announced
-                answer = await self._generate(order, work, effort, backoff, chain)
+                refused = await refusal_of(announced, persistent=work.persistent)
+                answer = refused or await self._generate(order, work, effort, backoff, chain)
                 if isinstance(answer, Answer):
                     filled, slot.used = True, answer.usage.prompt_tokens + answer.usage.output_tokens
             finally:
@@ -190,6 +197,7 @@ class Making:
         effort.attempts += 1
         self._spent(order, effort, answer.usage)
         self._treating.answered(order.request.model, effort, truncated=answer.reply.truncated)
+        self._on_answer(work.owner, order, answer)
         return self._checked(order, work, answer, effort, backoff)
 
     def _call(self, order: Order, work: Work, effort: Effort) -> Awaitable[Answer]:

@@ -118,6 +118,6 @@ class Oversight:
         if known and now - self._read_at.get(job.job_id, float("-inf")) >= self._read_every_s:
             self._read_at[job.job_id] = now
             with spent_on(job.job_id):
-                read, counts, _ = await self._jobs.live(job)
+                read, counts, _, _ = await self._jobs.live(job)
             known = max(known, read.counts.failed + counts.failed)
         return known

@@ -55,6 +55,18 @@ def test_the_free_table_prices_everything_at_nothing() -> None:
     assert (free.cost_micros("any", 10, 10), free.worst_case_micros("other", 10, 10)) == (0, 0)
 
 
+def test_a_star_prices_every_other_model(tmp_path: Path) -> None:
+    """What a file prices with * is every model it does not name; it is no model itself."""
+    dear, free = (dict.fromkeys(_FIELDS, price) for price in (5_000_000, 0))
+    table = _load(tmp_path, orjson.dumps({"m": dear, "*": free}))
+
+    assert (table.cost_micros("m", 1, 1), table.cost_micros("other", 10**6, 10**6)) == (10, 0)
+    assert (table.models, table.knows("other"), TABLE.knows("other")) == (("m",), True, False)
+
+
+_FIELDS = ("prompt_micros_per_million", "output_micros_per_million")
+
+
 def _load(folder: Path, content: bytes) -> PriceTable:
     path = folder / "prices.json"
     path.write_bytes(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from parallel_processor.jobs.piece import PieceSpec, Sampling
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
@@ -18,6 +19,13 @@ from parallel_processor.running.ports import (
     Owner,
     Prompt,
 )
+from parallel_processor.running.spending import Spending
+from parallel_processor.spending.account import Account, Standing
+from parallel_processor.spending.interactive_purse import InteractivePurse
+from parallel_processor.spending.purse import ShardPurse
+from parallel_processor.spending.tenant_budget import TenantBudget
+from parallel_processor.spending.tenants import BudgetedTenants
+from service_common.clock import Clock, ManualClock
 from service_common.errors import ErrorKind, ServiceError, unavailable
 
 AWAY = unavailable("AWAY", "away")
@@ -217,3 +225,43 @@ class FakeEndpoint:
         for number, word in enumerate(reply.text.split(" ")):
             on_text(f" {word}" if number else word)
         return reply
+
+
+@dataclass
+class FakeStock:
+    """Budgets that stand as they are told.
+
+    Attributes:
+        standing: How.
+        taken: How often they were asked.
+    """
+
+    standing: Standing = field(default_factory=lambda: Standing((), ()))
+    taken: int = 0
+
+    async def get(self, tenant: str) -> TenantBudget | None:
+        """No tenant has a budget."""
+        return None
+
+    async def take_stock(self, tenant: str, job_id: str) -> Standing:
+        """Return the standing."""
+        self.taken += 1
+        return self.standing
+
+
+def purse(clock: Clock | None = None) -> ShardPurse:
+    """Return a purse that no budget holds."""
+    return ShardPurse(FakeStock(), clock=clock or ManualClock(), held=False)
+
+
+def spending(clock: Clock | None = None) -> Spending:
+    """Return what pays for shards that no budget holds."""
+    clock, stock, refused = clock or ManualClock(), FakeStock(), list[Account]()
+    return Spending(stock, BudgetedTenants(stock, clock=clock), clock=clock, on_refused=refused.append)
+
+
+def interactive_purse() -> InteractivePurse:
+    """Return what pays for pieces of tenants without a budget."""
+    clock, stock, refused = ManualClock(), FakeStock(), list[Account]()
+    tenants = BudgetedTenants(stock, clock=clock)
+    return InteractivePurse(cast("Any", None), tenants, holder="p", clock=clock, on_refused=refused.append)

@@ -20,7 +20,7 @@ from parallel_processor.running.queueing.rank import Rank
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, aborted, unavailable
 
-from tests.unit.processor.running.fakes import settle, until
+from tests.unit.processor.running.fakes import settle, spending, until
 from tests.unit.processor.samples import NOW, job, shard
 
 NEVER_S = 3_600.0
@@ -135,6 +135,7 @@ def claims_of(
         bell=cast("Any", bell or Bell()),
         clock=clock or ManualClock(),
         rng=random.Random(1),
+        spending=spending(),
         on_outcomes=lambda _: None,
         on_committed=lambda _: None,
     )

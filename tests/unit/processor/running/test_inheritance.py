@@ -17,7 +17,7 @@ from parallel_processor.running.versions import ActiveVersions
 from parallel_processor.running.workshop import Workshop
 from service_common.clock import ManualClock
 
-from tests.unit.processor.running.fakes import FakeCache, FakeOptimizer, settle
+from tests.unit.processor.running.fakes import FakeCache, FakeOptimizer, purse, settle
 from tests.unit.processor.running.test_degradation import Shelf, Watch
 from tests.unit.processor.running.test_journal import Bench
 from tests.unit.processor.samples import LEASE, NOW, item, job
@@ -35,6 +35,7 @@ def a_run(bench: Bench) -> ShardRun:
         rng=rng,
         lease=LEASE,
         pace=Pace(0.0),
+        purse=purse(),
         on_commit=lambda _shard, _outcomes: None,
     )
     versions = ActiveVersions(Shelf(), Watch(), all_tenants=True)

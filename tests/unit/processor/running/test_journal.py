@@ -15,6 +15,7 @@ from parallel_processor.running.journal import Allowance, Journal, Pace
 from service_common.clock import ManualClock, SystemClock
 from service_common.errors import ServiceError, unavailable
 
+from tests.unit.processor.running.fakes import purse
 from tests.unit.processor.samples import LEASE, NOW, outcome, shard
 
 
@@ -72,6 +73,7 @@ class Bench:
             rng=random.Random(1),
             lease=LEASE,
             pace=Pace(interval_s, self.allowance),
+            purse=purse(),
             on_commit=self._tell,
         )
         self.running = asyncio.create_task(self.journal.run())

@@ -36,10 +36,10 @@ class World:
     said: list[str] = field(default_factory=list)
     reads: int = 0
 
-    async def live(self, job: Job) -> tuple[Job, ItemCounts, Usage]:
+    async def live(self, job: Job) -> tuple[Job, ItemCounts, Usage, int]:
         """Return a job with what other processes have done."""
         self.reads += 1
-        return job, ItemCounts(failed=self.elsewhere), Usage()
+        return job, ItemCounts(failed=self.elsewhere), Usage(), 0
 
     async def pause_because(self, tenant: str, job_id: str, reason: StateReason, **_: object) -> None:
         """Note it."""

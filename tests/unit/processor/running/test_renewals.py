@@ -17,7 +17,7 @@ from parallel_processor.running.journal import Pace
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, unavailable
 
-from tests.unit.processor.running.fakes import settle
+from tests.unit.processor.running.fakes import purse, settle, spending
 from tests.unit.processor.samples import LEASE, job, shard
 
 
@@ -50,6 +50,7 @@ class Run:
     def __init__(self, number: int, committed: datetime) -> None:
         self.job = job()
         self.journal = self
+        self.purse = purse()
         self.shard = claimed(
             replace(shard(), number=number, claimable_at=committed), owner="w", now=committed, lease=LEASE
         )
@@ -79,6 +80,7 @@ def claims_over(store: Store, runs: list[Run], clock: ManualClock) -> Claims:
         bell=cast("Any", None),
         clock=clock,
         rng=random.Random(1),
+        spending=spending(),
         on_outcomes=lambda _: None,
         on_committed=lambda _: None,
     )

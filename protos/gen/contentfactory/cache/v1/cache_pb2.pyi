@@ -595,6 +595,134 @@ class BatchGetResponse(_message.Message):
 Global___BatchGetResponse: _TypeAlias = BatchGetResponse  # noqa: Y015
 
 @_typing.final
+class BatchPeekRequest(_message.Message):
+    """Request of CacheService.BatchPeek."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PeekRequest(_message.Message):
+        """One key to peek at."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        """The key. Required; 1 to 512 bytes."""
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    WITH_ENTRIES_FIELD_NUMBER: _builtins.int
+    with_entries: _builtins.bool
+    """Whether the entries themselves come too. Default: they do not."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchPeekRequest.PeekRequest]:
+        """The keys, 1 to 1,000. Equal keys are answered alike."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___BatchPeekRequest.PeekRequest] | None = ...,
+        with_entries: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "with_entries", b"with_entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchPeekRequest: _TypeAlias = BatchPeekRequest  # noqa: Y015
+
+@_typing.final
+class BatchPeekResponse(_message.Message):
+    """Response of CacheService.BatchPeek."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Result(_message.Message):
+        """What became of one request."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VALUE_FIELD_NUMBER: _builtins.int
+        ERROR_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def value(self) -> Global___BatchPeekResponse.PeekedEntry:
+            """What is there."""
+
+        @_builtins.property
+        def error(self) -> _status_pb2.Status:
+            """Why this request failed."""
+
+        def __init__(
+            self,
+            *,
+            value: Global___BatchPeekResponse.PeekedEntry | None = ...,
+            error: _status_pb2.Status | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["value", "error"]  # noqa: Y015
+        _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+    @_typing.final
+    class PeekedEntry(_message.Message):
+        """Whether a key has an entry."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PRESENT_FIELD_NUMBER: _builtins.int
+        ENTRY_FIELD_NUMBER: _builtins.int
+        present: _builtins.bool
+        """Whether it has."""
+        @_builtins.property
+        def entry(self) -> Global___Entry:
+            """The entry, if there is one and it was asked for."""
+
+        def __init__(
+            self,
+            *,
+            present: _builtins.bool = ...,
+            entry: Global___Entry | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "present", b"present"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchPeekResponse.Result]:
+        """One result per request, in order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchPeekResponse.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchPeekResponse: _TypeAlias = BatchPeekResponse  # noqa: Y015
+
+@_typing.final
 class BatchSetRequest(_message.Message):
     """Request of CacheService.BatchSet."""
 

@@ -73,6 +73,11 @@ class CacheServiceStub:
                 request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchGetRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchGetResponse.FromString,
                 _registered_method=True)
+        self.BatchPeek = channel.unary_unary(
+                '/contentfactory.cache.v1.CacheService/BatchPeek',
+                request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchPeekRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchPeekResponse.FromString,
+                _registered_method=True)
         self.BatchSet = channel.unary_unary(
                 '/contentfactory.cache.v1.CacheService/BatchSet',
                 request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchSetRequest.SerializeToString,
@@ -168,6 +173,15 @@ class CacheServiceServicer:
 
     def BatchGet(self, request, context):
         """Get, for many keys in one call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchPeek(self, request, context):
+        """Says which of many keys have an entry. Nobody notices: it counts towards no statistics and no recency.
+        Errors, per key:
+        RESOURCE_EXHAUSTED  the entry asked for does not fit into the response (reason RESPONSE_TOO_LARGE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -287,6 +301,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.BatchGet,
                     request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchGetRequest.FromString,
                     response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchGetResponse.SerializeToString,
+            ),
+            'BatchPeek': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchPeek,
+                    request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchPeekRequest.FromString,
+                    response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchPeekResponse.SerializeToString,
             ),
             'BatchSet': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchSet,
@@ -461,6 +480,33 @@ class CacheService:
             '/contentfactory.cache.v1.CacheService/BatchGet',
             contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchGetRequest.SerializeToString,
             contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchGetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchPeek(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.cache.v1.CacheService/BatchPeek',
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchPeekRequest.SerializeToString,
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchPeekResponse.FromString,
             options,
             channel_credentials,
             insecure,

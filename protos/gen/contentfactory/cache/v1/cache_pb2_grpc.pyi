@@ -64,6 +64,11 @@ class CacheServiceStub:
     """Removes the entry under a key. Removing what is not there succeeds and says so. Leases are untouched."""
     BatchGet: _grpc.UnaryUnaryMultiCallable[_cache_pb2.BatchGetRequest, _cache_pb2.BatchGetResponse]
     """Get, for many keys in one call."""
+    BatchPeek: _grpc.UnaryUnaryMultiCallable[_cache_pb2.BatchPeekRequest, _cache_pb2.BatchPeekResponse]
+    """Says which of many keys have an entry. Nobody notices: it counts towards no statistics and no recency.
+    Errors, per key:
+      RESOURCE_EXHAUSTED  the entry asked for does not fit into the response (reason RESPONSE_TOO_LARGE).
+    """
     BatchSet: _grpc.UnaryUnaryMultiCallable[_cache_pb2.BatchSetRequest, _cache_pb2.BatchSetResponse]
     """Set, for many entries in one call. Not atomic: each entry succeeds or fails by itself."""
     BatchDelete: _grpc.UnaryUnaryMultiCallable[_cache_pb2.BatchDeleteRequest, _cache_pb2.BatchDeleteResponse]
@@ -154,6 +159,11 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """Removes the entry under a key. Removing what is not there succeeds and says so. Leases are untouched."""
     BatchGet: _aio.UnaryUnaryMultiCallable[_cache_pb2.BatchGetRequest, _cache_pb2.BatchGetResponse]  # type: ignore[assignment]
     """Get, for many keys in one call."""
+    BatchPeek: _aio.UnaryUnaryMultiCallable[_cache_pb2.BatchPeekRequest, _cache_pb2.BatchPeekResponse]  # type: ignore[assignment]
+    """Says which of many keys have an entry. Nobody notices: it counts towards no statistics and no recency.
+    Errors, per key:
+      RESOURCE_EXHAUSTED  the entry asked for does not fit into the response (reason RESPONSE_TOO_LARGE).
+    """
     BatchSet: _aio.UnaryUnaryMultiCallable[_cache_pb2.BatchSetRequest, _cache_pb2.BatchSetResponse]  # type: ignore[assignment]
     """Set, for many entries in one call. Not atomic: each entry succeeds or fails by itself."""
     BatchDelete: _aio.UnaryUnaryMultiCallable[_cache_pb2.BatchDeleteRequest, _cache_pb2.BatchDeleteResponse]  # type: ignore[assignment]
@@ -265,6 +275,17 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.BatchGetResponse, _abc.Awaitable[_cache_pb2.BatchGetResponse]]:
         """Get, for many keys in one call."""
+
+    @_abc_1.abstractmethod
+    def BatchPeek(
+        self,
+        request: _cache_pb2.BatchPeekRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.BatchPeekResponse, _abc.Awaitable[_cache_pb2.BatchPeekResponse]]:
+        """Says which of many keys have an entry. Nobody notices: it counts towards no statistics and no recency.
+        Errors, per key:
+          RESOURCE_EXHAUSTED  the entry asked for does not fit into the response (reason RESPONSE_TOO_LARGE).
+        """
 
     @_abc_1.abstractmethod
     def BatchSet(

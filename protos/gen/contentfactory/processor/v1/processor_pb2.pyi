@@ -903,6 +903,7 @@ class Job(_message.Message):
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
     STATE_REASON_FIELD_NUMBER: _builtins.int
+    RESERVED_MICROS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The id, given by the service."""
     display_name: _builtins.str
@@ -917,6 +918,10 @@ class Job(_message.Message):
     """The model of items that name none; empty: the template's, else the processor's."""
     cache_policy: Global___CachePolicy.ValueType
     """How items use the cache that do not say."""
+    reserved_micros: _builtins.int
+    """The most that the calls may still cost that are out now, in micros of US dollars. With what it has spent, uncertain
+    spend included, it never exceeds the job's cap.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels for people and filters."""
@@ -967,10 +972,11 @@ class Job(_message.Message):
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         terms: Global___JobTerms | None = ...,
         state_reason: Global___JobStateReason | None = ...,
+        reserved_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "create_time", b"create_time", "finish_time", b"finish_time", "start_time", b"start_time", "state_reason", b"state_reason", "terms", b"terms", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "counts", b"counts", "create_time", b"create_time", "display_name", b"display_name", "finish_time", b"finish_time", "job_id", b"job_id", "labels", b"labels", "model", b"model", "priority", b"priority", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "terms", b"terms", "usage", b"usage", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_policy", b"cache_policy", "counts", b"counts", "create_time", b"create_time", "display_name", b"display_name", "finish_time", b"finish_time", "job_id", b"job_id", "labels", b"labels", "model", b"model", "priority", b"priority", "reserved_micros", b"reserved_micros", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "terms", b"terms", "usage", b"usage", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2412,6 +2418,355 @@ class StreamGenerateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
 Global___StreamGenerateResponse: _TypeAlias = StreamGenerateResponse  # noqa: Y015
+
+@_typing.final
+class JobEstimate(_message.Message):
+    """What a job will cost and take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CostInterval(_message.Message):
+        """Where a cost lies nine times out of ten, in micros of US dollars."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LOW_MICROS_FIELD_NUMBER: _builtins.int
+        EXPECTED_MICROS_FIELD_NUMBER: _builtins.int
+        HIGH_MICROS_FIELD_NUMBER: _builtins.int
+        low_micros: _builtins.int
+        """The lower end."""
+        expected_micros: _builtins.int
+        """The expectation."""
+        high_micros: _builtins.int
+        """The upper end."""
+        def __init__(
+            self,
+            *,
+            low_micros: _builtins.int = ...,
+            expected_micros: _builtins.int = ...,
+            high_micros: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_micros", b"expected_micros", "high_micros", b"high_micros", "low_micros", b"low_micros"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class DurationInterval(_message.Message):
+        """Where a duration lies nine times out of ten."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LOW_FIELD_NUMBER: _builtins.int
+        EXPECTED_FIELD_NUMBER: _builtins.int
+        HIGH_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def low(self) -> _duration_pb2.Duration:
+            """The lower end."""
+
+        @_builtins.property
+        def expected(self) -> _duration_pb2.Duration:
+            """The expectation."""
+
+        @_builtins.property
+        def high(self) -> _duration_pb2.Duration:
+            """The upper end."""
+
+        def __init__(
+            self,
+            *,
+            low: _duration_pb2.Duration | None = ...,
+            expected: _duration_pb2.Duration | None = ...,
+            high: _duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "high", b"high", "low", b"low"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "high", b"high", "low", b"low"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class OfContentType(_message.Message):
+        """What the items of one content type come to."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+        ITEM_COUNT_FIELD_NUMBER: _builtins.int
+        MODEL_CALLS_FIELD_NUMBER: _builtins.int
+        EXPECTED_COST_MICROS_FIELD_NUMBER: _builtins.int
+        content_type: _builtins.str
+        """The content type."""
+        item_count: _builtins.int
+        """Its items."""
+        model_calls: _builtins.int
+        """The calls they will take."""
+        expected_cost_micros: _builtins.int
+        """What these will cost, in micros of US dollars."""
+        def __init__(
+            self,
+            *,
+            content_type: _builtins.str = ...,
+            item_count: _builtins.int = ...,
+            model_calls: _builtins.int = ...,
+            expected_cost_micros: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "expected_cost_micros", b"expected_cost_micros", "item_count", b"item_count", "model_calls", b"model_calls"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    SAMPLED_ITEMS_FIELD_NUMBER: _builtins.int
+    CACHED_ITEMS_FIELD_NUMBER: _builtins.int
+    EQUAL_ITEMS_FIELD_NUMBER: _builtins.int
+    REFUSED_ITEMS_FIELD_NUMBER: _builtins.int
+    MODEL_CALLS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    WORST_CASE_MICROS_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    MEASURED_CALLS_FIELD_NUMBER: _builtins.int
+    CACHE_UNKNOWN_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPES_FIELD_NUMBER: _builtins.int
+    item_count: _builtins.int
+    """Items the job has."""
+    sampled_items: _builtins.int
+    """Items that were looked at. Where that is not all, everything else is scaled up from them."""
+    cached_items: _builtins.int
+    """Items the cache holds."""
+    equal_items: _builtins.int
+    """Items equal to another one, which share its call."""
+    refused_items: _builtins.int
+    """Items that no prompt can be made for; they will fail without a call."""
+    model_calls: _builtins.int
+    """Model calls the others will take."""
+    worst_case_micros: _builtins.int
+    """The most they can cost, in micros of US dollars, each made once."""
+    measured_calls: _builtins.int
+    """How many earlier calls of the same kinds the lengths of outputs rest on. 0: they are a guess from max_tokens."""
+    cache_unknown: _builtins.bool
+    """Whether the cache could not be asked, so that nothing was taken to be there."""
+    @_builtins.property
+    def cost(self) -> Global___JobEstimate.CostInterval:
+        """What these calls will cost."""
+
+    @_builtins.property
+    def duration(self) -> Global___JobEstimate.DurationInterval:
+        """How long they will take on this replica if it has nothing else to do. Unset: no call was ever measured."""
+
+    @_builtins.property
+    def content_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobEstimate.OfContentType]:
+        """The same by content type."""
+
+    def __init__(
+        self,
+        *,
+        item_count: _builtins.int = ...,
+        sampled_items: _builtins.int = ...,
+        cached_items: _builtins.int = ...,
+        equal_items: _builtins.int = ...,
+        refused_items: _builtins.int = ...,
+        model_calls: _builtins.int = ...,
+        cost: Global___JobEstimate.CostInterval | None = ...,
+        worst_case_micros: _builtins.int = ...,
+        duration: Global___JobEstimate.DurationInterval | None = ...,
+        measured_calls: _builtins.int = ...,
+        cache_unknown: _builtins.bool = ...,
+        content_types: _abc.Iterable[Global___JobEstimate.OfContentType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_unknown", b"cache_unknown", "cached_items", b"cached_items", "content_types", b"content_types", "cost", b"cost", "duration", b"duration", "equal_items", b"equal_items", "item_count", b"item_count", "measured_calls", b"measured_calls", "model_calls", b"model_calls", "refused_items", b"refused_items", "sampled_items", b"sampled_items", "worst_case_micros", b"worst_case_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobEstimate: _TypeAlias = JobEstimate  # noqa: Y015
+
+@_typing.final
+class EstimateJobRequest(_message.Message):
+    """Request of ProcessorService.EstimateJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job. Required."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateJobRequest: _TypeAlias = EstimateJobRequest  # noqa: Y015
+
+@_typing.final
+class EstimateJobResponse(_message.Message):
+    """Response of ProcessorService.EstimateJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def estimate(self) -> Global___JobEstimate:
+        """The estimate."""
+
+    def __init__(
+        self,
+        *,
+        estimate: Global___JobEstimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateJobResponse: _TypeAlias = EstimateJobResponse  # noqa: Y015
+
+@_typing.final
+class TenantBudget(_message.Message):
+    """What all jobs and interactive pieces of a tenant may cost, and cost so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    SPENT_MICROS_FIELD_NUMBER: _builtins.int
+    UNCERTAIN_SPEND_MICROS_FIELD_NUMBER: _builtins.int
+    RESERVED_MICROS_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    max_cost_micros: _builtins.int
+    """The most they may cost together, in micros of US dollars; calls of unknown fate count at their worst. Unset: no
+    limit.
+    """
+    spent_micros: _builtins.int
+    """What answered calls have cost since the budget was set."""
+    uncertain_spend_micros: _builtins.int
+    """The most that calls of unknown fate may have cost. Not part of spent_micros."""
+    reserved_micros: _builtins.int
+    """What is set aside for calls that are out and for the next ones; what they do not cost is free again."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From when on spending counts. Unset: no budget was ever set, and nothing is counted."""
+
+    def __init__(
+        self,
+        *,
+        max_cost_micros: _builtins.int | None = ...,
+        spent_micros: _builtins.int = ...,
+        uncertain_spend_micros: _builtins.int = ...,
+        reserved_micros: _builtins.int = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros", "reserved_micros", b"reserved_micros", "since", b"since", "spent_micros", b"spent_micros", "uncertain_spend_micros", b"uncertain_spend_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_micros: _TypeAlias = _typing.Literal["max_cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_micros: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_micros) -> _WhichOneofReturnType__max_cost_micros | None: ...
+
+Global___TenantBudget: _TypeAlias = TenantBudget  # noqa: Y015
+
+@_typing.final
+class GetTenantBudgetRequest(_message.Message):
+    """Request of ProcessorService.GetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantBudgetRequest: _TypeAlias = GetTenantBudgetRequest  # noqa: Y015
+
+@_typing.final
+class GetTenantBudgetResponse(_message.Message):
+    """Response of ProcessorService.GetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budget(self) -> Global___TenantBudget:
+        """The budget."""
+
+    def __init__(
+        self,
+        *,
+        budget: Global___TenantBudget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantBudgetResponse: _TypeAlias = GetTenantBudgetResponse  # noqa: Y015
+
+@_typing.final
+class SetTenantBudgetRequest(_message.Message):
+    """Request of ProcessorService.SetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    START_OVER_FIELD_NUMBER: _builtins.int
+    max_cost_micros: _builtins.int
+    """The most that may be spent, in micros of US dollars. Unset: no limit; spending goes on being counted."""
+    start_over: _builtins.bool
+    """Whether what was spent so far no longer counts, as at the start of a month."""
+    def __init__(
+        self,
+        *,
+        max_cost_micros: _builtins.int | None = ...,
+        start_over: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros", "max_cost_micros", b"max_cost_micros", "start_over", b"start_over"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_micros: _TypeAlias = _typing.Literal["max_cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_micros: _TypeAlias = _typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_micros) -> _WhichOneofReturnType__max_cost_micros | None: ...
+
+Global___SetTenantBudgetRequest: _TypeAlias = SetTenantBudgetRequest  # noqa: Y015
+
+@_typing.final
+class SetTenantBudgetResponse(_message.Message):
+    """Response of ProcessorService.SetTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budget(self) -> Global___TenantBudget:
+        """The budget as it is now."""
+
+    def __init__(
+        self,
+        *,
+        budget: Global___TenantBudget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTenantBudgetResponse: _TypeAlias = SetTenantBudgetResponse  # noqa: Y015
 
 @_typing.final
 class GetCapacityRequest(_message.Message):

@@ -65,6 +65,11 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobResponse.FromString,
                 _registered_method=True)
+        self.EstimateJob = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/EstimateJob',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/GetJob',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetJobRequest.SerializeToString,
@@ -140,6 +145,16 @@ class ProcessorServiceStub:
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.FromString,
                 _registered_method=True)
+        self.GetTenantBudget = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/GetTenantBudget',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetResponse.FromString,
+                _registered_method=True)
+        self.SetTenantBudget = channel.unary_unary(
+                '/contentfactory.processor.v1.ProcessorService/SetTenantBudget',
+                request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetResponse.FromString,
+                _registered_method=True)
         self.GetCapacity = channel.unary_unary(
                 '/contentfactory.processor.v1.ProcessorService/GetCapacity',
                 request_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetCapacityRequest.SerializeToString,
@@ -198,6 +213,19 @@ class ProcessorServiceServicer:
         FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
         passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
         dependencies (reason GROUP_TOO_LARGE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateJob(self, request, context):
+        """Says what a job will cost and how long it will take, before a cent is spent: its prompts are made, the cache is
+        peeked at, and the lengths and times of earlier calls of its kinds are applied. Items that are cached and items that
+        are equal take no call. Failed calls, which are repeated, are not foreseen. Of a large job about 6,000 items are
+        looked at, from all over it.
+        Errors:
+        NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+        FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), or a model has no price (reason PRICE_UNKNOWN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -355,12 +383,14 @@ class ProcessorServiceServicer:
         its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
         keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
         fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
-        HANDLER_UNKNOWN).
+        HANDLER_UNKNOWN); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
         DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
         spent.
         UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
         use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
-        request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+        request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer; or
+        what the tenant's budget has left is set aside for calls that are out (reason
+        BUDGET_RESERVED): ask again soon.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -371,6 +401,22 @@ class ProcessorServiceServicer:
         comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
         unknown fate, at its worst case. A caller who reads slowly gets larger frames.
         Errors: those of Generate. They may come after text, which is void then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTenantBudget(self, request, context):
+        """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTenantBudget(self, request, context):
+        """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
+        jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
+        made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -400,6 +446,11 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     servicer.StartJob,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobResponse.SerializeToString,
+            ),
+            'EstimateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateJob,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobResponse.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
@@ -475,6 +526,16 @@ def add_ProcessorServiceServicer_to_server(servicer, server):
                     servicer.StreamGenerate,
                     request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.FromString,
                     response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.SerializeToString,
+            ),
+            'GetTenantBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTenantBudget,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetResponse.SerializeToString,
+            ),
+            'SetTenantBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTenantBudget,
+                    request_deserializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetRequest.FromString,
+                    response_serializer=contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetResponse.SerializeToString,
             ),
             'GetCapacity': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapacity,
@@ -579,6 +640,33 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/StartJob',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StartJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/EstimateJob',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.EstimateJobResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -984,6 +1072,60 @@ class ProcessorService:
             '/contentfactory.processor.v1.ProcessorService/StreamGenerate',
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateRequest.SerializeToString,
             contentfactory_dot_processor_dot_v1_dot_processor__pb2.StreamGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTenantBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/GetTenantBudget',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.GetTenantBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTenantBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.processor.v1.ProcessorService/SetTenantBudget',
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetRequest.SerializeToString,
+            contentfactory_dot_processor_dot_v1_dot_processor__pb2.SetTenantBudgetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,15 @@ class ProcessorServiceStub:
                            passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
                            dependencies (reason GROUP_TOO_LARGE).
     """
+    EstimateJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.EstimateJobRequest, _processor_pb2.EstimateJobResponse]
+    """Says what a job will cost and how long it will take, before a cent is spent: its prompts are made, the cache is
+    peeked at, and the lengths and times of earlier calls of its kinds are applied. Items that are cached and items that
+    are equal take no call. Failed calls, which are repeated, are not foreseen. Of a large job about 6,000 items are
+    looked at, from all over it.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), or a model has no price (reason PRICE_UNKNOWN).
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetJobRequest, _processor_pb2.GetJobResponse]
     """Returns a job with its counts. Counts of running jobs may be a second old.
     Errors:
@@ -174,18 +183,27 @@ class ProcessorServiceStub:
                            its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
                            keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
                            fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
-                           HANDLER_UNKNOWN).
+                           HANDLER_UNKNOWN); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
       DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                            spent.
       UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
                            use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
-                           request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+                           request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer; or
+                           what the tenant's budget has left is set aside for calls that are out (reason
+                           BUDGET_RESERVED): ask again soon.
     """
     StreamGenerate: _grpc.UnaryStreamMultiCallable[_processor_pb2.StreamGenerateRequest, _processor_pb2.StreamGenerateResponse]
     """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
     comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
     unknown fate, at its worst case. A caller who reads slowly gets larger frames.
     Errors: those of Generate. They may come after text, which is void then.
+    """
+    GetTenantBudget: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetTenantBudgetRequest, _processor_pb2.GetTenantBudgetResponse]
+    """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together."""
+    SetTenantBudget: _grpc.UnaryUnaryMultiCallable[_processor_pb2.SetTenantBudgetRequest, _processor_pb2.SetTenantBudgetResponse]
+    """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
+    jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
+    made.
     """
     GetCapacity: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetCapacityRequest, _processor_pb2.GetCapacityResponse]
     """Says how much this replica is doing, how much it could do, and what holds it back."""
@@ -235,6 +253,15 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
       FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
                            passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
                            dependencies (reason GROUP_TOO_LARGE).
+    """
+    EstimateJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.EstimateJobRequest, _processor_pb2.EstimateJobResponse]  # type: ignore[assignment]
+    """Says what a job will cost and how long it will take, before a cent is spent: its prompts are made, the cache is
+    peeked at, and the lengths and times of earlier calls of its kinds are applied. Items that are cached and items that
+    are equal take no call. Failed calls, which are repeated, are not foreseen. Of a large job about 6,000 items are
+    looked at, from all over it.
+    Errors:
+      NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+      FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), or a model has no price (reason PRICE_UNKNOWN).
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetJobRequest, _processor_pb2.GetJobResponse]  # type: ignore[assignment]
     """Returns a job with its counts. Counts of running jobs may be a second old.
@@ -336,18 +363,27 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
                            its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
                            keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
                            fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
-                           HANDLER_UNKNOWN).
+                           HANDLER_UNKNOWN); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
       DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                            spent.
       UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
                            use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
-                           request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+                           request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer; or
+                           what the tenant's budget has left is set aside for calls that are out (reason
+                           BUDGET_RESERVED): ask again soon.
     """
     StreamGenerate: _aio.UnaryStreamMultiCallable[_processor_pb2.StreamGenerateRequest, _processor_pb2.StreamGenerateResponse]  # type: ignore[assignment]
     """Generates one piece now, as Generate does, and sends its text as the model writes it. A piece that is in the cache
     comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
     unknown fate, at its worst case. A caller who reads slowly gets larger frames.
     Errors: those of Generate. They may come after text, which is void then.
+    """
+    GetTenantBudget: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetTenantBudgetRequest, _processor_pb2.GetTenantBudgetResponse]  # type: ignore[assignment]
+    """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together."""
+    SetTenantBudget: _aio.UnaryUnaryMultiCallable[_processor_pb2.SetTenantBudgetRequest, _processor_pb2.SetTenantBudgetResponse]  # type: ignore[assignment]
+    """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
+    jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
+    made.
     """
     GetCapacity: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetCapacityRequest, _processor_pb2.GetCapacityResponse]  # type: ignore[assignment]
     """Says how much this replica is doing, how much it could do, and what holds it back."""
@@ -412,6 +448,21 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
           FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), was cancelled (reason JOB_CANCELLED), its deadline has
                                passed (reason DEADLINE_EXCEEDED), or more than 1,000 of its items hang together by
                                dependencies (reason GROUP_TOO_LARGE).
+        """
+
+    @_abc_1.abstractmethod
+    def EstimateJob(
+        self,
+        request: _processor_pb2.EstimateJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.EstimateJobResponse, _abc.Awaitable[_processor_pb2.EstimateJobResponse]]:
+        """Says what a job will cost and how long it will take, before a cent is spent: its prompts are made, the cache is
+        peeked at, and the lengths and times of earlier calls of its kinds are applied. Items that are cached and items that
+        are equal take no call. Failed calls, which are repeated, are not foreseen. Of a large job about 6,000 items are
+        looked at, from all over it.
+        Errors:
+          NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
+          FAILED_PRECONDITION  the job has no items (reason JOB_EMPTY), or a model has no price (reason PRICE_UNKNOWN).
         """
 
     @_abc_1.abstractmethod
@@ -597,12 +648,14 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
                                its account has nothing left (reason MODEL_QUOTA_EXHAUSTED); the output is too large to
                                keep (reason OUTPUT_TOO_LARGE), breaks its contract twice (reason MALFORMED_OUTPUT) or
                                fails in a handler (reason HANDLER_FAILED), or there is no such handler (reason
-                               HANDLER_UNKNOWN).
+                               HANDLER_UNKNOWN); the tenant's budget is used up (reason BUDGET_EXHAUSTED).
           DEADLINE_EXCEEDED    the model did not answer in time, repeatedly (reason MODEL_TIMEOUT); the calls count as
                                spent.
           UNAVAILABLE          the model endpoint is out of reach (reason MODEL_UNAVAILABLE), or its answers were of no
                                use, repeatedly (reasons MODEL_ERROR, MODEL_MALFORMED, MODEL_EMPTY); or a request of this
-                               request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer.
+                               request_id is being worked on (reason REQUEST_IN_PROGRESS): ask again for its answer; or
+                               what the tenant's budget has left is set aside for calls that are out (reason
+                               BUDGET_RESERVED): ask again soon.
         """
 
     @_abc_1.abstractmethod
@@ -615,6 +668,25 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
         comes the same way. The last frame is the piece. When the caller cancels, so is the model call; it counts as of
         unknown fate, at its worst case. A caller who reads slowly gets larger frames.
         Errors: those of Generate. They may come after text, which is void then.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTenantBudget(
+        self,
+        request: _processor_pb2.GetTenantBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.GetTenantBudgetResponse, _abc.Awaitable[_processor_pb2.GetTenantBudgetResponse]]:
+        """Returns the tenant's budget: the most that all its jobs and interactive pieces may cost together."""
+
+    @_abc_1.abstractmethod
+    def SetTenantBudget(
+        self,
+        request: _processor_pb2.SetTenantBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_processor_pb2.SetTenantBudgetResponse, _abc.Awaitable[_processor_pb2.SetTenantBudgetResponse]]:
+        """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
+        jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
+        made.
         """
 
     @_abc_1.abstractmethod

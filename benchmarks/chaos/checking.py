@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 
 from parallel_processor.jobs.item import ItemCounts, ItemState
 from parallel_processor.jobs.job import is_settled
@@ -97,6 +98,8 @@ def check_totals(history: History) -> Iterator[Violation]:
     missing = [each.number for each in history.shards if not is_settled(job, each.number)]
     if missing:
         yield Violation("unsettled", f"shards {missing} are not in the job's totals")
+    if job.granted:
+        yield Violation("reserved for ever", f"{job.granted} micros of the cap are held by nobody")
     counts = sum((each.counts for each in history.shards), ItemCounts())
     usage = sum((each.usage for each in history.shards), Usage())
     if job.counts != counts:
@@ -140,3 +143,18 @@ def check_outcome_usage(history: History) -> Iterator[Violation]:
         made = outcome.piece is not None and not outcome.piece.cached
         if made and not outcome.usage.model_calls:
             yield Violation("free lunch", f"{outcome.item_id} has content that nobody called for")
+
+
+def slowest_takeover_s(history: History) -> float:
+    """Return the longest time in which no item of a shard ended between one epoch and the next."""
+    slowest = 0.0
+    for shard in history.shards:
+        latest: tuple[int, datetime] | None = None
+        for chunk in shard.result_chunks:
+            epoch = _epoch_and_commit(chunk)[0]
+            ends = [outcome.finish_time for _, outcome in history.chunks.get(chunk, ())]
+            if latest is not None and epoch > latest[0] and ends:
+                slowest = max(slowest, (min(ends) - latest[1]).total_seconds())
+            if ends:
+                latest = epoch, max(ends)
+    return slowest

@@ -49,6 +49,7 @@ class Mix:
         processor_kills: How many kills of processors.
         neighbour_stalls: How many stalls of neighbours.
         lease_s: How long a lease lasts.
+        stall_s: How long a stall lasts at least; longer than a lease, so that others take over.
     """
 
     processors: Sequence[str]
@@ -57,6 +58,7 @@ class Mix:
     processor_kills: int
     neighbour_stalls: int
     lease_s: float
+    stall_s: float
 
     @property
     def count(self) -> int:
@@ -74,13 +76,13 @@ def schedule(mix: Mix, seed: int) -> list[Fault]:
     dice.shuffle(blows)
     moments = sorted(dice.uniform(FIRST_AT, LAST_AT) for _ in blows)
     return [
-        Fault(at, how, target, _away_s(how, mix.lease_s, dice))
+        Fault(at, how, target, _away_s(how, mix, dice))
         for at, (how, target) in zip(moments, blows, strict=True)
     ]
 
 
-def _away_s(how: How, lease_s: float, dice: Random) -> float:
-    """Return a time that for a stall is long enough to be taken over, and for a kill may be either."""
+def _away_s(how: How, mix: Mix, dice: Random) -> float:
+    """Return how long it takes; a killed process may be back before its leases are over, or after."""
     if how is How.STALL:
-        return 2 * lease_s + dice.uniform(0.5, 2.0)
-    return dice.uniform(0.1, 1.5 * lease_s)
+        return mix.stall_s + dice.uniform(0.0, 1.5)
+    return dice.uniform(0.1, 1.5 * mix.lease_s)

@@ -23,15 +23,19 @@ from tests.support.mock_process import MockProcess, mock_endpoint
 
 PROCESSORS = (PROCESSOR, "second", "third")
 LEASE_S = 2.5
+STALL_S = 2.2 * LEASE_S
 SLOTS = 24
 LATENCY_MS = 400.0
 LATENCY_SIGMA = 0.4
 REPEATED_EVERY = 25
 """Each so-manieth topic is one that came before, in another shard."""
 
+_CAP_PER_ITEM = 100_000
+"""Never reached: but so that what workers reserve, and leave reserved when they die, is accounted for."""
+
 _LOOK_S = 0.2
 _PER_TOPIC = len(DERIVED) + 1
-_QUIET_S = 30.0
+_QUIET_S = 25.0
 """No call for so long: either the job is over, or it never will be."""
 
 _UNFENCED = Path(__file__).parent / "unfenced"
@@ -50,6 +54,7 @@ FULL = Mix(
     processor_kills=5,
     neighbour_stalls=2,
     lease_s=LEASE_S,
+    stall_s=STALL_S,
 )
 QUICK = Mix(
     PROCESSORS,
@@ -58,6 +63,7 @@ QUICK = Mix(
     processor_kills=1,
     neighbour_stalls=0,
     lease_s=LEASE_S,
+    stall_s=STALL_S,
 )
 
 
@@ -112,7 +118,7 @@ def run(
     ended: list[float] = []
     with _factory(directory, fenced=fenced) as (factory, endpoints):
         clients = [factory.client(each) for each in PROCESSORS]
-        job_id = clients[0].draft(items)
+        job_id = clients[0].draft(items, max_cost_micros=len(items) * _CAP_PER_ITEM)
         patience = Patience(lambda: _completions(endpoints.values()), quiet_s=_QUIET_S)
         follower = Follower(clients, job_id, patience)
         strikes = Strikes(factory, faults, say)

@@ -7,14 +7,15 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from benchmarks.chaos.faults import How, Mix, schedule
-from benchmarks.chaos.history import Blow, Call, History, Received, Seen, Told, digest_of
-from benchmarks.chaos.promises import violations
 from parallel_processor.jobs.item import ItemCounts, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.jobs.shard import Commit, Shard, claimed, committed, settled
 
+from benchmarks.chaos.checking import slowest_takeover_s
+from benchmarks.chaos.faults import How, Mix, schedule
+from benchmarks.chaos.history import Blow, Call, History, Received, Seen, Told, digest_of
+from benchmarks.chaos.promises import violations
 from tests.support.bill import Line
 from tests.support.mock_endpoint import CLIENT_LEFT
 from tests.unit.processor.samples import LEASE, NOW, job, piece, shard
@@ -194,6 +195,11 @@ def an_unsettled_shard(history: History) -> History:
     return replace(history, job=replace(history.job, settled=bytes([0b01])))
 
 
+def money_held_for_ever(history: History) -> History:
+    """What a shard was given of the cap is not given back."""
+    return replace(history, job=replace(history.job, granted=5))
+
+
 def counted_twice(history: History) -> History:
     """A shard's totals are twice in its job's."""
     return replace(history, job=replace(history.job, counts=history.job.counts + history.shards[0].counts))
@@ -246,6 +252,7 @@ BROKEN: dict[Callable[[History], History], str] = {
     an_open_announcement: "open announcement",
     an_unsettled_shard: "unsettled",
     counted_twice: "counts differ",
+    money_held_for_ever: "reserved for ever",
     a_gap: "gap",
     an_early_end: "gap",
     a_repeated_event: "seen too often",
@@ -266,6 +273,17 @@ def test_a_broken_history_is_found_out(breaks: Callable[[History], History]) -> 
     assert BROKEN[breaks] in {each.rule for each in violations(breaks(a_history()))}
 
 
+def test_a_takeover_lasts_from_the_last_end_to_the_next() -> None:
+    """How long a dead worker's shard stood still is read from when its items ended."""
+    history = a_history()
+    late = [
+        (each, replace(outcome, finish_time=NOW + timedelta(seconds=7)))
+        for each, outcome in history.chunks[chunk_id(1, 2, 2)]
+    ]
+    slow = replace(history, chunks={**history.chunks, chunk_id(1, 2, 2): late})
+    assert (slowest_takeover_s(history), slowest_takeover_s(slow)) == (0.0, 7.0)
+
+
 MIX = Mix(
     ("one", "two"),
     kills={"cache": 2, "tracker": 1},
@@ -273,6 +291,7 @@ MIX = Mix(
     processor_kills=3,
     neighbour_stalls=1,
     lease_s=2.0,
+    stall_s=4.0,
 )
 
 

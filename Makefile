@@ -8,8 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-fairness bench-migrate bench-capacity chaos bench-outages images k8s ci clean
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-migrate images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-intake bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-fairness bench-migrate bench-capacity chaos bench-outages images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -81,6 +80,8 @@ lock: setup ## resolve requirements.lock anew, with hashes
 bench-pipeline: setup ## 20,000 items through all four services, beside a bare loop and the openai SDK
 	$(BIN)/python -m benchmarks.pipeline
 
+bench-intake: setup ## what 100,000 items on their way in cost the processor's memory
+	$(BIN)/python -m benchmarks.intake
 bench-spend: setup ## a cap against 1,000 calls at once, through ten kills; 100 jobs estimated and run
 	$(BIN)/python -m benchmarks.spend
 

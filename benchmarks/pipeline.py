@@ -2,6 +2,12 @@
 
 All processes share two cores: the mock model endpoint, the services and the client. Run it from the
 repository's root: `python -m benchmarks.pipeline`, or with `--quick`.
+
+The nearest peer, TensorZero's gateway (Rust) embedded in a Python loop, did 3,400 items/s on two such cores,
+64 in flight, against an endpoint that answers at once. It passes a request on and notes it. An item of ours
+also has its prompt made from a versioned template, is looked up and leased in the cache, announced before the
+call and stored after it (SQLite, committed), scored, filled into the cache and reported to the tracker, in
+four processes.
 """
 
 from __future__ import annotations
@@ -22,8 +28,8 @@ from tests.support.mock_process import MockProcess, mock_endpoint
 CORES = 2
 ITEMS, QUICK_ITEMS = 20_000, 2_000
 OPENAI_ITEMS = 1_500
-LEAST_ITEMS_PER_S = 900.0
-LEAST_RATIO_TO_OPENAI = 2.5
+LEAST_ITEMS_PER_S = 1_800.0
+LEAST_RATIO_TO_OPENAI = 5.0
 
 
 def main() -> int:
@@ -86,6 +92,7 @@ def _factory(report: Report, shape: str, items: int) -> float:
         report.figure("factory_rate", items / run.taken.wall_s, "items/s", at_least=LEAST_ITEMS_PER_S)
         report.figure("factory_result_stream_rate", items / run.streamed_s, "items/s")
         _cpu(report, "factory", items, taken=run.taken)
+        _limit(report, items, taken=run.taken)
         for name, service in services.items():
             report.figure(f"factory_peak_memory_{name}", peak_memory_mib(service.popen.pid), "MiB")
     return items / run.taken.wall_s
@@ -94,6 +101,19 @@ def _factory(report: Report, shape: str, items: int) -> float:
 def _cpu(report: Report, name: str, items: int, *, taken: Taken) -> None:
     for process, seconds in taken.cpu_s.items():
         report.figure(f"{name}_cpu_{process}", seconds * 1_000 / items, "cpu_s/1000_items")
+
+
+def _limit(report: Report, items: int, *, taken: Taken) -> None:
+    """Say what holds the factory: the cores, or the waiting within it."""
+    busy = sum(taken.cpu_s.values())
+    report.figure("factory_cpu_all", busy * 1_000 / items, "cpu_s/1000_items")
+    report.figure("factory_cores_busy", busy / taken.wall_s, f"of {CORES}")
+    report.figure("factory_rate_if_cores_were_full", CORES * items / busy, "items/s")
+    hungriest = max(taken.cpu_s, key=taken.cpu_s.__getitem__)
+    share = taken.cpu_s[hungriest] / taken.wall_s
+    report.remark(
+        f"`{hungriest}` takes most: {share:.0%} of a core; one interpreter cannot use much more than one"
+    )
 
 
 def _check(run: Run, mock: MockProcess, items: int) -> None:

@@ -8,6 +8,7 @@ from hashlib import sha256
 from contentfactory.cache.v1 import cache_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from service_common.errors import ServiceError, invalid_field
+from service_common.rpc.fields import Fields
 from service_common.rpc.status import to_status
 
 from content_cache.cache import ContentCache
@@ -89,17 +90,17 @@ def _era(
 
 
 def _encoded(key: str, content: cache_pb2.EntryContent, *, created: datetime, expires: datetime) -> bytes:
+    times: Fields = {"create_time": _timestamp_fields(created), "expire_time": _timestamp_fields(expires)}
     message = cache_pb2.Entry(
         key=key,
         value=content.value,
         content_type=content.content_type,
         tags=content.tags,
-        metadata=content.metadata,
         checksum=content.checksum or sha256(content.value).digest(),
         cost_micros=content.cost_micros,
-        create_time=timestamp(created),
-        expire_time=timestamp(expires),
+        **times,
     )
+    message.metadata.MergeFrom(content.metadata)  # given to the constructor it would be copied pair by pair
     if content.HasField("stale_window"):
         message.stale_window.CopyFrom(content.stale_window)
     return message.SerializeToString()
@@ -107,15 +108,25 @@ def _encoded(key: str, content: cache_pb2.EntryContent, *, created: datetime, ex
 
 def timestamp(moment: datetime) -> Timestamp:
     """Return a moment as a message."""
+    return Timestamp(**_timestamp_fields(moment))
+
+
+def _timestamp_fields(moment: datetime) -> Fields:
     seconds, micros = divmod((moment - _EPOCH) // _MICROSECOND, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=micros * 1000)
+    return {"seconds": seconds, "nanos": micros * 1000}
 
 
 def lease_message(lease: Lease, cache: ContentCache) -> cache_pb2.Lease:
     """Return a lease with its end on the calendar."""
-    return cache_pb2.Lease(
-        key=lease.address.key, token=lease.token, expire_time=timestamp(lease_end(lease, cache))
-    )
+    return cache_pb2.Lease(**_lease_fields(lease, cache))
+
+
+def _lease_fields(lease: Lease, cache: ContentCache) -> Fields:
+    return {
+        "key": lease.address.key,
+        "token": lease.token,
+        "expire_time": _timestamp_fields(lease_end(lease, cache)),
+    }
 
 
 def lease_end(lease: Lease, cache: ContentCache) -> datetime:
@@ -125,11 +136,9 @@ def lease_end(lease: Lease, cache: ContentCache) -> datetime:
 
 def leased(lease: Lease, cache: ContentCache) -> cache_pb2.BatchAcquireResponse.Result:
     """Return the result for a caller that holds the lease."""
-    return cache_pb2.BatchAcquireResponse.Result(
-        value=cache_pb2.BatchAcquireResponse.Acquisition(
-            outcome=cache_pb2.ACQUIRE_OUTCOME_LEASED, lease=lease_message(lease, cache)
-        )
-    )
+    value: Fields = {"outcome": cache_pb2.ACQUIRE_OUTCOME_LEASED, "lease": _lease_fields(lease, cache)}
+    fields: Fields = {"value": value}
+    return cache_pb2.BatchAcquireResponse.Result(**fields)
 
 
 def busy(lease: Lease, cache: ContentCache) -> cache_pb2.BatchAcquireResponse.Result:

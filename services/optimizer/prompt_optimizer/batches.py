@@ -27,14 +27,11 @@ class BatchBudget:
         self._left -= size + _FRAME_BYTES
         return True
 
-    def fit(self, result: Result) -> Result:
-        """Return the result, or in its place the error that the response is full."""
+    def fit(self, result: Result) -> None:
+        """Leave a result of the response as it is, or make it the error that the response is full."""
         if self.take(result.ByteSize()):
-            return result
-        return Result(
-            error=to_status(
-                resource_exhausted(
-                    "RESPONSE_TOO_LARGE", "the response is full; ask for this piece in a smaller batch"
-                )
-            )
+            return
+        full = resource_exhausted(
+            "RESPONSE_TOO_LARGE", "the response is full; ask for this piece in a smaller batch"
         )
+        result.error.CopyFrom(to_status(full))

@@ -1,14 +1,19 @@
-"""Answers written: domain values to messages of the contract."""
+"""Answers written: domain values to messages of the contract.
+
+What is written thousands of times a second is written as fields (see `Fields`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from contentfactory.optimizer.v1 import optimizer_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 from service_common.errors import ServiceError
 from service_common.output_contract import Bounds, OutputContract
+from service_common.rpc.fields import Fields
 from service_common.rpc.status import to_status
 from service_common.rpc.times import duration
 
@@ -107,35 +112,39 @@ def _bounds_to(bounds: Bounds) -> pb.OutputContract.Bounds | None:
     return pb.OutputContract.Bounds(min=bounds.min, max=bounds.max) if bounds else None
 
 
-def _messages_to(messages: Sequence[Message]) -> list[pb.ChatMessage]:
-    return [pb.ChatMessage(role=_ROLE_NUMBERS[each.role], content=each.content) for each in messages]
+def _messages_to(messages: Sequence[Message]) -> list[Any]:
+    return [{"role": _ROLE_NUMBERS[each.role], "content": each.content} for each in messages]
 
 
-def _sampling_to(sampling: Sampling) -> pb.SamplingParameters:
-    return pb.SamplingParameters(
-        max_tokens=sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        seed=sampling.seed,
-        stop=sampling.stop,
-    )
+def _sampling_to(sampling: Sampling) -> Any:
+    return {
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "stop": sampling.stop,
+    }
 
 
 def prompt_to(prompt: Prompt) -> pb.OptimizeResponse:
     """Write a prompt."""
-    return pb.OptimizeResponse(
-        decision_id=prompt.decision_id,
-        messages=_messages_to(prompt.messages),
-        sampling=_sampling_to(prompt.sampling),
-        model=prompt.model,
-        template_id=prompt.decision.family.template_id,
-        version=prompt.decision.version,
-        content_type=prompt.decision.content_type,
-        estimated_prompt_tokens=prompt.estimated_prompt_tokens,
-        estimated_output_tokens=prompt.estimated_output_tokens,
-        output_contract=_contract_to(prompt.output_contract),
-        handlers=prompt.handlers,
-    )
+    return pb.OptimizeResponse(**_prompt_fields(prompt))
+
+
+def _prompt_fields(prompt: Prompt) -> Fields:
+    return {
+        "decision_id": prompt.decision_id,
+        "messages": _messages_to(prompt.messages),
+        "sampling": _sampling_to(prompt.sampling),
+        "model": prompt.model,
+        "template_id": prompt.decision.family.template_id,
+        "version": prompt.decision.version,
+        "content_type": prompt.decision.content_type,
+        "estimated_prompt_tokens": prompt.estimated_prompt_tokens,
+        "estimated_output_tokens": prompt.estimated_output_tokens,
+        "output_contract": _contract_to(prompt.output_contract),
+        "handlers": prompt.handlers,
+    }
 
 
 def active_versions_to(news: ActiveVersions) -> pb.WatchActiveVersionsResponse:
@@ -153,28 +162,24 @@ def active_versions_to(news: ActiveVersions) -> pb.WatchActiveVersionsResponse:
     )
 
 
-def prompt_result_to(result: Prompt | ServiceError) -> pb.BatchOptimizeResponse.Result:
-    """Write one result of BatchOptimize."""
+def prompt_result_fields(result: Prompt | ServiceError) -> Fields:
+    """Write one result of BatchOptimize, as fields."""
     if isinstance(result, ServiceError):
-        return pb.BatchOptimizeResponse.Result(error=to_status(result))
-    return pb.BatchOptimizeResponse.Result(value=prompt_to(result))
+        return {"error": to_status(result)}
+    return {"value": _prompt_fields(result)}
 
 
-def score_result_to(result: QualityScore | ServiceError) -> pb.BatchRecordOutcomesResponse.Result:
-    """Write one result of BatchRecordOutcomes."""
+def score_result_fields(result: QualityScore | ServiceError, *, overall_only: bool) -> Fields:
+    """Write one result of BatchRecordOutcomes, as fields; the score with its components or without."""
     if isinstance(result, ServiceError):
-        return pb.BatchRecordOutcomesResponse.Result(error=to_status(result))
-    return pb.BatchRecordOutcomesResponse.Result(
-        value=pb.QualityScore(
-            overall=result.overall,
-            components=[
-                pb.QualityScore.Component(
-                    name=each.name, score=each.score, weight=each.weight, explanation=each.explanation
-                )
-                for each in result.components
-            ],
-        )
-    )
+        return {"error": to_status(result)}
+    if overall_only:
+        return {"value": {"overall": result.overall}} if result.components else {}
+    components = [
+        {"name": each.name, "score": each.score, "weight": each.weight, "explanation": each.explanation}
+        for each in result.components
+    ]
+    return {"value": {"overall": result.overall, "components": components}}
 
 
 def statistics_to(statistics: Statistics) -> pb.VersionStatistics:

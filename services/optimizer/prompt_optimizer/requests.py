@@ -291,11 +291,12 @@ def placed(error: ServiceError, place: str) -> ServiceError:
     return ServiceError(error.kind, error.reason, text, violations=violations, metadata=error.metadata)
 
 
-def placed_result(result: T | ServiceError, place: str) -> T | ServiceError:
+def placed_result(result: T | ServiceError, field: str, index: int) -> T | ServiceError:
     """Return a result of the domain, an error with its fields named as parts of the batch."""
-    if not isinstance(result, ServiceError) or any(
-        each.field.startswith(place) for each in result.violations
-    ):
+    if not isinstance(result, ServiceError):
+        return result
+    place = f"{field}[{index}]"
+    if any(each.field.startswith(place) for each in result.violations):
         return result
     return placed(result, place)
 

@@ -200,13 +200,11 @@ class OptimizerServicer(optimizer_pb2_grpc.OptimizerServiceServicer):
         """Make many prompts."""
         wanted = requests.each_from("requests", request.requests, requests.prompt_request_from)
         results = await self._optimizer.optimize(current_call().principal.tenant, wanted)
-        budget = BatchBudget(self._max_message_bytes)
-        return pb.BatchOptimizeResponse(
-            results=[
-                budget.fit(convert.prompt_result_to(requests.placed_result(each, f"requests[{index}]")))
-                for index, each in enumerate(results)
-            ]
-        )
+        budget, response = BatchBudget(self._max_message_bytes), pb.BatchOptimizeResponse()
+        for index, each in enumerate(results):
+            result = requests.placed_result(each, "requests", index)
+            budget.fit(response.results.add(**convert.prompt_result_fields(result)))
+        return response
 
     async def BatchRecordOutcomes(
         self, request: pb.BatchRecordOutcomesRequest, context: Any
@@ -218,12 +216,11 @@ class OptimizerServicer(optimizer_pb2_grpc.OptimizerServiceServicer):
         results = await self._recorder.record(
             current_call().principal.tenant, request.batch_id, outcomes, first=request.attempt == 1
         )
-        return pb.BatchRecordOutcomesResponse(
-            results=[
-                convert.score_result_to(requests.placed_result(each, f"outcomes[{index}]"))
-                for index, each in enumerate(results)
-            ]
-        )
+        response = pb.BatchRecordOutcomesResponse()
+        for index, each in enumerate(results):
+            result = requests.placed_result(each, "outcomes", index)
+            response.results.add(**convert.score_result_fields(result, overall_only=request.overall_only))
+        return response
 
     async def ListQualityRecords(
         self, request: pb.ListQualityRecordsRequest, context: Any

@@ -57,6 +57,23 @@ async def test_each_status_counts_as_it_should(client: rpc.OptimizerServiceAsync
     assert found.mean_score == sum(scores) / 2 > 0
 
 
+async def test_who_wants_overall_scores_alone_gets_them_without_components(
+    client: rpc.OptimizerServiceAsyncStub,
+) -> None:
+    """The scores are those of the full answer; what has no output has no score, and is no error."""
+    decision = await decide(client)
+    outcomes = [outcome(decision), outcome(decision, pb.Outcome.STATUS_FAILED), outcome("made up")]
+    full, lean = [
+        await client.BatchRecordOutcomes(
+            pb.BatchRecordOutcomesRequest(batch_id=f"b{wanted}", outcomes=outcomes, overall_only=wanted)
+        )
+        for wanted in (False, True)
+    ]
+    assert [each.WhichOneof("outcome") for each in lean.results] == ["value", None, "error"]
+    assert lean.results[0].value == pb.QualityScore(overall=full.results[0].value.overall)
+    assert lean.results[2] == full.results[2]
+
+
 @on_durable_stores
 async def test_a_repeat_is_scored_again_and_counted_once_also_after_a_restart(start: Start) -> None:
     """The answer is the same, the sums do not move; a graceful stop stores what waits."""

@@ -3,10 +3,13 @@
 # ruff: noqa: E501 - the texts judged here are data
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prompt_optimizer.quality import QualityScore, score
+from prompt_optimizer.quality.text import words_of
 
 TOPIC = "The water cycle"
 GOOD = {
@@ -190,3 +193,9 @@ def test_words_of_scripts_without_spaces_are_counted() -> None:
     text = "水循环是指水在海洋、大气和陆地之间不断运动的过程。太阳使海水蒸发,水汽上升后冷却成云。"
     found = {each.name: each.score for each in score(text, "text", subjects=["水循环"]).components}
     assert found == {"length": 1, "relevance": 1, "variety": 1, "completeness": 1}
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_words_of_ascii_are_runs_of_letters_digits_and_underscores(text: str) -> None:
+    """The quick way to take ASCII apart finds what the pattern finds."""
+    assert words_of(text) == re.findall(r"\w+", text)

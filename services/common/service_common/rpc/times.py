@@ -8,6 +8,8 @@ from typing import overload
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from service_common.rpc.fields import Fields
+
 _NANOS = 1_000_000_000
 
 
@@ -28,5 +30,10 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 def duration(seconds: float) -> Duration:
     """Return seconds as a message, exact to the nanosecond."""
+    return Duration(**duration_fields(seconds))
+
+
+def duration_fields(seconds: float) -> Fields:
+    """Return seconds as the fields of a message, exact to the nanosecond."""
     whole, nanos = divmod(round(seconds * _NANOS), _NANOS)
-    return Duration(seconds=whole, nanos=nanos)
+    return {"seconds": whole, "nanos": nanos}

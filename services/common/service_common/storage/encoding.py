@@ -19,7 +19,7 @@ MAX_DEPTH = 20
 MAX_FIELD_NAME_BYTES = 1500
 
 _INT64 = range(-(2**63), 2**63)
-_PLAIN = frozenset((type(None), bool))
+_PLAIN = frozenset((type(None), bool, bytes))
 _TIMESTAMP_AS_DATETIME = 3
 
 
@@ -30,7 +30,9 @@ def pack(data: Mapping[str, Value]) -> bytes:
         ServiceError: INVALID_ARGUMENT naming the field that no backend could keep, or the size if over the
             limit.
     """
-    packed: bytes = msgpack.packb(_plain_map("data", data, depth=1), datetime=True)
+    # Nearly every document is plain as it comes, which is soon seen; a copy is made only of others.
+    plain = data if _is_plain_map(data, depth=1) else _plain_map("data", data, depth=1)
+    packed: bytes = msgpack.packb(plain, datetime=True)
     if len(packed) > MAX_DOCUMENT_BYTES:
         raise too_large(len(packed))
     return packed
@@ -49,6 +51,49 @@ def unpack(packed: bytes) -> dict[str, Any]:
             ErrorKind.DATA_LOSS, "STORE_DAMAGED", "a stored document cannot be decoded"
         ) from error
     return fields
+
+
+def _is_plain_map(fields: object, *, depth: int) -> bool:
+    """Tell whether fields can be packed as they are: of the very types, names and bounds that are kept."""
+    if type(fields) is not dict or depth > MAX_DEPTH:
+        return False
+    for name, value in fields.items():
+        if not _is_field_name(name):
+            return False
+        kind = type(value)
+        if kind is str:
+            if not value.isascii() and not _has_no_surrogates(value):
+                return False
+        elif kind not in _PLAIN and not _is_plain(kind, value, depth):
+            return False
+    return True
+
+
+def _is_plain(kind: type, value: Any, depth: int) -> bool:
+    if kind is int:
+        return value in _INT64
+    if kind is float:
+        return not isnan(value)
+    if kind is datetime:
+        return value.utcoffset() is not None
+    if kind is list:
+        return depth < MAX_DEPTH and all(_is_plain_element(each, depth + 1) for each in value)
+    return _is_plain_map(value, depth=depth + 1)
+
+
+def _is_plain_element(value: Any, depth: int) -> bool:
+    kind = type(value)
+    if kind is str:
+        return value.isascii() or _has_no_surrogates(value)
+    return kind in _PLAIN or (kind is not list and _is_plain(kind, value, depth))
+
+
+def _has_no_surrogates(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain_map(path: str, fields: Mapping[str, Value], *, depth: int) -> dict[str, Any]:
@@ -79,8 +124,7 @@ def _check_field_name(path: str, name: object) -> None:
 
 
 def _plain(path: str, name: str, value: Value, depth: int) -> Any:
-    kind = type(value)
-    if kind in _PLAIN or kind is bytes:
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, str):
         if not value.isascii():

@@ -70,10 +70,11 @@ def score(content: str, content_type: str, *, subjects: Sequence[str] = ()) -> Q
 
 
 def _weighted(findings: dict[str, Finding]) -> QualityScore:
-    pulls = {name: _SHARES[name] / (_SOFTNESS + each.score) for name, each in findings.items()}
-    total = sum(pulls.values())
+    pulls = [_SHARES[name] / (_SOFTNESS + each.score) for name, each in findings.items()]
+    total = sum(pulls)
     components = tuple(
-        Component(name, each.score, pulls[name] / total, each.explanation) for name, each in findings.items()
+        Component(name, each.score, pull / total, each.explanation)
+        for (name, each), pull in zip(findings.items(), pulls, strict=True)
     )
-    overall = sum(each.score * each.weight for each in components)
+    overall = sum([each.score * each.weight for each in components])
     return QualityScore(min(1.0, overall), components)

@@ -7,7 +7,8 @@ import re
 MAX_CHARS = 32 * 1024
 """What is looked at: the beginning, and the end for the question whether it is complete."""
 
-_WORDS = re.compile(r"\w+")
+# In ASCII, where this is much quicker than looking for `\w+`: what is part of no word is a blank.
+_BLANKED = str.maketrans({each: " " for each in map(chr, range(128)) if not (each.isalnum() or each == "_")})
 # Chinese and Japanese write without spaces: each of their characters counts as a word.
 _WIDE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _MIXED_WORDS = re.compile(rf"[{_WIDE}]|[^\W{_WIDE}]+")
@@ -37,5 +38,4 @@ class Text:
 
 def words_of(lower: str) -> list[str]:
     """Return the words of a text in lower case."""
-    pattern = _WORDS if lower.isascii() else _MIXED_WORDS
-    return pattern.findall(lower)
+    return lower.translate(_BLANKED).split() if lower.isascii() else _MIXED_WORDS.findall(lower)

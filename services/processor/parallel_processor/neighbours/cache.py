@@ -1,4 +1,7 @@
-"""The content cache as a neighbour: batches are split by replica, entries become domain values."""
+"""The content cache as a neighbour: batches are split by replica, entries become domain values.
+
+Hot requests are made of fields, not of messages: see `Fields`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
 from service_common.errors import ServiceError
 from service_common.rpc.client import ClientPool
+from service_common.rpc.fields import Fields
 from service_common.rpc.status import from_status
 from service_common.rpc.times import duration
 
@@ -46,7 +50,8 @@ class CacheNeighbour:
         """Return one entry or None per key."""
 
         async def ask(part: Sequence[str]) -> list[Entry | Exception | None]:
-            request = cache_pb2.BatchGetRequest(requests=[cache_pb2.GetRequest(key=key) for key in part])
+            fields: Fields = {"requests": [{"key": key} for key in part]}
+            request = cache_pb2.BatchGetRequest(**fields)
             response = await self._call(owner, part[0], lambda stub: stub.BatchGet, request)
             return [_looked_up(each) for each in response.results]
 
@@ -71,11 +76,9 @@ class CacheNeighbour:
         """Take the leases of keys, or learn what else to do."""
 
         async def ask(part: Sequence[str]) -> list[Acquisition | Exception]:
+            fields: Fields = {"requests": [{"key": key} for key in part]}
             request = cache_pb2.BatchAcquireRequest(
-                holder=holder,
-                holder_epoch=epoch,
-                lease_ttl=_LEASE_TTL,
-                requests=[cache_pb2.BatchAcquireRequest.AcquireRequest(key=key) for key in part],
+                holder=holder, holder_epoch=epoch, lease_ttl=_LEASE_TTL, **fields
             )
             response = await self._call(
                 owner, part[0], lambda stub: stub.BatchAcquire, request, timeout_s=_ACQUIRE_S, again=False
@@ -104,17 +107,17 @@ class CacheNeighbour:
         """Store generated content under leases."""
 
         async def ask(part: Sequence[Fill]) -> list[None]:
-            request = cache_pb2.BatchFillRequest(
-                requests=[
-                    cache_pb2.BatchFillRequest.FillRequest(
-                        key=each.key,
-                        lease_token=each.lease_token,
-                        content=_content(each),
-                        pass_on_only=not each.keep,
-                    )
-                    for each in part
-                ]
-            )
+            requests = [
+                {
+                    "key": each.key,
+                    "lease_token": each.lease_token,
+                    "content": _content(each),
+                    "pass_on_only": not each.keep,
+                }
+                for each in part
+            ]
+            fields: Fields = {"requests": requests}
+            request = cache_pb2.BatchFillRequest(**fields)
             await self._call(owner, part[0].key, lambda stub: stub.BatchFill, request)
             return [None] * len(part)
 
@@ -124,9 +127,9 @@ class CacheNeighbour:
         """Store content in place of what is there."""
 
         async def ask(part: Sequence[Fill]) -> list[None]:
-            request = cache_pb2.BatchSetRequest(
-                requests=[cache_pb2.SetRequest(key=each.key, content=_content(each)) for each in part]
-            )
+            requests = [{"key": each.key, "content": _content(each)} for each in part]
+            fields: Fields = {"requests": requests}
+            request = cache_pb2.BatchSetRequest(**fields)
             await self._call(owner, part[0].key, lambda stub: stub.BatchSet, request)
             return [None] * len(part)
 
@@ -244,14 +247,15 @@ def _entry(message: cache_pb2.Entry) -> Entry | None:
     )
 
 
-def _content(fill: Fill) -> cache_pb2.EntryContent:
-    return cache_pb2.EntryContent(
-        value=fill.entry.value.encode(),
-        content_type=fill.entry.content_type,
-        tags=fill.tags,
-        metadata=fill.entry.facts,
-        cost_micros=fill.entry.cost_micros,
-    )
+def _content(fill: Fill) -> Fields:
+    entry = fill.entry
+    return {
+        "value": entry.value.encode(),
+        "content_type": entry.content_type,
+        "tags": fill.tags,
+        "metadata": entry.facts,
+        "cost_micros": entry.cost_micros,
+    }
 
 
 def _acquisition(result: cache_pb2.BatchAcquireResponse.Result) -> Acquisition | Exception:

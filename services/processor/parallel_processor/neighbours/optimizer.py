@@ -1,4 +1,7 @@
-"""The prompt optimizer as a neighbour: specs become its requests, its answers become prompts and scores."""
+"""The prompt optimizer as a neighbour: specs become its requests, its answers become prompts and scores.
+
+Hot requests are made of fields, not of messages: see `Fields`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from contentfactory.optimizer.v1 import optimizer_pb2, optimizer_pb2_grpc
 from service_common.errors import FieldViolation, ServiceError
 from service_common.output_contract import OutputContract
 from service_common.rpc.client import ClientPool
+from service_common.rpc.fields import Fields
 from service_common.rpc.status import from_status
-from service_common.rpc.times import duration
+from service_common.rpc.times import duration_fields
 
 from parallel_processor.jobs.piece import PieceSpec, Sampling
 from parallel_processor.jobs.template import (
@@ -44,9 +48,10 @@ class OptimizerNeighbour:
 
     async def optimize(self, owner: Owner, specs: Sequence[PieceSpec]) -> list[Prompt | Exception]:
         """Return one prompt per spec, or why there is none."""
+        fields: Fields = {"requests": [_request(spec) for spec in specs]}
         response = await self._pool.call(
             lambda stub: stub.BatchOptimize,
-            optimizer_pb2.BatchOptimizeRequest(requests=[_request(spec) for spec in specs]),
+            optimizer_pb2.BatchOptimizeRequest(**fields),
             timeout_s=_OPTIMIZE_TIMEOUT_S,
             act_as=self._acting.as_owner(owner),
             idempotent=True,
@@ -60,8 +65,9 @@ class OptimizerNeighbour:
         self, owner: Owner, batch_id: str, reports: Sequence[OutcomeReport], *, attempt: int, timeout_s: float
     ) -> list[float | None]:
         """Report outcomes and return their quality scores."""
+        fields: Fields = {"outcomes": [_outcome(each) for each in reports]}
         request = optimizer_pb2.BatchRecordOutcomesRequest(
-            batch_id=batch_id, outcomes=[_outcome(each) for each in reports], attempt=attempt - 1
+            batch_id=batch_id, attempt=attempt - 1, overall_only=True, **fields
         )
 
         def each_sending(stub: optimizer_pb2_grpc.OptimizerServiceAsyncStub) -> Any:
@@ -75,10 +81,7 @@ class OptimizerNeighbour:
             act_as=self._acting.as_owner(owner),
             idempotent=True,
         )
-        return [
-            each.value.overall if each.HasField("value") and each.value.components else None
-            for each in response.results
-        ]
+        return [each.value.overall if each.HasField("value") else None for each in response.results]
 
     async def watch_active_versions(self, *, all_tenants: bool) -> AsyncIterator[VersionsChanged]:
         """Yield the active versions, then every change, until the stream breaks."""
@@ -95,21 +98,20 @@ class OptimizerNeighbour:
                 )
 
 
-def _request(spec: PieceSpec) -> optimizer_pb2.OptimizeRequest:
-    request = optimizer_pb2.OptimizeRequest(
-        content_type=spec.content_type, model=spec.model, max_tokens=spec.max_tokens
-    )
+def _request(spec: PieceSpec) -> Fields:
+    fields: Fields = {
+        "content_type": spec.content_type,
+        "model": spec.model,
+        "max_tokens": spec.max_tokens,
+    }
     if spec.raw is not None:
-        request.raw.messages.extend(
-            optimizer_pb2.ChatMessage(role=_ROLES[role], content=content)
-            for role, content in spec.raw.messages
-        )
-        request.raw.sampling.CopyFrom(_sampling_message(spec.raw.sampling))
+        messages = [{"role": _ROLES[role], "content": content} for role, content in spec.raw.messages]
+        fields["raw"] = {"messages": messages, "sampling": _sampling_fields(spec.raw.sampling)}
     else:
-        request.template_id = spec.template_id or ""
-        request.version = spec.template_version
-        request.variables.update(spec.variables)
-    return request
+        fields["template_id"] = spec.template_id or ""
+        fields["version"] = spec.template_version
+        fields["variables"] = spec.variables
+    return fields
 
 
 def _refusal(error: ServiceError, index: int) -> ServiceError:
@@ -128,14 +130,14 @@ def _refusal(error: ServiceError, index: int) -> ServiceError:
     )
 
 
-def _sampling_message(sampling: Sampling) -> optimizer_pb2.SamplingParameters:
-    return optimizer_pb2.SamplingParameters(
-        max_tokens=sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        seed=sampling.seed,
-        stop=sampling.stop,
-    )
+def _sampling_fields(sampling: Sampling) -> Fields:
+    return {
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "stop": sampling.stop,
+    }
 
 
 def _prompt(message: optimizer_pb2.OptimizeResponse) -> Prompt:
@@ -168,22 +170,22 @@ def _sampling(message: optimizer_pb2.SamplingParameters) -> Sampling:
     )
 
 
-def _outcome(report: OutcomeReport) -> optimizer_pb2.Outcome:
+def _outcome(report: OutcomeReport) -> Fields:
     status = optimizer_pb2.Outcome.STATUS_FAILED
     if report.succeeded:
         status = optimizer_pb2.Outcome.STATUS_SUCCEEDED
         if report.truncated:
             status = optimizer_pb2.Outcome.STATUS_TRUNCATED
-    return optimizer_pb2.Outcome(
-        decision_id=report.decision_id,
-        status=status,
-        output=report.output,
-        subjects=report.subjects,
-        prompt_tokens=report.prompt_tokens,
-        output_tokens=report.output_tokens,
-        cost_micros=report.cost_micros,
-        latency=duration(report.latency_s),
-    )
+    return {
+        "decision_id": report.decision_id,
+        "status": status,
+        "output": report.output,
+        "subjects": report.subjects,
+        "prompt_tokens": report.prompt_tokens,
+        "output_tokens": report.output_tokens,
+        "cost_micros": report.cost_micros,
+        "latency": duration_fields(report.latency_s),
+    }
 
 
 def _version(message: optimizer_pb2.WatchActiveVersionsResponse.ActiveVersion) -> TemplateVersion:

@@ -1,4 +1,7 @@
-"""The progress tracker as a neighbour: jobs and outcomes become its reports."""
+"""The progress tracker as a neighbour: jobs and outcomes become its reports.
+
+Reports are made of fields, not of messages: see `Fields`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import TypeAlias
 
 from contentfactory.tracker.v1 import tracker_pb2, tracker_pb2_grpc
 from service_common.rpc.client import ClientPool
-from service_common.rpc.times import duration, timestamp
+from service_common.rpc.fields import Fields
+from service_common.rpc.times import duration_fields, timestamp
 
 from parallel_processor.jobs.item import ItemCounts, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState
@@ -57,7 +61,8 @@ class TrackerNeighbour:
         for index, each in enumerate(reports):
             by_replica[self._pool.target_for(each.job_id.encode())].append(index)
         for part in by_replica.values():
-            request = tracker_pb2.BatchReportProgressRequest(reports=[_report(reports[i]) for i in part])
+            fields: Fields = {"reports": [_report(reports[i]) for i in part]}
+            request = tracker_pb2.BatchReportProgressRequest(**fields)
             response = await self._pool.call(
                 lambda stub: stub.BatchReportProgress,
                 request,
@@ -71,21 +76,21 @@ class TrackerNeighbour:
         return [durable[index] for index in range(len(reports))]
 
 
-def _report(report: Report) -> tracker_pb2.ProgressReport:
-    message = tracker_pb2.ProgressReport(
-        job_id=report.job_id,
-        producer_id=report.producer,
-        producer_sequence=report.sequence,
-        report_time=timestamp(report.time),
-        items=[_item(each) for each in report.outcomes.values()],
-    )
+def _report(report: Report) -> Fields:
+    fields: Fields = {
+        "job_id": report.job_id,
+        "producer_id": report.producer,
+        "producer_sequence": report.sequence,
+        "report_time": timestamp(report.time),
+        "items": [_item(each) for each in report.outcomes.values()],
+    }
     if report.job is not None:
-        message.job.CopyFrom(_job(report.job))
+        fields["job"] = _job(report.job)
     if report.queue is not None:
-        message.queue.CopyFrom(_standing(report.queue))
+        fields["queue"] = _standing(report.queue)
     if report.counts is not None:
-        message.totals.CopyFrom(_totals(report.counts, report.usage))
-    return message
+        fields["totals"] = _totals(report.counts, report.usage)
+    return fields
 
 
 def _standing(standing: Standing) -> tracker_pb2.QueueStanding:
@@ -134,29 +139,28 @@ def _totals(counts: ItemCounts, usage: Usage) -> tracker_pb2.ProducerTotals:
     )
 
 
-def _item(outcome: Outcome) -> tracker_pb2.ItemUpdate:
-    message = tracker_pb2.ItemUpdate(
-        item_id=outcome.item_id,
-        state=_ITEM_STATES[outcome.state],
-        attempts=outcome.attempts,
-        stages=[
-            tracker_pb2.StageDuration(stage=stage, duration=duration(seconds))
+def _item(outcome: Outcome) -> Fields:
+    fields: Fields = {
+        "item_id": outcome.item_id,
+        "state": _ITEM_STATES[outcome.state],
+        "attempts": outcome.attempts,
+        "stages": [
+            {"stage": stage, "duration": duration_fields(seconds)}
             for stage, seconds in outcome.stages.items()
         ],
-    )
+    }
     if outcome.piece is not None:
         piece = outcome.piece
-        message.content_type = piece.content_type
-        message.cached = piece.cached
-        message.prompt_tokens = piece.prompt_tokens
-        message.output_tokens = piece.output_tokens
-        message.cost_micros = 0 if piece.cached else piece.cost_micros
-        if piece.quality is not None:
-            message.quality = piece.quality
+        fields["content_type"] = piece.content_type
+        fields["cached"] = piece.cached
+        fields["prompt_tokens"] = piece.prompt_tokens
+        fields["output_tokens"] = piece.output_tokens
+        fields["cost_micros"] = 0 if piece.cached else piece.cost_micros
+        fields["quality"] = piece.quality
     if outcome.error is not None:
-        message.error_reason = outcome.error.reason
-        message.error_message = _cut(outcome.error.message)
-    return message
+        fields["error_reason"] = outcome.error.reason
+        fields["error_message"] = _cut(outcome.error.message)
+    return fields
 
 
 def _cut(text: str) -> str:

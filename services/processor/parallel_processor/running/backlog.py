@@ -106,8 +106,8 @@ class Backlog:
     def forget(self, job_id: str, now: float) -> None:
         """Drop a job: it has nothing left to claim."""
         source = self._sources.pop(job_id, None)
-        if source is not None and source.turn is not None:
-            self._line.leave(source.turn, now=now)
+        if source is not None:
+            self._leave(source, now)
 
     def rung(self, now: float) -> None:
         """Take note that any job may have something to claim."""
@@ -158,8 +158,12 @@ class Backlog:
 
     def _rest(self, source: Source, until: float, now: float) -> None:
         """Take a job out of the line until it may have something to claim again."""
-        if source.turn is not None:
-            self._line.leave(source.turn, now=now)
-            source.turn = None
+        self._leave(source, now)
         source.due = until
         heapq.heappush(self._due, (until, source.rank.job_id))
+
+    def _leave(self, source: Source, now: float) -> None:
+        """Take a job out of the line; whoever has picked it meanwhile finds it without a place."""
+        turn, source.turn = source.turn, None
+        if turn is not None:
+            self._line.leave(turn, now=now)

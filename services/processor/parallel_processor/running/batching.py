@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Generic, TypeVar
 
 LaneT = TypeVar("LaneT", bound=Hashable)
@@ -53,6 +54,11 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
         self._lanes: dict[LaneT, _Lane[RequestT, ResultT]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop, asked for once: on CPython 3.11 every asking is a system call."""
+        return asyncio.get_running_loop()
+
     async def submit(self, lane: LaneT, request: RequestT) -> ResultT:
         """Send a request with others of its lane and return its result."""
         return await self._enqueue(lane, request)
@@ -71,18 +77,19 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
             await asyncio.sleep(0)
 
     def _enqueue(self, lane: LaneT, request: RequestT) -> asyncio.Future[ResultT]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[ResultT] = loop.create_future()
-        state = self._lanes.setdefault(lane, _Lane())
+        future: asyncio.Future[ResultT] = self._loop.create_future()
+        state = self._lanes.get(lane)
+        if state is None:
+            state = self._lanes[lane] = _Lane()
         state.waiting.append((request, future))
         if len(state.waiting) >= self._max_batch:
             self._flush(lane, state)
         elif not state.flush_planned and state.under_way < self._max_under_way:
             state.flush_planned = True
             if state.under_way:
-                loop.call_later(self._linger_s, self._flush, lane, state)
+                self._loop.call_later(self._linger_s, self._flush, lane, state)
             else:
-                loop.call_soon(self._flush, lane, state)
+                self._loop.call_soon(self._flush, lane, state)
         return future
 
     def _flush(self, lane: LaneT, state: _Lane[RequestT, ResultT]) -> None:
@@ -94,7 +101,7 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
             if not batch:
                 continue
             state.under_way += 1
-            task = asyncio.create_task(self._deliver(lane, state, batch))
+            task = self._loop.create_task(self._deliver(lane, state, batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if not state.waiting and not state.under_way:

@@ -12,6 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 from itertools import accumulate, islice
 from typing import Protocol
 
@@ -129,6 +130,11 @@ class Journal:
         self._wake = asyncio.Event()
         self._closing = False
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop, asked for once: on CPython 3.11 every asking is a system call."""
+        return asyncio.get_running_loop()
+
     def expect(self, index: int, worst_case_micros: int) -> None:
         """Note that an item's call stands in line; it may be announced before its turn."""
         if index not in self._ahead:
@@ -140,7 +146,7 @@ class Journal:
         Raises:
             BudgetRefusedError: When awaited, if no budget bears the call.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = self._loop.create_future()
         if index in self._committing.ahead:
             self._committing.announced.append((index, future))
         elif index in self._ahead:

@@ -59,6 +59,7 @@ class ShardRun:
         self._efforts: dict[int, Effort] = {}
         self._leaders: dict[Want, dict[int, Order]] = {}
         self._stopping = False
+        self._loop = asyncio.get_running_loop()
         self.is_given_up = False
         self.trouble: StateReason | None = None
 
@@ -150,7 +151,7 @@ class ShardRun:
         self._spawn(indexes, self._prepare(indexes))
 
     def _spawn(self, indexes: list[int], work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        task = self._loop.create_task(work)
         self._tasks[task] = indexes
         task.add_done_callback(self._task_done)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Self, TypeAlias
 
 from service_common.clock import Clock, SystemClock
@@ -73,6 +74,11 @@ class Slots:
         self._on_turn = on_turn
         self._granted: dict[Turn, asyncio.Future[None]] = {}
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop, asked for once: on CPython 3.11 every asking is a system call."""
+        return asyncio.get_running_loop()
+
     @property
     def limit(self) -> int:
         """The most slots at a time; a higher one is used at once, a lower one as slots are given back."""
@@ -117,7 +123,7 @@ class Slots:
     async def take(self, rank: Rank, bound: int = 1) -> Turn:
         """Take a slot, in turn, to be given back; `hold` is the safe way."""
         turn = self._queue.join(rank, bound, now=self._now())
-        granted = self._granted[turn] = asyncio.get_running_loop().create_future()
+        granted = self._granted[turn] = self._loop.create_future()
         self._grant()
         if granted.done():
             return turn

@@ -1469,6 +1469,7 @@ class BatchRecordOutcomesRequest(_message.Message):
     BATCH_ID_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    OVERALL_ONLY_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     """Names this batch for good, so that a repeat counts once: best a random one. Required; 1 to 128 bytes."""
     attempt: _builtins.int
@@ -1476,6 +1477,8 @@ class BatchRecordOutcomesRequest(_message.Message):
     answer. A first one is not looked for among what is stored, which saves a read. Default (0): not known, so that it
     is looked for. Not negative.
     """
+    overall_only: _builtins.bool
+    """Whether only the overall scores are wanted: their components are left out. Default: false."""
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outcome]:
         """The outcomes, 1 to 1,000. A repeat has the same ones in the same order."""
@@ -1486,10 +1489,11 @@ class BatchRecordOutcomesRequest(_message.Message):
         batch_id: _builtins.str = ...,
         outcomes: _abc.Iterable[Global___Outcome] | None = ...,
         attempt: _builtins.int = ...,
+        overall_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_id", b"batch_id", "outcomes", b"outcomes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_id", b"batch_id", "outcomes", b"outcomes", "overall_only", b"overall_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1511,7 +1515,9 @@ class BatchRecordOutcomesResponse(_message.Message):
         ERROR_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def value(self) -> Global___QualityScore:
-            """The score. Without components when there was no output to score."""
+            """The score. Without components when there was no output to score, and when overall_only asks for none; with
+            overall_only, neither this nor an error is set when there was no output to score.
+            """
 
         @_builtins.property
         def error(self) -> _status_pb2.Status:

@@ -11,6 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -72,6 +73,11 @@ class Pool:
         self._open: set[Connection] = set()
         self._closed = False
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop, asked for once: on CPython 3.11 every asking is a system call."""
+        return asyncio.get_running_loop()
+
     def exchange(self, request: bytes) -> Exchange:
         """Return an exchange to be entered: it sends a request, whole with its head."""
         return Exchange(self, request)
@@ -110,7 +116,7 @@ class Pool:
     def _kept(self) -> Connection | None:
         if self._closed:
             raise UnreachableError("the client is closed")
-        too_old = asyncio.get_running_loop().time() - self._keep_alive_s
+        too_old = self._loop.time() - self._keep_alive_s
         while self._idle and (self._idle[0].idle_since < too_old or not self._idle[0].usable):
             old = self._idle.popleft()
             old.abort()
@@ -123,12 +129,11 @@ class Pool:
         return None
 
     async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
         origin = self._origin
         try:
             async with asyncio.timeout(self._connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop),
+                _, connection = await self._loop.create_connection(
+                    lambda: Connection(self._loop),
                     origin.host,
                     origin.port,
                     ssl=self._tls,

@@ -43,7 +43,7 @@ class StoredJob:
         shards = [shard_from_fields(each.key.tenant, unpack(each.packed)) for each in documents[SHARDS]]
         self.shards: list[Shard] = sorted(shards, key=lambda each: each.number)
         self.chunks: dict[str, list[tuple[int, Outcome]]] = {
-            each.key.id: [outcome_from_fields(_fields(record)) for record in unpack(each.packed)["results"]]  # type: ignore[union-attr]  # written by a commit
+            each.key.id: [outcome_from_fields(_fields(record)) for record in unpack(each.packed)["results"]]
             for each in documents[RESULTS]
         }
         ids = {each.key.id: _item_ids(each) for each in documents[ITEM_CHUNKS]}

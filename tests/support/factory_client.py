@@ -78,10 +78,10 @@ class FactoryClient:
         max_cost_micros: int = 0,
     ) -> str:
         """Create a job with items, without starting it, and return its id."""
-        request = pb.CreateJobRequest(priority=priority)
+        wanted = pb.CreateJobRequest(priority=priority)
         if max_cost_micros:
-            request.terms.max_cost_micros = max_cost_micros
-        created = self.processor.CreateJob(request, timeout=_CALL_S)
+            wanted.terms.max_cost_micros = max_cost_micros
+        created = self.processor.CreateJob(wanted, timeout=_CALL_S)
         job_id = created.job.job_id
         for start in range(0, len(items), _BATCH):
             request = pb.BatchAddItemsRequest(job_id=job_id, items=items[start : start + _BATCH])

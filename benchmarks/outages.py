@@ -34,7 +34,6 @@ _TOPICS = {LATENCY_MS: 320, 0.0: 150}
 """How many make a job of about eight seconds, so that how it begins and ends does not decide."""
 
 _SETTINGS = {
-    "PROCESSOR_MAX_CONCURRENCY": str(SLOTS),
     "PROCESSOR_COMMIT_INTERVAL_S": "0.25",
     "PROCESSOR_SETTLE_INTERVAL_S": "1",
     "PROCESSOR_POLL_S": "0.5",
@@ -50,7 +49,7 @@ def main() -> int:
     report.machine()
     for latency_ms in (LATENCY_MS, 0.0):
         with TemporaryDirectory(prefix="outages-") as directory:
-            _compare(report, Path(directory), latency_ms, rounds=arguments.rounds)
+            _compare(report, Path(directory), latency_ms, rounds=arguments.rounds, slots=arguments.slots)
     return int(report.short)
 
 
@@ -60,20 +59,25 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", dest="rounds", action="store_const", const=QUICK_ROUNDS, help=f"{QUICK_ROUNDS} per case"
     )
+    parser.add_argument(
+        "--slots", type=int, default=SLOTS, help="model calls at a time; fewer where others use the cores"
+    )
     return parser.parse_args()
 
 
-def _compare(report: Report, directory: Path, latency_ms: float, *, rounds: int) -> None:
-    """Measure all cases with one model."""
+def _compare(report: Report, directory: Path, latency_ms: float, *, rounds: int, slots: int) -> None:
+    """Measure all cases with one model, in an order that turns with each round."""
     title = f"model_{latency_ms:.0f}ms"
     rates: dict[str, list[float]] = {case: [] for case in (HEALTHY, *NEIGHBOURS)}
-    with running_factory(directory, latency_ms=latency_ms, env={"processor": _SETTINGS}) as factory:
+    settings = {**_SETTINGS, "PROCESSOR_MAX_CONCURRENCY": str(slots)}
+    topics = _TOPICS[latency_ms] * slots // SLOTS
+    with running_factory(directory, latency_ms=latency_ms, env={"processor": settings}) as factory:
         client = factory.client()
         _rate(client, f"{title} before", 20)
         for number in range(rounds):
-            for case, measured in rates.items():
+            for case in _turned([*rates], number):
                 with _away(factory, client, case):
-                    measured.append(_rate(client, f"{title} {case} {number}", _TOPICS[latency_ms]))
+                    rates[case].append(_rate(client, f"{title} {case} {number}", topics))
     healthy = median(rates[HEALTHY])
     report.figure(f"{title}_healthy", healthy, "items/s")
     for name in NEIGHBOURS:
@@ -81,6 +85,11 @@ def _compare(report: Report, directory: Path, latency_ms: float, *, rounds: int)
         bar = LEAST_RATIO if latency_ms else None
         report.figure(f"{title}_without_{name}", median(rates[name]), "items/s")
         report.figure(f"{title}_without_{name}_to_healthy", median(ratios), "ratio", at_least=bar)
+
+
+def _turned(cases: list[str], number: int) -> list[str]:
+    start = number % len(cases)
+    return cases[start:] + cases[:start]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from contentfactory.processor.v1 import processor_pb2 as pb
 from benchmarks.chaos.evidence import history_of, read_calls, read_store, received, seen, told
 from benchmarks.chaos.faults import Fault, Mix
 from benchmarks.chaos.following import Follower, Patience
-from benchmarks.chaos.history import History
+from benchmarks.chaos.history import History, Received, Seen, Told
 from benchmarks.chaos.strikes import Strikes
 from tests.support.factory import PROCESSOR, Factory, running_factory
 from tests.support.factory_client import DERIVED
@@ -115,42 +115,60 @@ def run(
         say: Hears what happens.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    ended: list[float] = []
     with _factory(directory, fenced=fenced) as (factory, endpoints):
-        clients = [factory.client(each) for each in PROCESSORS]
-        job_id = clients[0].draft(items, max_cost_micros=len(items) * _CAP_PER_ITEM)
-        patience = Patience(lambda: _completions(endpoints.values()), quiet_s=_QUIET_S)
-        follower = Follower(clients, job_id, patience)
-        strikes = Strikes(factory, faults, say)
-        with ThreadPoolExecutor(5) as watching:
-            events = watching.submit(follower.events)
-            clients[0].start(job_id)
-            began = time.monotonic()
-            results = watching.submit(follower.results)
-            finished = watching.submit(follower.finished)
-            striking = watching.submit(
-                strikes.run, lambda: _completions(endpoints.values()) / len(items), finished.done
-            )
-            last = watching.submit(lambda: follower.progress(finished.result().usage))
-            finished.add_done_callback(lambda _: ended.append(time.monotonic()))
-            while not (events.done() and results.done() and last.done()):
-                patience.look()
-                time.sleep(_LOOK_S)
-            striking.result()
+        heard, strikes = _disturbed(factory, endpoints, items, faults, say)
         for each in PROCESSORS:
             factory.stop(each)
-    calls = [call for each in PROCESSORS for call in read_calls(each, directory / f"{each}-model.log")]
-    stored = asyncio.run(read_store(directory / f"{PROCESSOR}.db"))
-    blows = [each for each in strikes.blows if each.target in PROCESSORS]
     history = history_of(
-        stored,
-        got=received(results.result()),
-        watched=seen(events.result()),
-        last=told(last.result()),
-        calls=calls,
-        blows=blows,
+        asyncio.run(read_store(directory / f"{PROCESSOR}.db")),
+        got=heard.got,
+        watched=heard.watched,
+        last=heard.last,
+        calls=[call for each in PROCESSORS for call in read_calls(each, directory / f"{each}-model.log")],
+        blows=[each for each in strikes.blows if each.target in PROCESSORS],
     )
-    return Came(history, ended[0] - began, len(strikes.blows))
+    return Came(history, heard.seconds, len(strikes.blows))
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What was heard of a job while it ran: by a client, by a watcher, from the tracker at the end."""
+
+    got: Sequence[Received]
+    watched: Sequence[Seen]
+    last: Told
+    seconds: float
+
+
+def _disturbed(
+    factory: Factory,
+    endpoints: Mapping[str, MockProcess],
+    items: Sequence[pb.JobItem],
+    faults: Sequence[Fault],
+    say: Callable[[str], None],
+) -> tuple[_Heard, Strikes]:
+    """Run the job to its end, or until nothing moves any more, and strike meanwhile."""
+    clients = [factory.client(each) for each in PROCESSORS]
+    job_id = clients[0].draft(items, max_cost_micros=len(items) * _CAP_PER_ITEM)
+    patience = Patience(lambda: _completions(endpoints.values()), quiet_s=_QUIET_S)
+    follower = Follower(clients, job_id, patience)
+    strikes = Strikes(factory, faults, say)
+    with ThreadPoolExecutor(5) as following:
+        events = following.submit(follower.events)
+        clients[0].start(job_id)
+        began = time.monotonic()
+        results = following.submit(follower.results)
+        finished = following.submit(lambda: (follower.finished(), time.monotonic()))
+        last = following.submit(lambda: follower.progress(finished.result()[0].usage))
+        striking = following.submit(
+            strikes.run, lambda: _completions(endpoints.values()) / len(items), finished.done
+        )
+        while not (events.done() and results.done() and last.done()):
+            patience.look()
+            time.sleep(_LOOK_S)
+        striking.result()
+    seconds = finished.result()[1] - began
+    return _Heard(received(results.result()), seen(events.result()), told(last.result()), seconds), strikes
 
 
 def _completions(endpoints: Iterable[MockProcess]) -> int:

@@ -8,7 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-intake bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-fairness bench-migrate bench-capacity chaos bench-outages images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-intake bench-generate bench-rpc bench-cache-policies bench-cache-semantic bench-firestore bench-queries bench-fairness bench-migrate bench-capacity chaos bench-outages images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -74,7 +74,7 @@ iac-check: setup ## fail when they are not what the queries need; check all Terr
 
 lock: setup ## resolve requirements.lock anew, with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
-	    --group dev cli/pyproject.toml services/common/pyproject.toml --extra model --extra services \
+	    --group dev cli/pyproject.toml services/common/pyproject.toml services/cache/pyproject.toml --extra model --extra services --extra semantic \
 	    $(LOCAL_DISTS:%=--no-emit-package contentfactory-%) -o requirements.lock
 
 bench-pipeline: setup ## 20,000 items through all four services, beside a bare loop and the openai SDK
@@ -93,6 +93,9 @@ bench-rpc: setup ## the cache's Get and BatchGet beside a bare grpc.aio echo
 
 bench-cache-policies: setup ## what eviction costs at a million entries and what it is worth on real traces
 	$(BIN)/python -m benchmarks.cache_policies
+
+bench-cache-semantic: setup ## what is reused between prompts that say the same, how often wrongly, beside static thresholds
+	$(BIN)/python -m benchmarks.cache_semantic
 
 bench-firestore: setup ## what 1,000 fresh items cost in Firestore's operations, by collection
 	$(BIN)/python -m benchmarks.firestore

@@ -19,6 +19,9 @@ from tests.support.bill import Line
 _SLACK_S = 0.1
 """How far the clocks of an endpoint that is kept waiting for a core and of whoever strikes may differ."""
 
+_PUT_AWAY_S = 0.25 + _SLACK_S
+"""How long an answer waits for its score before it is put away; until then it is lost with its worker."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -37,8 +40,8 @@ class Call:
     ended: float
 
     def in_flight_at(self, moment: float) -> bool:
-        """Whether it was under way then."""
-        return self.arrived <= moment + _SLACK_S and moment - _SLACK_S <= self.ended
+        """Whether it was under way then, or its answer not put away yet."""
+        return self.arrived <= moment + _SLACK_S and moment - _PUT_AWAY_S <= self.ended
 
 
 @dataclass(frozen=True, slots=True)

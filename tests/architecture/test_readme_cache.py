@@ -11,10 +11,11 @@ from content_cache.eviction import Lru
 from content_cache.live import LiveCache
 from content_cache.loading import LoadCounts
 from content_cache.memory_guard import MemoryGuard
-from content_cache.metrics import OPERATION_SECONDS, CacheCollector
+from content_cache.metrics import OPERATION_SECONDS, CacheCollector, SemanticCollector
 from content_cache.miss_ratio_curve import MissRatioCurve
 from content_cache.read_through import ReadCounts
 from content_cache.repository import SCHEMA, EntryRepository
+from content_cache.semantic.port import Counts
 from content_cache.write_behind import WriteBehind
 from contentfactory.cache.v1 import cache_pb2
 from service_common.clock import ManualClock
@@ -60,6 +61,7 @@ def test_metrics() -> None:
     collector = CacheCollector(
         live, writes, LoadCounts(), ReadCounts(), guard=MemoryGuard(1), curve=MissRatioCurve()
     )
-    emitted = [*collector.collect(), *OPERATION_SECONDS.describe()]
+    semantic = SemanticCollector(Counts())
+    emitted = [*collector.collect(), *semantic.collect(), *OPERATION_SECONDS.describe()]
     named = {(each.name + "_total" * (each.type == "counter"), each.type) for each in emitted}
     assert {(row[0], row[1]) for row in table("Metrics")} == named

@@ -14,7 +14,7 @@ from service_common.storage.opening import open_store
 from service_common.telemetry.metrics import REGISTRY
 from service_common.telemetry.store_metrics import count_operations
 
-from content_cache import garbage
+from content_cache import garbage, similar
 from content_cache.cache import ContentCache
 from content_cache.config import Settings
 from content_cache.early_refresh import EarlyRefresh
@@ -25,7 +25,7 @@ from content_cache.loading import Loader
 from content_cache.memory_guard import MemoryGuard
 from content_cache.memory_readings import ProcessMemory, return_free_memory
 from content_cache.memory_watch import MemoryWatch
-from content_cache.metrics import CacheCollector, observer
+from content_cache.metrics import CacheCollector, SemanticCollector, observer
 from content_cache.miss_ratio_curve import MissRatioCurve
 from content_cache.purge_repository import PurgeRepository
 from content_cache.purging import Purging
@@ -33,6 +33,7 @@ from content_cache.quota import Quota
 from content_cache.read_through import ReadThrough
 from content_cache.repository import SCHEMA, EntryRepository
 from content_cache.segments import PLACE_BYTES
+from content_cache.semantic.port import Semantic
 from content_cache.servicer import CacheServicer
 from content_cache.upkeep import Slices, sweep_memory, sweep_store
 from content_cache.write_behind import WriteBehind
@@ -77,7 +78,8 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     guard = MemoryGuard(settings.cache_max_bytes)
     collector = CacheCollector(live, writes, loader.counts, stored.counts, guard=guard, curve=curve)
     _show_metrics(collector, lifecycle)
-    server = await _listen(settings, lifecycle, live, purging, stored, clock=clock)
+    semantic = await _semantic(settings, lifecycle, live, clock=clock)
+    server = await _listen(settings, lifecycle, live, purging, stored, clock=clock, semantic=semantic)
     garbage.keep_collections_short()
     lifecycle.push("garbage", garbage.stop)
     await loader.run(settings.cache_load_timeout_s)
@@ -119,9 +121,23 @@ def _watch(settings: Settings, live: LiveCache, guard: MemoryGuard, *, clock: Cl
     )
 
 
-def _show_metrics(collector: CacheCollector, lifecycle: Lifecycle) -> None:
+def _show_metrics(collector: CacheCollector | SemanticCollector, lifecycle: Lifecycle) -> None:
     REGISTRY.register(collector)
     lifecycle.push("cache_metrics", lambda: REGISTRY.unregister(collector))
+
+
+async def _semantic(
+    settings: Settings, lifecycle: Lifecycle, live: LiveCache, *, clock: Clock
+) -> Semantic | None:
+    if settings.cache_semantic == "off":
+        return None
+    from content_cache.semantic.opening import open_reuse  # noqa: PLC0415 - of the extra, which most do not install
+
+    turn = live.operation(observer("semantic"))
+    reuse = await open_reuse(settings, turn, clock=clock, value_of=similar.value_of)
+    lifecycle.push("semantic", reuse.close)
+    _show_metrics(SemanticCollector(reuse.counts), lifecycle)
+    return reuse
 
 
 def _cache(settings: Settings, curve: MissRatioCurve, *, clock: Clock) -> ContentCache:
@@ -148,6 +164,7 @@ async def _listen(
     stored: ReadThrough,
     *,
     clock: Clock,
+    semantic: Semantic | None,
 ) -> RpcServer:
     servicer = CacheServicer(
         live,
@@ -156,6 +173,7 @@ async def _listen(
         default_ttl=timedelta(seconds=settings.cache_default_ttl_s),
         max_message_bytes=settings.max_message_bytes,
         observer=observer,
+        semantic=semantic,
     )
     server = RpcServer(settings, lifecycle, clock=clock)
     server.add(cache_pb2_grpc.add_CacheServiceServicer_to_server, servicer)

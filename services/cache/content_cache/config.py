@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field
 from service_common.config import MIB, CommonSettings, Problem
 
+from content_cache.semantic.parts import missing_parts
+
 LEAST_MESSAGE_BYTES = 2 * MIB
 """An entry of the largest value with all its labels and facts must fit into one message."""
 
@@ -82,9 +84,37 @@ class Settings(CommonSettings):
         description="Seconds the start may take to load stored entries; then it serves what came until then.",
     )
 
+    cache_semantic: Literal["off", "on"] = Field(
+        "off",
+        description="on answers BatchFindSimilar: reuse between prompts that say the same. Needs the extra "
+        "`semantic`.",
+    )
+    cache_semantic_error: float = Field(
+        0.01,
+        gt=0,
+        lt=0.5,
+        description="Greatest part of reused answers that may be wrong; less means more comparisons first.",
+    )
+    cache_semantic_max_prompts: int = Field(
+        20_000,
+        ge=1,
+        description="Most prompts the semantic tier remembers, 2 to 4 KiB each; the longest unused leave.",
+    )
+    cache_semantic_same_output: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Cosine similarity from which answers count as the same if their caller does not say.",
+    )
+
     def problems(self) -> Iterable[Problem]:
         """Yield what is wrong between fields that are each right."""
         yield from super().problems()
         if self.max_message_bytes < LEAST_MESSAGE_BYTES:
             text = f"must be at least {LEAST_MESSAGE_BYTES}: values may have 1 MiB"
             yield Problem("MAX_MESSAGE_BYTES", text)
+        if self.cache_semantic == "on" and (missing := missing_parts()):
+            text = (
+                f"on needs the extra: pip install 'contentfactory-cache[semantic]' (no {', '.join(missing)})"
+            )
+            yield Problem("CACHE_SEMANTIC", text)

@@ -14,6 +14,7 @@ from content_cache.loading import LoadCounts
 from content_cache.memory_guard import MemoryGuard
 from content_cache.miss_ratio_curve import MissRatioCurve
 from content_cache.read_through import ReadCounts
+from content_cache.semantic.port import Counts
 from content_cache.stats import total
 from content_cache.write_behind import WriteBehind
 
@@ -139,3 +140,37 @@ class CacheCollector(Collector):
         yield CounterMetricFamily(
             "content_cache_read_through_failures", "Times the store was too slow for it.", self._read.failures
         )
+
+
+class SemanticCollector(Collector):
+    """Shows the semantic tier, while it is on; safe to scrape from another thread."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def describe(self) -> Iterable[Metric]:
+        """Return what `collect` will."""
+        return self.collect()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the current values."""
+        counts = self._counts
+        yield GaugeMetricFamily("content_cache_semantic_prompts", "Prompts to be found now.", counts.prompts)
+        lookups = CounterMetricFamily(
+            "content_cache_semantic_lookups", "Prompts looked up by meaning.", labels=["outcome"]
+        )
+        lookups.add_metric(["reuse"], counts.reused)
+        lookups.add_metric(["compare"], counts.compared)
+        lookups.add_metric(["none"], counts.missed)
+        yield lookups
+        yield CounterMetricFamily(
+            "content_cache_semantic_vetoes", "Similar prompts whose words forbade reuse.", counts.vetoed
+        )
+        compared = CounterMetricFamily(
+            "content_cache_semantic_comparisons",
+            "Answers compared, by whether they agree.",
+            labels=["answers"],
+        )
+        compared.add_metric(["same"], counts.same)
+        compared.add_metric(["different"], counts.different)
+        yield compared

@@ -14,7 +14,7 @@ from service_common.errors import ServiceError, resource_exhausted
 from service_common.rpc.call import current_call
 from service_common.rpc.status import to_status
 
-from content_cache import convert, validation, wire
+from content_cache import convert, similar, validation, wire
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.leases import Lease
@@ -22,6 +22,7 @@ from content_cache.live import LiveCache, Turn
 from content_cache.outcomes import Stale
 from content_cache.purging import Purging
 from content_cache.read_through import ReadThrough
+from content_cache.semantic.port import Semantic
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Observer = Callable[[str], Callable[[float], None]]
@@ -53,6 +54,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         default_ttl: timedelta,
         max_message_bytes: int,
         observer: Observer,
+        semantic: Semantic | None = None,
     ) -> None:
         """Prepare to answer.
 
@@ -63,6 +65,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             default_ttl: How long an entry is served when its caller does not say.
             max_message_bytes: Largest response.
             observer: Returns what is told the seconds of one kind of operation.
+            semantic: Finds answers to prompts that say the same; None while it is off.
         """
 
         def turns(operation: str) -> Turn:
@@ -73,6 +76,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._tier = stored
         self._default_ttl = default_ttl
         self._max_message_bytes = max_message_bytes
+        self._semantic = semantic
         self._get, self._batch_get = turns("get"), turns("batch_get")
         self._peek = turns("batch_peek")
         self._set, self._batch_set = turns("set"), turns("batch_set")
@@ -260,6 +264,19 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         validation.check_purge(request)
         purged = await self._purging.purge(_tenant(), convert.selector_of(request), convert.mode_of(request))
         return cache_pb2.PurgeResponse(purged_entries=purged)
+
+    async def BatchFindSimilar(
+        self, request: cache_pb2.BatchFindSimilarRequest, _context: Context
+    ) -> cache_pb2.BatchFindSimilarResponse:
+        """Find answers to prompts that say the same."""
+        room = self._room(len(request.requests))
+        return await similar.find_similar(self._semantic, request, tenant=_tenant(), room=room)
+
+    async def BatchLearnSimilar(
+        self, request: cache_pb2.BatchLearnSimilarRequest, _context: Context
+    ) -> cache_pb2.BatchLearnSimilarResponse:
+        """Note what came of them."""
+        return await similar.learn_similar(self._semantic, request, tenant=_tenant())
 
     async def GetStats(
         self, _request: cache_pb2.GetStatsRequest, _context: Context

@@ -26,6 +26,11 @@ MIN_LEASE_S = 1.0
 MAX_LEASE_S = 600.0
 MAX_STALE_S = 30 * 24 * 3600.0
 MAX_GENERATION_S = 24 * 3600.0
+MAX_SIMILAR_BATCH = 100
+MAX_MODEL_BYTES = 256
+MAX_INSTRUCTIONS_BYTES = 256 * 1024
+MAX_PARAMETERS_BYTES = 4 * 1024
+MAX_PROMPT_BYTES = 32 * 1024
 
 _MAX_UTF8_BYTES_PER_CHARACTER = 4
 _MAX_DURATION_S = 315_576_000_000
@@ -156,6 +161,40 @@ def expire_time(
         return content.expire_time.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise invalid_field(f"{field}.expire_time", "must be a moment of the years 1 to 9999") from error
+
+
+def check_similar_batch(requests: Sized) -> None:
+    """Refuse a batch of no or too many prompts or tickets; each costs milliseconds."""
+    if not 1 <= len(requests) <= MAX_SIMILAR_BATCH:
+        raise invalid_field("requests", f"must hold 1 to {MAX_SIMILAR_BATCH}, got {len(requests)}")
+
+
+def check_similar(field: str, request: cache_pb2.BatchFindSimilarRequest.FindSimilarRequest) -> None:
+    """Refuse a prompt that breaks a limit; names every bad field."""
+    prompt = request.prompt
+    problems = [
+        FieldViolation(
+            f"{field}{name}", f"must be {least} to {most} bytes of UTF-8, got {len(text.encode())}"
+        )
+        for name, text, least, most in (
+            ("key", request.key, 1, MAX_KEY_BYTES),
+            ("prompt.model", prompt.model, 1, MAX_MODEL_BYTES),
+            ("prompt.instructions", prompt.instructions, 0, MAX_INSTRUCTIONS_BYTES),
+            ("prompt.parameters", prompt.parameters, 0, MAX_PARAMETERS_BYTES),
+            ("prompt.text", prompt.text, 1, MAX_PROMPT_BYTES),
+        )
+        if not least <= len(text.encode()) <= most
+    ]
+    if problems:
+        raise invalid_argument(*problems)
+
+
+def check_learned(field: str, request: cache_pb2.BatchLearnSimilarRequest.LearnSimilarRequest) -> None:
+    """Refuse a missing ticket, or an equivalence this release does not know."""
+    if not request.ticket:
+        raise invalid_field(f"{field}ticket", "is required")
+    if request.equivalence not in cache_pb2.AnswerEquivalence.values():
+        raise invalid_field(f"{field}equivalence", f"is none of AnswerEquivalence, got {request.equivalence}")
 
 
 def _after(field: str, ttl: Duration, now: datetime) -> datetime:

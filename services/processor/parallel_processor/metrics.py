@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 from prometheus_client import Counter as Count
 from prometheus_client import Gauge, Histogram
@@ -197,13 +197,17 @@ def observe_error(kind: ErrorClass) -> None:
     _ERRORS[kind].inc()
 
 
+@lru_cache(maxsize=_MAX_LABELS)
+def _spend_of(model: str, content_type: str) -> Count:
+    return SPEND.labels(_bounded("model", model), _bounded("content_type", content_type))
+
+
 def observe_spend(model: str, content_type: str, usage: Usage) -> None:
     """Count what a call took, of an item or an interactive piece."""
     if usage.model_calls:
         _PROMPT_TOKENS.inc(usage.prompt_tokens)
         _OUTPUT_TOKENS.inc(usage.output_tokens)
-        labels = _bounded("model", model), _bounded("content_type", content_type)
-        SPEND.labels(*labels).inc(usage.cost_micros)
+        _spend_of(model, content_type).inc(usage.cost_micros)
     if usage.uncertain_calls:
         labels = _bounded("model", model), _bounded("content_type", content_type)
         UNCERTAIN_SPEND.labels(*labels).inc(usage.uncertain_spend_micros)

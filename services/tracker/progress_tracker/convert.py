@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from contentfactory.tracker.v1 import tracker_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from service_common.errors import ServiceError
+from service_common.rpc.fields import Fields
 from service_common.rpc.status import to_status
 
 from progress_tracker.ledger import Outcome
@@ -29,7 +31,8 @@ class EventMessages:
 
     def item_event(self, sequence: int, time: datetime, update: ItemUpdate) -> bytes:
         """Return the event that says how an item is."""
-        message = pb.ProgressEvent(sequence=sequence, event_time=_stamp(time))
+        fields = _stamp_fields(time)
+        message = pb.ProgressEvent(sequence=sequence, **fields)
         message.item.MergeFromString(update.body)
         return message.SerializeToString()
 
@@ -100,17 +103,14 @@ def snapshots_frame(progress: Sequence[JobProgress]) -> bytes:
 
 def report_response(outcomes: Sequence[Outcome]) -> pb.BatchReportProgressResponse:
     """Return the answers to reports."""
-    return pb.BatchReportProgressResponse(results=[_result(each) for each in outcomes])
+    fields: Fields = {"results": [_result(each) for each in outcomes]}
+    return pb.BatchReportProgressResponse(**fields)
 
 
-def _result(outcome: Outcome) -> pb.BatchReportProgressResponse.Result:
+def _result(outcome: Outcome) -> Fields:
     if isinstance(outcome, ServiceError):
-        return pb.BatchReportProgressResponse.Result(error=to_status(outcome))
-    return pb.BatchReportProgressResponse.Result(
-        value=pb.BatchReportProgressResponse.Acknowledgement(
-            durable_sequence=outcome.durable_sequence, duplicate=outcome.duplicate
-        )
-    )
+        return {"error": to_status(outcome)}
+    return {"value": {"durable_sequence": outcome.durable_sequence, "duplicate": outcome.duplicate}}
 
 
 def _standing(standing: QueueStanding) -> pb.QueueStanding:
@@ -127,6 +127,13 @@ def _totals(totals: Totals) -> pb.ProducerTotals:
 
 def _duration(micros: int) -> Duration:
     return Duration(seconds=micros // _MICRO, nanos=micros % _MICRO * _NANOS_OF_MICRO)
+
+
+@lru_cache(maxsize=64)
+def _stamp_fields(time: datetime) -> Fields:
+    """Return the field of an event's time; those of one report have the same."""
+    stamp = _stamp(time)
+    return {"event_time": {"seconds": stamp.seconds, "nanos": stamp.nanos}}
 
 
 def _stamp(time: datetime) -> Timestamp:

@@ -19,7 +19,7 @@ from progress_tracker.report import (
     StageSpan,
     Totals,
 )
-from progress_tracker.validation import Violations
+from progress_tracker.validation import Violations, micros_of
 from progress_tracker.watching import EventWatch, Pace
 
 MAX_REPORTS = 1000
@@ -35,6 +35,7 @@ MAX_CONTENT_TYPES = 64
 _DEFAULT_MIN_INTERVAL_S = 0.2
 _DEFAULT_IDLE_S = 15.0
 _MICRO = 1_000_000
+_MAX_UTF8_BYTES = 4
 
 _ITEM_STATES = {int(each): each for each in ItemState}
 _JOB_STATES = {int(each): each for each in JobState}
@@ -150,42 +151,54 @@ def _read_totals(wrong: Violations, path: str, message: pb.ProducerTotals) -> To
 
 
 def _read_item(wrong: Violations, parent: str, index: int, message: pb.ItemUpdate) -> ItemUpdate:
-    path = f"{parent}.items[{index}]"
-    _check_item(wrong, path, message)
+    wrong.place = parent, index  # it is written out only for a field that is bad
+    _check_item(wrong, message)
     score = message.quality if message.HasField("quality") else None
-    if score is not None and not wrong.quality(f"{path}.quality", score):
+    if score is not None and not wrong.quality("quality", score):
         score = None
+    stages = _read_stages(wrong, message)
+    wrong.place = None
     return ItemUpdate(
         item_id=message.item_id,
         state=_ITEM_STATES.get(message.state, ItemState.PENDING),
         content_type=message.content_type,
-        stages=_read_stages(wrong, path, message),
+        stages=stages,
         quality_micros=None if score is None else round(score * _MICRO),
         body=message.SerializeToString(),
     )
 
 
-def _read_stages(wrong: Violations, path: str, message: pb.ItemUpdate) -> tuple[StageSpan, ...]:
-    if len(message.stages) > MAX_STAGES:
-        wrong.add(f"{path}.stages", f"must hold at most {MAX_STAGES}, holds {len(message.stages)}")
+def _read_stages(wrong: Violations, message: pb.ItemUpdate) -> tuple[StageSpan, ...]:
+    stages = message.stages
+    if len(stages) > MAX_STAGES:
+        wrong.add("stages", f"must hold at most {MAX_STAGES}, holds {len(stages)}")
     spans = []
-    for index, each in enumerate(message.stages):
-        if not each.stage:
-            wrong.add(f"{path}.stages[{index}].stage", "is required")
-        wrong.text(f"{path}.stages[{index}].stage", each.stage, MAX_NAME_BYTES)
-        spans.append(StageSpan(each.stage, wrong.micros(f"{path}.stages[{index}].duration", each.duration)))
+    for index, each in enumerate(stages):
+        stage = each.stage
+        if not stage or len(stage) * _MAX_UTF8_BYTES > MAX_NAME_BYTES:
+            _check_stage(wrong, f"stages[{index}].stage", stage)
+        micros = micros_of(each.duration)
+        if micros is None:
+            wrong.duration(f"stages[{index}].duration")
+        spans.append(StageSpan(stage, micros or 0))
     return tuple(spans)
 
 
-def _check_item(wrong: Violations, path: str, message: pb.ItemUpdate) -> None:
-    wrong.name(f"{path}.item_id", message.item_id)
+def _check_stage(wrong: Violations, field: str, stage: str) -> None:
+    if not stage:
+        wrong.add(field, "is required")
+    wrong.text(field, stage, MAX_NAME_BYTES)
+
+
+def _check_item(wrong: Violations, message: pb.ItemUpdate) -> None:
+    wrong.name("item_id", message.item_id)
     if message.state not in _ITEM_STATES:
-        wrong.add(f"{path}.state", "is required and a known state")
-    wrong.text(f"{path}.content_type", message.content_type, MAX_NAME_BYTES)
-    wrong.text(f"{path}.error_reason", message.error_reason, MAX_NAME_BYTES)
-    wrong.text(f"{path}.error_message", message.error_message, MAX_MESSAGE_BYTES)
+        wrong.add("state", "is required and a known state")
+    wrong.text("content_type", message.content_type, MAX_NAME_BYTES)
+    wrong.text("error_reason", message.error_reason, MAX_NAME_BYTES)
+    wrong.text("error_message", message.error_message, MAX_MESSAGE_BYTES)
     for name in _ITEM_FIGURES:
-        wrong.figure(f"{path}.{name}", getattr(message, name))
+        wrong.figure(name, getattr(message, name))
 
 
 def read_job_id(job_id: str) -> str:

@@ -19,15 +19,24 @@ _NANOS_OF_MICRO = 1000
 
 
 class Violations:
-    """Gathers what is wrong with one request or one report of a batch."""
+    """Gathers what is wrong with one request or one report of a batch.
 
-    __slots__ = ("_found",)
+    Attributes:
+        place: The path of the report and the number of the item in it whose fields are noted; None for fields
+            that are named in full.
+    """
+
+    __slots__ = ("_found", "place")
 
     def __init__(self) -> None:
+        self.place: tuple[str, int] | None = None
         self._found: list[FieldViolation] = []
 
     def add(self, field: str, description: str) -> None:
         """Note a bad field."""
+        if self.place is not None:
+            report, index = self.place
+            field = f"{report}.items[{index}].{field}"
         self._found.append(FieldViolation(field, description))
 
     def check(self) -> None:
@@ -74,12 +83,9 @@ class Violations:
             self.add(field, "must be a valid time between the years 1 and 9999")
             return None
 
-    def micros(self, field: str, duration: Duration) -> int:
-        """Return a stage's duration in microseconds; 0 after noting why it is none."""
-        if not (0 <= duration.seconds <= MAX_STAGE_S and 0 <= duration.nanos < _MICRO * _NANOS_OF_MICRO):
-            self.add(field, f"must be 0 to {MAX_STAGE_S} seconds")
-            return 0
-        return duration.seconds * _MICRO + duration.nanos // _NANOS_OF_MICRO
+    def duration(self, field: str) -> None:
+        """Note that a stage's duration is none."""
+        self.add(field, f"must be 0 to {MAX_STAGE_S} seconds")
 
     def seconds(self, field: str, duration: Duration, *, least: float, most: float) -> float:
         """Return a waiting time in seconds; the least after noting why it is none."""
@@ -88,6 +94,14 @@ class Violations:
             self.add(field, f"must be {least:g} to {most:g} seconds")
             return least
         return seconds
+
+
+def micros_of(duration: Duration) -> int | None:
+    """Return a stage's duration in microseconds; None if it cannot be one."""
+    seconds, nanos = duration.seconds, duration.nanos
+    if not (0 <= seconds <= MAX_STAGE_S and 0 <= nanos < _MICRO * _NANOS_OF_MICRO):
+        return None
+    return seconds * _MICRO + nanos // _NANOS_OF_MICRO
 
 
 def _size(text: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import Counter
 
 from service_common.storage.metering import Operation
@@ -15,7 +17,13 @@ STORE_OPERATIONS = Counter(
 )
 
 
+@cache
+def _series(collection: str, operation: Operation) -> Counter:
+    """Return one series, looked up once: there are as many as a service has collections and operations."""
+    return STORE_OPERATIONS.labels(collection, operation.value)
+
+
 def count_operations(collection: str, operation: Operation, count: int) -> None:
     """Count some operations on a collection."""
     if count:
-        STORE_OPERATIONS.labels(collection, operation.value).inc(count)
+        _series(collection, operation).inc(count)

@@ -37,6 +37,7 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
         max_batch: int = 200,
         max_under_way: int = 2,
         linger_s: float = 0.008,
+        patient: bool = False,
     ) -> None:
         """Prepare a batcher.
 
@@ -46,11 +47,15 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
             max_batch: The most requests in a batch.
             max_under_way: The most batches of a lane at a time.
             linger_s: How long a loaded lane gathers before its next batch.
+            patient: Whether it gathers that long after each batch too, and has one under way unless more
+                than fill another wait. For what nothing scarce waits for: a call costs more than the
+                requests in it, so fewer of them are worth a moment.
         """
         self._send = send
         self._max_batch = max_batch
         self._max_under_way = max_under_way
         self._linger_s = linger_s
+        self._patient = patient
         self._lanes: dict[LaneT, _Lane[RequestT, ResultT]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -72,8 +77,11 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
     async def flushed(self) -> None:
         """Wait until everything is sent."""
         await asyncio.sleep(0)  # what was enqueued in this turn of the loop forms its batch
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._lanes:
+            for lane, state in list(self._lanes.items()):
+                self._flush(lane, state)
+            if self._tasks:
+                await asyncio.wait(self._tasks)
             await asyncio.sleep(0)
 
     def _enqueue(self, lane: LaneT, request: RequestT) -> asyncio.Future[ResultT]:
@@ -84,7 +92,7 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
         state.waiting.append((request, future))
         if len(state.waiting) >= self._max_batch:
             self._flush(lane, state)
-        elif not state.flush_planned and state.under_way < self._max_under_way:
+        elif not state.flush_planned and state.under_way < (1 if self._patient else self._max_under_way):
             state.flush_planned = True
             if state.under_way:
                 self._loop.call_later(self._linger_s, self._flush, lane, state)
@@ -104,8 +112,16 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
             task = self._loop.create_task(self._deliver(lane, state, batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        if not state.waiting and not state.under_way:
-            self._lanes.pop(lane, None)
+        if not state.waiting and not state.under_way and self._lanes.get(lane) is state:
+            del self._lanes[lane]
+
+    def _gather(self, lane: LaneT, state: _Lane[RequestT, ResultT]) -> None:
+        """Send what has come while a batch was under way: at once, or when more has joined it."""
+        if not self._patient or not 0 < len(state.waiting) < self._max_batch:
+            self._flush(lane, state)
+        elif not state.flush_planned and not state.under_way:
+            state.flush_planned = True
+            self._loop.call_later(self._linger_s, self._flush, lane, state)
 
     async def _deliver(
         self,
@@ -124,7 +140,7 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
             for _, future in batch:
                 future.cancel()  # only those that a cancelled delivery left undecided
             state.under_way -= 1
-            self._flush(lane, state)
+            self._gather(lane, state)
 
 
 def _forget(future: asyncio.Future[ResultT]) -> None:

@@ -38,7 +38,8 @@ class Content:
         self._keep_cut = keep_cut
         self._held: dict[tuple[Owner, str], str] = {}
         self._acquiring = Batcher[tuple[Owner, str, int], str, Acquisition](self._send_acquire)
-        self._filling = Batcher[Owner, Fill, None](self._send_fill)
+        # A filled item has given its slot back, so the fill may gather.
+        self._filling = Batcher[Owner, Fill, None](self._send_fill, patient=True)
         self._replacing = Batcher[Owner, Fill, None](self._send_replace)
         self._releasing = Batcher[Owner, tuple[str, str], None](self._send_release)
         self._awaiter = Awaiter(cache)

@@ -50,7 +50,9 @@ class Outcomes:
         self._optimizer = optimizer
         self._score_wait_s = score_wait_s
         self._backlog: deque[_Batch] = deque()
-        self._batches = Batcher[Owner, OutcomeReport, float | None](self._send, max_batch=_BATCH)
+        self._batches = Batcher[Owner, OutcomeReport, float | None](
+            self._send, max_batch=_BATCH, patient=True
+        )
         self.dropped = 0
 
     async def score(self, owner: Owner, report: OutcomeReport) -> float | None:

@@ -26,6 +26,9 @@ _log = structlog.get_logger("parallel_processor.running.reporting")
 JOB_PRODUCER = "job"
 QUEUE_PRODUCER = "queue"
 _MAX_REPORTS_AT_ONCE = 500
+_GATHER_S = 0.05
+"""How long reports gather after all there were have gone out; the first of all goes at once."""
+
 _MAX_ITEMS_AT_ONCE = 1_000
 _MAX_ITEMS_PENDING = 100_000
 _MAX_REMEMBERED = 20_000
@@ -175,6 +178,7 @@ class Reporter:
             self._wake.clear()
             while self._pending:
                 batch = self._take()
+                took_all = not self._pending
                 try:
                     with span("progress.report", parent=batch[0].traceparent):
                         durable = await self._tracker.report(batch[0].owner, batch)
@@ -188,6 +192,10 @@ class Reporter:
                 for report, kept in zip(batch, durable, strict=True):
                     if kept:
                         self._remember(report)
+                if took_all:
+                    if not self._pending:
+                        self._idle.set()
+                    await asyncio.sleep(_GATHER_S)
             self._idle.set()
 
     def _take(self) -> list[Report]:

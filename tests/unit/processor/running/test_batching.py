@@ -123,3 +123,36 @@ async def test_an_idle_lane_leaves_nothing_behind() -> None:
         await one.submit(f"tenant {n}", 1)
     await asyncio.sleep(0)
     assert not one._lanes
+
+
+async def test_a_patient_lane_gathers_after_each_batch_and_who_flushes_does_not_wait() -> None:
+    """The first goes at once; what comes while it is under way and after it goes together, when it is due."""
+    wire = Wire(open_from_start=False)
+    one = batcher(wire, linger_s=3_600, patient=True)
+    answers = [one.post("a", 1)]
+    await asyncio.sleep(0)
+    answers.append(one.post("a", 2))
+    wire.gate.set()
+    assert await answers[0] == 10
+    answers.append(one.post("a", 3))
+    await asyncio.sleep(0.01)
+    assert wire.batches == [("a", [1])]
+    await one.flushed()
+    assert wire.batches == [("a", [1]), ("a", [2, 3])]
+    assert [each.result() for each in answers] == [10, 20, 30]
+    assert await one.submit("a", 4) == 40
+
+
+async def test_full_batches_of_a_patient_lane_wait_for_nothing() -> None:
+    """While one batch is under way a full one goes beside it; one that is not full does not."""
+    wire = Wire(open_from_start=False)
+    one = batcher(wire, linger_s=3_600, patient=True, max_batch=3)
+    one.post("a", 1)
+    await asyncio.sleep(0)
+    for number in range(2, 6):
+        one.post("a", number)
+        await asyncio.sleep(0)
+    assert wire.batches == [("a", [1]), ("a", [2, 3, 4])]
+    wire.gate.set()
+    await one.flushed()
+    assert wire.batches[2:] == [("a", [5])]

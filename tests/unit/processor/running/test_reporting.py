@@ -71,6 +71,25 @@ async def test_reports_go_out_in_order_and_are_acknowledged(monkeypatch: pytest.
     assert not reporter.is_acknowledged("job", "shard-0", 2)
 
 
+async def test_reports_gather_once_all_there_were_are_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first goes at once; those of the nap after it go together; whoever waits for all does not nap."""
+    tracker = Tracker()
+    nap = asyncio.Event()
+    monkeypatch.setattr("parallel_processor.running.reporting.asyncio.sleep", lambda _seconds: nap.wait())
+    reporter = Reporter(tracker, rng=random.Random(1))
+    task = asyncio.create_task(reporter.run())
+    reporter.submit(report("shard-0", 1))
+    await reporter.flushed()
+    for number in range(1, 5):
+        reporter.submit(report(f"shard-{number}", 1))
+        await asyncio.wait({task}, timeout=0)
+    assert [len(each) for each in tracker.batches] == [1]
+    nap.set()
+    await reporter.flushed()
+    task.cancel()
+    assert [len(each) for each in tracker.batches] == [1, 4]
+
+
 async def test_while_the_tracker_is_away_reports_conflate_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

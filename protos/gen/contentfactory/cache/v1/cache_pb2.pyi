@@ -156,6 +156,86 @@ active. Not with `all`. What is filled later is not concerned.
 """
 Global___PurgeMode: _TypeAlias = PurgeMode  # noqa: Y015
 
+class _SimilarOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SimilarOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SimilarOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIMILAR_OUTCOME_UNSPECIFIED: _SimilarOutcome.ValueType  # 0
+    """Never sent."""
+    SIMILAR_OUTCOME_REUSE: _SimilarOutcome.ValueType  # 1
+    """The entry answers this prompt too: use it. Counted as a hit."""
+    SIMILAR_OUTCOME_COMPARE: _SimilarOutcome.ValueType  # 2
+    """The entry may answer this prompt too, which is to be verified: generate, fill, and report."""
+    SIMILAR_OUTCOME_NONE: _SimilarOutcome.ValueType  # 3
+    """Nothing says the same: generate, fill, and report, so that the answer can be found."""
+
+class SimilarOutcome(_SimilarOutcome, metaclass=_SimilarOutcomeEnumTypeWrapper):
+    """What BatchFindSimilar found."""
+
+SIMILAR_OUTCOME_UNSPECIFIED: SimilarOutcome.ValueType  # 0
+"""Never sent."""
+SIMILAR_OUTCOME_REUSE: SimilarOutcome.ValueType  # 1
+"""The entry answers this prompt too: use it. Counted as a hit."""
+SIMILAR_OUTCOME_COMPARE: SimilarOutcome.ValueType  # 2
+"""The entry may answer this prompt too, which is to be verified: generate, fill, and report."""
+SIMILAR_OUTCOME_NONE: SimilarOutcome.ValueType  # 3
+"""Nothing says the same: generate, fill, and report, so that the answer can be found."""
+Global___SimilarOutcome: _TypeAlias = SimilarOutcome  # noqa: Y015
+
+class _AnswerEquivalence:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnswerEquivalenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerEquivalence.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANSWER_EQUIVALENCE_UNSPECIFIED: _AnswerEquivalence.ValueType  # 0
+    """The caller does not say: the cache compares the answers' embeddings (CACHE_SEMANTIC_SAME_OUTPUT)."""
+    ANSWER_EQUIVALENCE_SAME: _AnswerEquivalence.ValueType  # 1
+    """They are."""
+    ANSWER_EQUIVALENCE_DIFFERENT: _AnswerEquivalence.ValueType  # 2
+    """They are not."""
+
+class AnswerEquivalence(_AnswerEquivalence, metaclass=_AnswerEquivalenceEnumTypeWrapper):
+    """Whether two answers are equivalent: either would do for both prompts."""
+
+ANSWER_EQUIVALENCE_UNSPECIFIED: AnswerEquivalence.ValueType  # 0
+"""The caller does not say: the cache compares the answers' embeddings (CACHE_SEMANTIC_SAME_OUTPUT)."""
+ANSWER_EQUIVALENCE_SAME: AnswerEquivalence.ValueType  # 1
+"""They are."""
+ANSWER_EQUIVALENCE_DIFFERENT: AnswerEquivalence.ValueType  # 2
+"""They are not."""
+Global___AnswerEquivalence: _TypeAlias = AnswerEquivalence  # noqa: Y015
+
+class _LearnSimilarOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LearnSimilarOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LearnSimilarOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LEARN_SIMILAR_OUTCOME_UNSPECIFIED: _LearnSimilarOutcome.ValueType  # 0
+    """Never sent."""
+    LEARN_SIMILAR_OUTCOME_LEARNED: _LearnSimilarOutcome.ValueType  # 1
+    """Ended: the prompt or the comparison is noted."""
+    LEARN_SIMILAR_OUTCOME_TICKET_UNKNOWN: _LearnSimilarOutcome.ValueType  # 2
+    """The ticket is unknown here: ended before, forgotten, or of another tenant or replica. Nothing to do."""
+    LEARN_SIMILAR_OUTCOME_NOT_STORED: _LearnSimilarOutcome.ValueType  # 3
+    """Nothing is stored under the prompt's key; the ticket stays: fill first."""
+
+class LearnSimilarOutcome(_LearnSimilarOutcome, metaclass=_LearnSimilarOutcomeEnumTypeWrapper):
+    """What became of a ticket."""
+
+LEARN_SIMILAR_OUTCOME_UNSPECIFIED: LearnSimilarOutcome.ValueType  # 0
+"""Never sent."""
+LEARN_SIMILAR_OUTCOME_LEARNED: LearnSimilarOutcome.ValueType  # 1
+"""Ended: the prompt or the comparison is noted."""
+LEARN_SIMILAR_OUTCOME_TICKET_UNKNOWN: LearnSimilarOutcome.ValueType  # 2
+"""The ticket is unknown here: ended before, forgotten, or of another tenant or replica. Nothing to do."""
+LEARN_SIMILAR_OUTCOME_NOT_STORED: LearnSimilarOutcome.ValueType  # 3
+"""Nothing is stored under the prompt's key; the ticket stays: fill first."""
+Global___LearnSimilarOutcome: _TypeAlias = LearnSimilarOutcome  # noqa: Y015
+
 @_typing.final
 class EntryContent(_message.Message):
     """What a caller stores. Values are immutable: to change content is to store another entry."""
@@ -1557,6 +1637,284 @@ class PurgeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PurgeResponse: _TypeAlias = PurgeResponse  # noqa: Y015
+
+@_typing.final
+class BatchFindSimilarRequest(_message.Message):
+    """Request of CacheService.BatchFindSimilar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FindSimilarRequest(_message.Message):
+        """One prompt."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        PROMPT_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        """The key its own answer is or will be stored under. Required; 1 to 512 bytes."""
+        @_builtins.property
+        def prompt(self) -> Global___SimilarPrompt:
+            """What is asked. Required."""
+
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            prompt: Global___SimilarPrompt | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "prompt", b"prompt"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchFindSimilarRequest.FindSimilarRequest]:
+        """The prompts to find answers for, 1 to 100."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___BatchFindSimilarRequest.FindSimilarRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchFindSimilarRequest: _TypeAlias = BatchFindSimilarRequest  # noqa: Y015
+
+@_typing.final
+class SimilarPrompt(_message.Message):
+    """A prompt, and all that must be equal for another prompt's answer to be an answer to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    INSTRUCTIONS_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model that answers. Required; 1 to 256 bytes."""
+    instructions: _builtins.str
+    """The system prompt, and whatever else of the request is not `text`: a template around it, for example. At most
+    256 KiB; may be empty.
+    """
+    parameters: _builtins.str
+    """The sampling parameters in any form that is equal for equal ones. At most 4 KiB; may be empty."""
+    text: _builtins.str
+    """What is asked, in the user's words. Required; 1 byte to 32 KiB. A text of more than 256 word pieces, about 200
+    English words, is never compared: NONE, without a ticket.
+    """
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        instructions: _builtins.str = ...,
+        parameters: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instructions", b"instructions", "model", b"model", "parameters", b"parameters", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimilarPrompt: _TypeAlias = SimilarPrompt  # noqa: Y015
+
+@_typing.final
+class BatchFindSimilarResponse(_message.Message):
+    """Response of CacheService.BatchFindSimilar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Result(_message.Message):
+        """What became of one request."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VALUE_FIELD_NUMBER: _builtins.int
+        ERROR_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def value(self) -> Global___BatchFindSimilarResponse.Similar:
+            """What was found."""
+
+        @_builtins.property
+        def error(self) -> _status_pb2.Status:
+            """Why this request failed."""
+
+        def __init__(
+            self,
+            *,
+            value: Global___BatchFindSimilarResponse.Similar | None = ...,
+            error: _status_pb2.Status | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["value", "error"]  # noqa: Y015
+        _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+    @_typing.final
+    class Similar(_message.Message):
+        """What was found for one prompt."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        OUTCOME_FIELD_NUMBER: _builtins.int
+        ENTRY_FIELD_NUMBER: _builtins.int
+        SIMILARITY_FIELD_NUMBER: _builtins.int
+        TICKET_FIELD_NUMBER: _builtins.int
+        outcome: Global___SimilarOutcome.ValueType
+        """Which case it is."""
+        similarity: _builtins.float
+        """Cosine similarity of the two prompts, 0 to 1. Set for REUSE and COMPARE."""
+        ticket: _builtins.str
+        """To be shown to BatchLearnSimilar once the prompt's own answer is stored. Set for COMPARE and NONE; empty if the
+        prompt cannot be compared.
+        """
+        @_builtins.property
+        def entry(self) -> Global___Entry:
+            """The other prompt's answer; `entry.key` says whose. Set for REUSE and COMPARE."""
+
+        def __init__(
+            self,
+            *,
+            outcome: Global___SimilarOutcome.ValueType = ...,
+            entry: Global___Entry | None = ...,
+            similarity: _builtins.float = ...,
+            ticket: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "outcome", b"outcome", "similarity", b"similarity", "ticket", b"ticket"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchFindSimilarResponse.Result]:
+        """One result per request, in order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchFindSimilarResponse.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchFindSimilarResponse: _TypeAlias = BatchFindSimilarResponse  # noqa: Y015
+
+@_typing.final
+class BatchLearnSimilarRequest(_message.Message):
+    """Request of CacheService.BatchLearnSimilar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LearnSimilarRequest(_message.Message):
+        """One ticket."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TICKET_FIELD_NUMBER: _builtins.int
+        EQUIVALENCE_FIELD_NUMBER: _builtins.int
+        ticket: _builtins.str
+        """The ticket. Required."""
+        equivalence: Global___AnswerEquivalence.ValueType
+        """Whether the prompt's own answer and the entry given out for comparison are equivalent. Default: the cache judges."""
+        def __init__(
+            self,
+            *,
+            ticket: _builtins.str = ...,
+            equivalence: Global___AnswerEquivalence.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["equivalence", b"equivalence", "ticket", b"ticket"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchLearnSimilarRequest.LearnSimilarRequest]:
+        """The tickets to end, 1 to 100."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___BatchLearnSimilarRequest.LearnSimilarRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchLearnSimilarRequest: _TypeAlias = BatchLearnSimilarRequest  # noqa: Y015
+
+@_typing.final
+class BatchLearnSimilarResponse(_message.Message):
+    """Response of CacheService.BatchLearnSimilar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Result(_message.Message):
+        """What became of one request."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VALUE_FIELD_NUMBER: _builtins.int
+        ERROR_FIELD_NUMBER: _builtins.int
+        value: Global___LearnSimilarOutcome.ValueType
+        """What became of the ticket."""
+        @_builtins.property
+        def error(self) -> _status_pb2.Status:
+            """Why this request failed."""
+
+        def __init__(
+            self,
+            *,
+            value: Global___LearnSimilarOutcome.ValueType = ...,
+            error: _status_pb2.Status | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["value", "error"]  # noqa: Y015
+        _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchLearnSimilarResponse.Result]:
+        """One result per request, in order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchLearnSimilarResponse.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchLearnSimilarResponse: _TypeAlias = BatchLearnSimilarResponse  # noqa: Y015
 
 @_typing.final
 class GetStatsRequest(_message.Message):

@@ -118,6 +118,16 @@ class CacheServiceStub:
                 request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeResponse.FromString,
                 _registered_method=True)
+        self.BatchFindSimilar = channel.unary_unary(
+                '/contentfactory.cache.v1.CacheService/BatchFindSimilar',
+                request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchFindSimilarRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchFindSimilarResponse.FromString,
+                _registered_method=True)
+        self.BatchLearnSimilar = channel.unary_unary(
+                '/contentfactory.cache.v1.CacheService/BatchLearnSimilar',
+                request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarResponse.FromString,
+                _registered_method=True)
         self.GetStats = channel.unary_unary(
                 '/contentfactory.cache.v1.CacheService/GetStats',
                 request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
@@ -272,6 +282,35 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchFindSimilar(self, request, context):
+        """Looks for answers to other prompts that say the same in other words: after BatchAcquire said LEASED, before
+        generating. Opt-in: the server must run with CACHE_SEMANTIC=on, and nobody is asked unless the caller calls this.
+
+        Prompts meet only within one tenant, model, instructions and parameters. An answer is reused only if the words
+        allow it (whatever is not known to be harmless must be the same, in the same order: numbers, negations, names)
+        and if verified comparisons have shown that at most CACHE_SEMANTIC_ERROR of reused answers are wrong. Until then,
+        and now and then afterwards, the result is COMPARE: generate, fill, and end the ticket with BatchLearnSimilar.
+        With REUSE release the lease instead of filling; what is reused is not stored a second time.
+        Errors:
+        FAILED_PRECONDITION  the semantic tier is off (reason SEMANTIC_OFF).
+        Errors, per prompt:
+        RESOURCE_EXHAUSTED   the entry does not fit into this response any more (reason RESPONSE_TOO_LARGE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchLearnSimilar(self, request, context):
+        """Ends tickets of BatchFindSimilar once their answers are stored: the prompt can be found from now on, and a
+        comparison teaches the tier. Who can judge whether the two answers are equivalent says so; otherwise the cache
+        compares their embeddings. A ticket ends once; one that nobody ends is forgotten after an hour.
+        Errors:
+        FAILED_PRECONDITION  the semantic tier is off (reason SEMANTIC_OFF).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStats(self, request, context):
         """Returns the caller's tenant's statistics since this replica started.
         """
@@ -346,6 +385,16 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Purge,
                     request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeRequest.FromString,
                     response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeResponse.SerializeToString,
+            ),
+            'BatchFindSimilar': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchFindSimilar,
+                    request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchFindSimilarRequest.FromString,
+                    response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchFindSimilarResponse.SerializeToString,
+            ),
+            'BatchLearnSimilar': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchLearnSimilar,
+                    request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarRequest.FromString,
+                    response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarResponse.SerializeToString,
             ),
             'GetStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStats,
@@ -723,6 +772,60 @@ class CacheService:
             '/contentfactory.cache.v1.CacheService/Purge',
             contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeRequest.SerializeToString,
             contentfactory_dot_cache_dot_v1_dot_cache__pb2.PurgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchFindSimilar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.cache.v1.CacheService/BatchFindSimilar',
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchFindSimilarRequest.SerializeToString,
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchFindSimilarResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchLearnSimilar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.cache.v1.CacheService/BatchLearnSimilar',
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarRequest.SerializeToString,
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarResponse.FromString,
             options,
             channel_credentials,
             insecure,

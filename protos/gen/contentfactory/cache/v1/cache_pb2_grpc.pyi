@@ -120,6 +120,27 @@ class CacheServiceStub:
     Errors:
       UNAVAILABLE         the store is out of reach; nothing was purged.
     """
+    BatchFindSimilar: _grpc.UnaryUnaryMultiCallable[_cache_pb2.BatchFindSimilarRequest, _cache_pb2.BatchFindSimilarResponse]
+    """Looks for answers to other prompts that say the same in other words: after BatchAcquire said LEASED, before
+    generating. Opt-in: the server must run with CACHE_SEMANTIC=on, and nobody is asked unless the caller calls this.
+
+    Prompts meet only within one tenant, model, instructions and parameters. An answer is reused only if the words
+    allow it (whatever is not known to be harmless must be the same, in the same order: numbers, negations, names)
+    and if verified comparisons have shown that at most CACHE_SEMANTIC_ERROR of reused answers are wrong. Until then,
+    and now and then afterwards, the result is COMPARE: generate, fill, and end the ticket with BatchLearnSimilar.
+    With REUSE release the lease instead of filling; what is reused is not stored a second time.
+    Errors:
+      FAILED_PRECONDITION  the semantic tier is off (reason SEMANTIC_OFF).
+    Errors, per prompt:
+      RESOURCE_EXHAUSTED   the entry does not fit into this response any more (reason RESPONSE_TOO_LARGE).
+    """
+    BatchLearnSimilar: _grpc.UnaryUnaryMultiCallable[_cache_pb2.BatchLearnSimilarRequest, _cache_pb2.BatchLearnSimilarResponse]
+    """Ends tickets of BatchFindSimilar once their answers are stored: the prompt can be found from now on, and a
+    comparison teaches the tier. Who can judge whether the two answers are equivalent says so; otherwise the cache
+    compares their embeddings. A ticket ends once; one that nobody ends is forgotten after an hour.
+    Errors:
+      FAILED_PRECONDITION  the semantic tier is off (reason SEMANTIC_OFF).
+    """
     GetStats: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]
     """Returns the caller's tenant's statistics since this replica started."""
 
@@ -214,6 +235,27 @@ class CacheServiceAsyncStub(CacheServiceStub):
     moments; call each where that is too late. Not atomic: while it runs, some of the entries are still served.
     Errors:
       UNAVAILABLE         the store is out of reach; nothing was purged.
+    """
+    BatchFindSimilar: _aio.UnaryUnaryMultiCallable[_cache_pb2.BatchFindSimilarRequest, _cache_pb2.BatchFindSimilarResponse]  # type: ignore[assignment]
+    """Looks for answers to other prompts that say the same in other words: after BatchAcquire said LEASED, before
+    generating. Opt-in: the server must run with CACHE_SEMANTIC=on, and nobody is asked unless the caller calls this.
+
+    Prompts meet only within one tenant, model, instructions and parameters. An answer is reused only if the words
+    allow it (whatever is not known to be harmless must be the same, in the same order: numbers, negations, names)
+    and if verified comparisons have shown that at most CACHE_SEMANTIC_ERROR of reused answers are wrong. Until then,
+    and now and then afterwards, the result is COMPARE: generate, fill, and end the ticket with BatchLearnSimilar.
+    With REUSE release the lease instead of filling; what is reused is not stored a second time.
+    Errors:
+      FAILED_PRECONDITION  the semantic tier is off (reason SEMANTIC_OFF).
+    Errors, per prompt:
+      RESOURCE_EXHAUSTED   the entry does not fit into this response any more (reason RESPONSE_TOO_LARGE).
+    """
+    BatchLearnSimilar: _aio.UnaryUnaryMultiCallable[_cache_pb2.BatchLearnSimilarRequest, _cache_pb2.BatchLearnSimilarResponse]  # type: ignore[assignment]
+    """Ends tickets of BatchFindSimilar once their answers are stored: the prompt can be found from now on, and a
+    comparison teaches the tier. Who can judge whether the two answers are equivalent says so; otherwise the cache
+    compares their embeddings. A ticket ends once; one that nobody ends is forgotten after an hour.
+    Errors:
+      FAILED_PRECONDITION  the semantic tier is off (reason SEMANTIC_OFF).
     """
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Returns the caller's tenant's statistics since this replica started."""
@@ -384,6 +426,39 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         moments; call each where that is too late. Not atomic: while it runs, some of the entries are still served.
         Errors:
           UNAVAILABLE         the store is out of reach; nothing was purged.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchFindSimilar(
+        self,
+        request: _cache_pb2.BatchFindSimilarRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.BatchFindSimilarResponse, _abc.Awaitable[_cache_pb2.BatchFindSimilarResponse]]:
+        """Looks for answers to other prompts that say the same in other words: after BatchAcquire said LEASED, before
+        generating. Opt-in: the server must run with CACHE_SEMANTIC=on, and nobody is asked unless the caller calls this.
+
+        Prompts meet only within one tenant, model, instructions and parameters. An answer is reused only if the words
+        allow it (whatever is not known to be harmless must be the same, in the same order: numbers, negations, names)
+        and if verified comparisons have shown that at most CACHE_SEMANTIC_ERROR of reused answers are wrong. Until then,
+        and now and then afterwards, the result is COMPARE: generate, fill, and end the ticket with BatchLearnSimilar.
+        With REUSE release the lease instead of filling; what is reused is not stored a second time.
+        Errors:
+          FAILED_PRECONDITION  the semantic tier is off (reason SEMANTIC_OFF).
+        Errors, per prompt:
+          RESOURCE_EXHAUSTED   the entry does not fit into this response any more (reason RESPONSE_TOO_LARGE).
+        """
+
+    @_abc_1.abstractmethod
+    def BatchLearnSimilar(
+        self,
+        request: _cache_pb2.BatchLearnSimilarRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.BatchLearnSimilarResponse, _abc.Awaitable[_cache_pb2.BatchLearnSimilarResponse]]:
+        """Ends tickets of BatchFindSimilar once their answers are stored: the prompt can be found from now on, and a
+        comparison teaches the tier. Who can judge whether the two answers are equivalent says so; otherwise the cache
+        compares their embeddings. A ticket ends once; one that nobody ends is forgotten after an hour.
+        Errors:
+          FAILED_PRECONDITION  the semantic tier is off (reason SEMANTIC_OFF).
         """
 
     @_abc_1.abstractmethod

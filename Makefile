@@ -8,7 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-intake bench-generate bench-rpc bench-cache-policies bench-cache-semantic bench-firestore bench-queries bench-fairness bench-migrate bench-capacity chaos bench-outages images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-intake bench-generate bench-rpc bench-cache-policies bench-cache-semantic bench-cache-warming bench-firestore bench-queries bench-fairness bench-migrate bench-capacity chaos bench-outages images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ bench-cache-policies: setup ## what eviction costs at a million entries and what
 
 bench-cache-semantic: setup ## what is reused between prompts that say the same, how often wrongly, beside static thresholds
 	$(BIN)/python -m benchmarks.cache_semantic
+
+bench-cache-warming: setup ## hits in the first minute after a restart, what a warming lets leave, what advice costs and errs
+	$(BIN)/python -m benchmarks.cache_warming
 
 bench-firestore: setup ## what 1,000 fresh items cost in Firestore's operations, by collection
 	$(BIN)/python -m benchmarks.firestore

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
@@ -14,15 +14,17 @@ from service_common.errors import ServiceError, resource_exhausted
 from service_common.rpc.call import current_call
 from service_common.rpc.status import to_status
 
-from content_cache import convert, similar, validation, wire
+from content_cache import convert, insight_message, similar, validation, wire
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
+from content_cache.insight import Insight
 from content_cache.leases import Lease
 from content_cache.live import LiveCache, Turn
 from content_cache.outcomes import Stale
 from content_cache.purging import Purging
 from content_cache.read_through import ReadThrough
 from content_cache.semantic.port import Semantic
+from content_cache.warming import Warmings, store_if_free
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Observer = Callable[[str], Callable[[float], None]]
@@ -51,6 +53,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         purging: Purging,
         stored: ReadThrough,
         *,
+        warmings: Warmings,
+        insight: Insight,
         default_ttl: timedelta,
         max_message_bytes: int,
         observer: Observer,
@@ -62,6 +66,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             live: The cache.
             purging: Purges it.
             stored: Brings back what is not in memory.
+            warmings: Bring back what nobody has asked for yet.
+            insight: Explains the statistics.
             default_ttl: How long an entry is served when its caller does not say.
             max_message_bytes: Largest response.
             observer: Returns what is told the seconds of one kind of operation.
@@ -74,6 +80,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._live = live
         self._purging = purging
         self._tier = stored
+        self._warmings = warmings
+        self._insight = insight
         self._default_ttl = default_ttl
         self._max_message_bytes = max_message_bytes
         self._semantic = semantic
@@ -84,6 +92,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._acquire, self._await = turns("batch_acquire"), turns("await_entries")
         self._fill, self._renew = turns("batch_fill"), turns("batch_renew_leases")
         self._release, self._stats = turns("batch_release"), turns("get_stats")
+        self._warm = turns("warm")
 
     async def Get(self, request: cache_pb2.GetRequest, _context: Context) -> Any:
         """Look one entry up."""
@@ -279,11 +288,51 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         return await similar.learn_similar(self._semantic, request, tenant=_tenant())
 
     async def GetStats(
-        self, _request: cache_pb2.GetStatsRequest, _context: Context
+        self, request: cache_pb2.GetStatsRequest, _context: Context
     ) -> cache_pb2.GetStatsResponse:
-        """Return the tenant's statistics."""
+        """Return the tenant's statistics, and if asked for why they are so."""
         with self._stats as cache:
-            return convert.stats_message(cache, _tenant())
+            explanation = self._insight.explain(cache, _tenant()) if request.explain else None
+            return insight_message.explained_stats(cache, _tenant(), explanation)
+
+    async def Warm(
+        self, requests: AsyncIterable[cache_pb2.WarmRequest], _context: Context
+    ) -> cache_pb2.WarmResponse:
+        """Store entries where there is free room."""
+        response = cache_pb2.WarmResponse()
+        tenant = _tenant()
+        async for request in requests:
+            validation.check_batch("requests", request.requests)
+            with self._warm as cache:
+                for field, each in _numbered(request.requests):
+                    entry = self._entry(each, field, tenant=tenant, cache=cache)
+                    kept = store_if_free(cache, entry, self._tier)
+                    insight_message.count_kept(response, kept, cache.bytes_of(entry))
+        return response
+
+    async def StartWarming(
+        self, request: cache_pb2.StartWarmingRequest, _context: Context
+    ) -> cache_pb2.StartWarmingResponse:
+        """Begin to bring what is stored into free memory."""
+        validation.check_warming(request)
+        warming = self._warmings.start(_tenant(), insight_message.plan_of(request))
+        return cache_pb2.StartWarmingResponse(warming=insight_message.warming_message(warming))
+
+    async def GetWarming(
+        self, request: cache_pb2.GetWarmingRequest, _context: Context
+    ) -> cache_pb2.GetWarmingResponse:
+        """Return how far a warming has come."""
+        validation.check_warming_id(request.warming_id)
+        warming = self._warmings.get(_tenant(), request.warming_id)
+        return cache_pb2.GetWarmingResponse(warming=insight_message.warming_message(warming))
+
+    async def CancelWarming(
+        self, request: cache_pb2.CancelWarmingRequest, _context: Context
+    ) -> cache_pb2.CancelWarmingResponse:
+        """End a warming."""
+        validation.check_warming_id(request.warming_id)
+        warming = await self._warmings.cancel(_tenant(), request.warming_id)
+        return cache_pb2.CancelWarmingResponse(warming=insight_message.warming_message(warming))
 
     def _stored(
         self, cache: ContentCache, request: cache_pb2.SetRequest, *, field: str, tenant: str

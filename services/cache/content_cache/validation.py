@@ -91,6 +91,23 @@ def check_purge(request: cache_pb2.PurgeRequest) -> None:
         raise invalid_field("mode", "everything cannot leave first; name a tag, prefix or template version")
 
 
+def check_warming(request: cache_pb2.StartWarmingRequest) -> None:
+    """Refuse a warming without what its strategy needs, or with negative budgets."""
+    if request.strategy not in cache_pb2.WarmingStrategy.values():
+        raise invalid_field("strategy", f"is no strategy of this release: {request.strategy}")
+    if request.tag or request.strategy == cache_pb2.WARMING_STRATEGY_TAG:
+        _check_name("tag", request.tag, MAX_TAG_BYTES)
+    for field, value in (("max_bytes", request.max_bytes), ("max_entries", request.max_entries)):
+        if value < 0:
+            raise invalid_field(field, f"must not be negative, got {value}")
+
+
+def check_warming_id(warming_id: str) -> None:
+    """Refuse to look for a warming without a name."""
+    if not warming_id:
+        raise invalid_field("warming_id", "is required")
+
+
 def template_tag(template_id: str, version: int) -> str:
     """Return the label of entries generated from a version of a template."""
     return f"template:{template_id}@{version}"

@@ -8,7 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-intake bench-generate bench-cache bench-cache-policies bench-cache-semantic bench-cache-warming bench-firestore bench-queries bench-fairness bench-migrate bench-capacity images k8s ci clean
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-intake bench-generate bench-cache bench-cache-policies bench-cache-semantic bench-cache-warming bench-firestore bench-queries bench-fairness bench-migrate bench-capacity chaos bench-outages images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -114,6 +114,12 @@ bench-capacity: setup ## endpoints of known capacity: how near the processor kee
 
 bench-migrate: setup ## 100,000 documents from SQLite to Firestore's emulator, killed twice
 	$(BIN)/python -m benchmarks.migrate
+
+chaos: setup ## 20,000 items on three processors, all services killed and stalled at random; SEED=n, ARGS=--quick
+	$(BIN)/python -m benchmarks.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+bench-outages: setup ## a job without the cache, the optimizer or the tracker beside the healthy factory
+	$(BIN)/python -m benchmarks.outages
 
 images: ## build the four images; needs a container engine
 	for service in cache optimizer processor tracker; do \

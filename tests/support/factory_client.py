@@ -72,10 +72,17 @@ class FactoryClient:
             each.close()
 
     def draft(
-        self, items: Sequence[pb.JobItem], *, priority: pb.JobPriority.ValueType = pb.JOB_PRIORITY_UNSPECIFIED
+        self,
+        items: Sequence[pb.JobItem],
+        *,
+        priority: pb.JobPriority.ValueType = pb.JOB_PRIORITY_UNSPECIFIED,
+        max_cost_micros: int = 0,
     ) -> str:
         """Create a job with items, without starting it, and return its id."""
-        created = self.processor.CreateJob(pb.CreateJobRequest(priority=priority), timeout=_CALL_S)
+        wanted = pb.CreateJobRequest(priority=priority)
+        if max_cost_micros:
+            wanted.terms.max_cost_micros = max_cost_micros
+        created = self.processor.CreateJob(wanted, timeout=_CALL_S)
         job_id = created.job.job_id
         for start in range(0, len(items), _BATCH):
             request = pb.BatchAddItemsRequest(job_id=job_id, items=items[start : start + _BATCH])

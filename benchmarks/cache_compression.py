@@ -39,7 +39,7 @@ from service_common.clock import SystemClock
 from service_common.storage.memory import MemoryStore
 
 from benchmarks.corpus.reading import read
-from benchmarks.rpc import CACHE_SOURCE, spawn
+from benchmarks.rpc import spawn
 from benchmarks.support.report import Report
 
 FOLDS = 4
@@ -93,6 +93,7 @@ class PackedCache:
             MemoryStore(SCHEMA, self.clock),
             self.turn,
             clock=self.clock,
+            observe=lambda _: None,
             below=Random(1).randrange,
             threshold=THRESHOLD,
             level=LEVEL,
@@ -198,7 +199,7 @@ async def measure_rpc(report: Report, rows: list[dict[str, Any]]) -> None:
     try:
         for name, mode in (("plain", "off"), ("packed", "zstd")):
             os.environ["CACHE_COMPRESSION"] = mode
-            process, address = spawn(*CACHE_SOURCE)
+            process, address = spawn("-m", "content_cache")
             processes.append(process)
             channel: Any = grpc.aio.insecure_channel(address)  # the stubs demand (de)serialisers
             await _fill(cache_pb2_grpc.CacheServiceStub(channel), trained_on, measured, packed=mode != "off")

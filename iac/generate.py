@@ -64,6 +64,7 @@ def kept() -> dict[str, str]:
         "cache_purges": "always: one per tenant that ever purged, with a bounded number of rules",
         "cache_purge_signals": "always: one",
         "cache_dictionaries": "until the last entry packed with it has expired, or its tenant purges all",
+        "cache_heat": "a day after its replica noted last what was used; at most eight",
         "optimizer_templates": "until deleted, and as a tombstone for "
         + _constant("prompt_optimizer.repository.templates", "TOMBSTONE_LIFE"),
         "optimizer_versions": with_template,

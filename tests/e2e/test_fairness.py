@@ -23,20 +23,20 @@ OPTIONS = {
 
 
 def items(tenant: str, number: int, *, tokens: int) -> list[pb.JobItem]:
-    """Return items whose model has the tenant's name, so that the endpoint can tell whose they are."""
+    """Return items that stand in one model's line; the length of their answers tells whose they are."""
     made: list[pb.JobItem] = []
     for each in range(number):
         item = pb.JobItem(item_id=f"item-{each}")
         item.spec.raw.max_tokens = tokens
         item.spec.raw.messages.add(role=pb.ChatMessage.ROLE_USER, content=f"{tenant} {each}")
-        item.spec.model = tenant
         made.append(item)
     return made
 
 
-def tokens_of(lines: Sequence[Line], model: str) -> int:
-    """Return what the endpoint counted of a tenant."""
-    return sum(each.prompt_tokens + each.output_tokens for each in lines if each.model == model)
+def tokens_of(lines: Sequence[Line], output_tokens: int) -> int:
+    """Return what the endpoint counted of the answers of one length."""
+    same = [each for each in lines if each.output_tokens == output_tokens]
+    return sum(each.prompt_tokens + each.output_tokens for each in same)
 
 
 @pytest.mark.parametrize("processors", [1, 2])
@@ -52,20 +52,20 @@ def test_a_small_backlog_of_large_items_and_a_large_one_of_small_items_are_serve
         job_id = few.submit(items("few", 300, tokens=100))
         few.wait(job_id)
         lines = completed(factory.model_log())
-    served = [at for at, each in enumerate(lines) if each.model == "few"]
-    both = lines[served[10] : served[250]]  # neither while it begins, nor while it runs out
-    assert 0.75 <= tokens_of(both, "few") / tokens_of(both, "many") <= 1.33
+    served = [at for at, each in enumerate(lines) if each.output_tokens == 100]
+    both = lines[served[10] : served[180]]  # neither while it begins, nor while it runs out at one processor
+    assert 0.75 <= tokens_of(both, 100) / tokens_of(both, 10) <= 1.33
 
 
 def overtaken(factory: Factory, tenant: str) -> int:
     """Start an urgent job of a tenant; return how many other calls are answered before its first."""
     client = factory.client(token=tenant)
-    job_id = client.draft(items("urgent", 1, tokens=20), priority=pb.JOB_PRIORITY_URGENT)
+    job_id = client.draft(items("urgent", 1, tokens=30), priority=pb.JOB_PRIORITY_URGENT)
     before = len(factory.model_log())
     client.start(job_id)
     client.wait(job_id)
-    later = [each.model for each in completed(factory.model_log()[before:])]
-    return later.index("urgent")
+    later = [each.output_tokens for each in completed(factory.model_log()[before:])]
+    return later.index(30)
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
@@ -77,7 +77,7 @@ def test_an_urgent_job_overtakes_what_is_queued(run_factory: RunFactory, tenant:
             busy.submit(items("many", 100, tokens=20))
         eventually(lambda: len(factory.model_log()) > SLOTS)
         assert overtaken(factory, tenant) < 100
-        left = 20 * 100 - tokens_of(completed(factory.model_log()), "many") // 20
+        left = 20 * 100 - tokens_of(completed(factory.model_log()), 20) // 20
         assert left > 1_000, "there was still a queue to overtake"
 
 

@@ -9,7 +9,7 @@ since, the key's own entry included.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from math import log2
 from typing import Final, Protocol
@@ -30,8 +30,16 @@ class AccessListener(Protocol):
         """A caller asked for it."""
         ...
 
+    def looked_up_all(self, addresses: Sequence[Address]) -> None:
+        """A caller asked for all of them."""
+        ...
+
     def stored(self, address: Address, size_bytes: int) -> None:
         """An entry was stored, perhaps in another's place."""
+        ...
+
+    def resized(self, address: Address, size_bytes: int) -> None:
+        """Its entry takes more or less than before; nothing was stored."""
         ...
 
     def dropped(self, address: Address) -> None:
@@ -93,6 +101,16 @@ class MissRatioCurve:
             size = since * stands_for + own
             self._hits[min(int(log2(size) * _PER_DOUBLING), _SIZES - 1) if size > 1 else 0] += stands_for
 
+    def looked_up_all(self, addresses: Sequence[Address]) -> None:
+        """Do so for each of many, in one step for those whose keys are not followed."""
+        threshold, hashes = self._threshold, map(self._hash_of, addresses)
+        followed = [
+            each for each, place in zip(addresses, hashes, strict=True) if place & _LOW_BITS < threshold
+        ]
+        self.lookups += len(addresses) - len(followed)
+        for address in followed:
+            self.looked_up(address)
+
     def stored(self, address: Address, size_bytes: int) -> None:
         """Take note of a followed key's size."""
         place = self._hash_of(address) & _LOW_BITS
@@ -107,6 +125,11 @@ class MissRatioCurve:
         if len(self._order) > 2 * self._max_samples:
             self._order = [each for each in self._order if each[2] in self._stack]
             heapify(self._order)
+
+    def resized(self, address: Address, size_bytes: int) -> None:
+        """Take note of a followed key's size, its place being what it was."""
+        if address in self._stack:
+            self._stack.resize(address, size_bytes)
 
     def dropped(self, address: Address) -> None:
         """Forget a key: its next lookup misses at every size."""

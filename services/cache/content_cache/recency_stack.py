@@ -44,6 +44,13 @@ class RecencyStack:
         self._total += size_bytes
         self._next += 1
 
+    def resize(self, address: Address, size_bytes: int) -> None:
+        """Give a known key another size where it is."""
+        change = size_bytes - self._sizes[address]
+        self._sizes[address] = size_bytes
+        self._add(self._places[address], change)
+        self._total += change
+
     def touch(self, address: Address) -> tuple[int, int]:
         """Make a known key the most recent; return the bytes of others used since it was, and its own."""
         size = self._sizes[address]

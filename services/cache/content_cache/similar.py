@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from contentfactory.cache.v1 import cache_pb2
 from service_common.errors import ServiceError, failed_precondition, resource_exhausted
 from service_common.rpc.status import to_status
 
 from content_cache import validation
+from content_cache.cache import ContentCache
+from content_cache.compression.opening import Opening
 from content_cache.entry import Entry
 from content_cache.semantic.port import LearnOutcome, Lookup, Match, Outcome, Report, Semantic
 
@@ -28,9 +33,21 @@ _SAME = {
 
 
 async def find_similar(
-    semantic: Semantic | None, request: cache_pb2.BatchFindSimilarRequest, *, tenant: str, room: int
+    semantic: Semantic | None,
+    request: cache_pb2.BatchFindSimilarRequest,
+    *,
+    tenant: str,
+    room: int,
+    opened: Callable[[Match], Match],
 ) -> cache_pb2.BatchFindSimilarResponse:
-    """Answer BatchFindSimilar within `room` bytes of entries.
+    """Answer BatchFindSimilar.
+
+    Args:
+        semantic: The tier; None while it is off.
+        request: What is asked.
+        tenant: By whom.
+        room: Most bytes of entries.
+        opened: Returns a match with its entry as it is sent.
 
     Raises:
         ServiceError: SEMANTIC_OFF, or INVALID_ARGUMENT for a batch of no or too many prompts.
@@ -43,7 +60,7 @@ async def find_similar(
         try:
             validation.check_similar(f"requests[{index}].", each)
             (match,) = await tier.find(tenant, (_lookup(each),))
-            room -= _put(match, result.value, room)
+            room -= _put(opened(match), result.value, room)
         except ServiceError as error:
             result.error.CopyFrom(to_status(error))
     return response
@@ -71,9 +88,26 @@ async def learn_similar(
     return response
 
 
-def value_of(entry: Entry) -> bytes:
-    """Return an entry's content."""
-    return cache_pb2.Entry.FromString(entry.encoded).value
+def opened(match: Match, cache: ContentCache, opening: Opening) -> Match:
+    """Return a match with its entry as it is sent; one whose entry does not come back is none."""
+    entry = match.entry
+    if entry is None or not entry.packing:
+        return match
+    reused = match.outcome is Outcome.REUSE
+    encoded = opening.sent(cache, entry) if reused else opening.peeked(entry)
+    if encoded is None:
+        return Match(Outcome.NONE, ticket=match.ticket)
+    return replace(match, entry=replace(entry, encoded=encoded, packing=""))
+
+
+def values_by(opening: Opening) -> Callable[[Entry], bytes | None]:
+    """Return what takes the content out of an entry; None if it does not come back."""
+
+    def value_of(entry: Entry) -> bytes | None:
+        encoded = opening.peeked(entry)
+        return None if encoded is None else cache_pb2.Entry.FromString(encoded).value
+
+    return value_of
 
 
 def _on(semantic: Semantic | None) -> Semantic:

@@ -31,8 +31,12 @@ TOKENS = [
     {"token": "service-secret", "tenant": "service", "user": "processor", "roles": ["act_as"]},
 ]
 FALLBACK = "dearer-model"
+RESTING = "resting-model"
+"""For what closes a model's lane for longer than a test lasts."""
+
 PRICES = {
     MODEL: {"prompt_micros_per_million": 1_000_000, "output_micros_per_million": 2_000_000},
+    RESTING: {"prompt_micros_per_million": 1_000_000, "output_micros_per_million": 2_000_000},
     FALLBACK: {"prompt_micros_per_million": 3_000_000, "output_micros_per_million": 5_000_000},
 }
 QUICK = {
@@ -41,6 +45,7 @@ QUICK = {
     "PROCESSOR_SETTLE_INTERVAL_S": "0.05",
     "PROCESSOR_LEASE_S": "1",
     "PROCESSOR_URGENT_PATIENCE_S": "1",
+    "PROCESSOR_CPU_WAIT_HIGH": "1",  # how busy this machine is decides no test
     "DRAIN_GRACE_S": "2",
 }
 

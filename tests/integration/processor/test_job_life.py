@@ -12,6 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from tests.integration.processor.conftest import (
+    RESTING,
     Client,
     Factory,
     error_of,
@@ -79,7 +80,7 @@ def test_a_paused_job_pays_for_what_is_in_flight_and_begins_nothing(client: Clie
     items = slow_items(factory, run, 192, latency_ms=300)
     job_id = client.new_job(items)
     client.start(job_id)
-    until(client, job_id, lambda job: job.counts.running >= 32)
+    until(client, job_id, lambda job: job.counts.running >= 4)
     job = pause(client, job_id)
     assert (job.state, job.state_reason.reason) == (pb.JOB_STATE_PAUSED, "PAUSED_BY_REQUEST")
     still = until(client, job_id, lambda job: job.counts.running == 0)
@@ -102,10 +103,10 @@ def test_a_pause_does_not_wait_for_items_that_back_off(client: Client, factory: 
     """Items whose calls are refused again and again hold nothing: their shards are given back."""
     run = uuid4().hex
     factory.mock.script({"fault": "rate_limited", "contains": run, "retry_after": "60", "latency_ms": 500})
-    job_id = client.new_job([raw_item(f"i{each}", f"{run} {each}") for each in range(100)])
+    items = [raw_item(f"i{each}", f"{run} {each}") for each in range(100)]
+    job_id = client.new_job(items, model=RESTING)
     client.start(job_id)
-    until(client, job_id, lambda job: job.state == pb.JOB_STATE_RUNNING)
-    until(client, job_id, lambda job: job.counts.running >= 20)
+    until(client, job_id, lambda job: job.counts.running >= 4)
     pause(client, job_id)  # with calls in flight, which come back refused
     ends_at = time.monotonic() + _PATIENCE_S
     while client.GetCapacity(pb.GetCapacityRequest()).leased_shards:

@@ -60,7 +60,7 @@ def read(frames: Iterable[pb.StreamGenerateResponse]) -> tuple[str, pb.Piece, li
 
 def test_the_text_comes_and_then_the_piece(client: Client) -> None:
     """The frames add up to the content that is cached, and the piece says what it cost and who wrote it."""
-    spec = raw(unique(), max_tokens=80)
+    spec = raw(unique())
     text, piece, kinds = read(client.StreamGenerate(pb.StreamGenerateRequest(spec=spec)))
 
     assert set(kinds[:-1]) == {"text"}

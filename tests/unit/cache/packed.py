@@ -52,8 +52,16 @@ class PackingReplica:
         self.turn = self.replica.turn
         self.clock = clock
         random = Random(1)
+        self.packing_seconds: list[float] = []
         self.compression: Compression = put_together(
-            self.cache, store, self.turn, clock=clock, below=random.randrange, threshold=64, level=3
+            self.cache,
+            store,
+            self.turn,
+            clock=clock,
+            observe=self.packing_seconds.append,
+            below=random.randrange,
+            threshold=64,
+            level=3,
         )
         self.opening = self.compression.opening
         self.dictionaries = self.compression.dictionaries

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
+from time import thread_time
 from typing import Final
 
 import structlog
@@ -28,6 +29,7 @@ from content_cache.compression.dictionary import PLAIN, Dictionary, InUse
 from content_cache.compression.repository import DictionaryRepository
 from content_cache.compression.samples import Samples
 from content_cache.entry import Address, Entry
+from content_cache.latencies import Observe
 from content_cache.live import Turn
 from content_cache.rules import PurgeRules
 
@@ -55,6 +57,7 @@ class Packing:
         counts: Told what came of it.
         rules: What has been purged.
         clock: Says how long a dictionary must be kept.
+        observe: Is told the processor's seconds each entry's packing took.
         threshold: Bytes from which an entry is packed.
         level: zstd's.
     """
@@ -71,6 +74,7 @@ class Packing:
         counts: CompressionCounts,
         rules: PurgeRules,
         clock: Clock,
+        observe: Observe,
         threshold: int,
         level: int,
     ) -> None:
@@ -83,6 +87,7 @@ class Packing:
         self._counts = counts
         self._rules = rules
         self._clock = clock
+        self._observe = observe
         self._threshold = threshold
         self._level = level
         self._plain = Compressor(level)
@@ -115,7 +120,9 @@ class Packing:
             packed = await self._background.run(
                 lambda compressor=compressor, entries=entries: _pack_all(compressor, entries)  # type: ignore[misc] # mypy: defaults of a lambda
             )
-            await self._exchange(entries, packed, used)
+            for _, seconds in packed:
+                self._observe(seconds)
+            await self._exchange(entries, [content for content, _ in packed], used)
         if not self._waiting:
             self._noted.clear()
 
@@ -198,5 +205,11 @@ class Packing:
             used.packed.add(before, after)
 
 
-def _pack_all(compressor: Compressor, entries: Sequence[Entry]) -> list[bytes | None]:
-    return [compressor.pack(each.address.key, each.encoded) for each in entries]
+def _pack_all(compressor: Compressor, entries: Sequence[Entry]) -> list[tuple[bytes | None, float]]:
+    """Return each entry packed, and the processor's seconds it took."""
+    packed = []
+    for each in entries:
+        begun = thread_time()
+        content = compressor.pack(each.address.key, each.encoded)
+        packed.append((content, thread_time() - begun))
+    return packed

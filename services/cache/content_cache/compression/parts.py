@@ -18,6 +18,7 @@ from content_cache.compression.packing import Packing
 from content_cache.compression.repository import DictionaryRepository
 from content_cache.compression.samples import Samples
 from content_cache.compression.training import Training
+from content_cache.latencies import Observe
 from content_cache.live import Turn
 
 _SHARE: Final = 32
@@ -51,6 +52,7 @@ def put_together(
     turn: Turn,
     *,
     clock: Clock,
+    observe: Observe,
     below: Callable[[int], int],
     threshold: int,
     level: int,
@@ -62,6 +64,7 @@ def put_together(
         store: Where dictionaries are kept.
         turn: The turns it takes.
         clock: What time it is.
+        observe: Is told the processor's seconds each entry's packing took.
         below: Returns a random whole number from 0 below its argument.
         threshold: Bytes from which an entry is packed.
         level: zstd's.
@@ -80,6 +83,7 @@ def put_together(
         counts=counts,
         rules=cache.rules,
         clock=clock,
+        observe=observe,
         threshold=threshold,
         level=level,
     )

@@ -21,7 +21,7 @@ _TICKET_BYTES = 16
 
 
 async def open_reuse(
-    settings: Settings, turn: Turn, *, clock: Clock, value_of: Callable[[Entry], bytes]
+    settings: Settings, turn: Turn, *, clock: Clock, value_of: Callable[[Entry], bytes | None]
 ) -> Reuse:
     """Load the model, off the loop, and return the tier, empty.
 
@@ -29,7 +29,7 @@ async def open_reuse(
         settings: What to run with.
         turn: Turns on the cache.
         clock: Ends tickets.
-        value_of: Takes the content out of an entry.
+        value_of: Takes the content out of an entry; None if it does not come back.
     """
     embedder = await asyncio.to_thread(MiniLm)
     tier = SemanticTier(

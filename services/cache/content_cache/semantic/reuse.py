@@ -37,7 +37,7 @@ class Reuse:
         *,
         turn: Turn,
         clock: Clock,
-        value_of: Callable[[Entry], bytes],
+        value_of: Callable[[Entry], bytes | None],
     ) -> None:
         """Prepare to answer.
 
@@ -47,7 +47,7 @@ class Reuse:
             judge: Compares answers that their caller did not.
             turn: Turns on the cache.
             clock: Ends tickets.
-            value_of: Takes the content out of an entry.
+            value_of: Takes the content out of an entry; None if it does not come back.
         """
         self._tier = tier
         self._embedder = embedder
@@ -100,11 +100,11 @@ class Reuse:
         same = report.same
         if same is None and answer is not None and candidate is not None:
             values = self._value_of(answer), self._value_of(candidate)
-            same = await self._off_loop(self._judge.same, *values)
-        return self._learned(tenant, report.ticket, same=same, judged=(answer, candidate))
+            same = None if None in values else await self._off_loop(self._judge.same, *values)
+        return self._learned(tenant, report.ticket, same=same, judged=(_version(answer), _version(candidate)))
 
     def _learned(
-        self, tenant: str, token: str, *, same: bool | None, judged: tuple[Entry | None, Entry | None]
+        self, tenant: str, token: str, *, same: bool | None, judged: tuple[object | None, object | None]
     ) -> LearnOutcome:
         ticket = self._tier.ticket(tenant, token, now_s=self._clock.monotonic())
         if ticket is None:
@@ -114,7 +114,7 @@ class Reuse:
         if answer is None:
             return LearnOutcome.NOT_STORED
         # What was compared must still be what is there; else the comparison says nothing.
-        valid = candidate is not None and (answer, candidate) == judged
+        valid = candidate is not None and (_version(answer), _version(candidate)) == judged
         self._tier.learn(token, _version(answer), same=same if valid else None)
         return LearnOutcome.LEARNED
 

@@ -208,8 +208,12 @@ class Limiter:
 
     def _slowed(self, now: float) -> None:
         slowdown = self._fit.slowdown
-        if self._unmoved(slowdown):
-            self._accept()
+        if self._slow is not None and self._unmoved(slowdown, self._slow):
+            self._accept(self._slow[1])
+            return
+        if self.limit == 1:  # it waits for no other of ours: what is slow is the endpoint
+            self._ceiling = None
+            self._accept(1)
             return
         self._fit.waited()
         works_at = self.limit / slowdown
@@ -220,20 +224,17 @@ class Limiter:
             self._slow = slowdown, self.limit
         self._lower(bears, Holding(Cause.QUEUEING, now), ceiling=self.limit)
 
-    def _unmoved(self, slowdown: float) -> bool:
+    def _unmoved(self, slowdown: float, slow: tuple[float, int]) -> bool:
         """Whether calls are as slow as before though half as many are under way: then they do not queue."""
-        if self._slow is None:
-            return False
-        before, limit = self._slow
-        return self.limit <= limit / 2 and before * _UNMOVED < slowdown <= before
+        before, limit = slow
+        return self.limit <= limit / 2 and before * _UNMOVED < slowdown < before / _UNMOVED
 
-    def _accept(self) -> None:
-        """Take the endpoint's pace as it is, and go back to the limit that it was not too much for."""
-        assert self._slow is not None
+    def _accept(self, limit: int) -> None:
+        """Take the endpoint's pace as it is, and go back to a limit that it was not too much for."""
         self._fit.accept()
-        before, self._slow = self._slow[1], None
-        self._end_round(self.limit)
-        self.limit = before
+        self._slow = None
+        self._end_round(min(self.limit, limit - 1))
+        self.limit = limit
 
     def _lower(self, limit: int, holding: Holding, *, ceiling: int | None) -> None:
         self.limit = max(1, min(limit, self.limit - 1))

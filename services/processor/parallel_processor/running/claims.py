@@ -101,6 +101,7 @@ class Claims:
         self._runs: dict[str, ShardRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._claiming = asyncio.Lock()
         self._draining = False
 
     @property
@@ -153,7 +154,7 @@ class Claims:
 
     async def take(self, shard: Shard) -> None:
         """Claim a shard of a job that is given up, room or not, and run it to its end, without calls."""
-        task = None if self._draining else await self._claim(Found(shard))
+        task = await self._claim(Found(shard))
         if task is not None:
             await asyncio.wait([task])
 
@@ -200,6 +201,8 @@ class Claims:
     async def drain(self, grace_s: float) -> None:
         """Claim nothing more, let calls in flight come back, commit, and hand the shards back."""
         self._draining = True
+        async with self._claiming:  # what is being claimed in this moment is handed back too
+            pass
         await asyncio.gather(*(run.drain(grace_s) for run in self._runs.values()))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
@@ -224,8 +227,6 @@ class Claims:
         claimed = 0
         for tries in range(SHARDS_AT_ONCE):
             found = await looking.next(self._hand().wants)
-            if self._draining:
-                return
             if found is None:
                 if is_new and not tries and self._has_room():
                     await self._claim_missed()
@@ -245,6 +246,10 @@ class Claims:
 
     async def _claim(self, found: Found) -> asyncio.Task[None] | None:
         """Claim a shard and begin with it; returns its run, or None if someone was faster."""
+        async with self._claiming:
+            return None if self._draining else await self._claim_alone(found)
+
+    async def _claim_alone(self, found: Found) -> asyncio.Task[None] | None:
         shard, backlog = found.shard, self._looking.backlog
         if shard.holder in self._runs:
             return None

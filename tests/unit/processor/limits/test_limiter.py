@@ -125,6 +125,27 @@ def test_an_endpoint_that_is_slower_by_itself_is_not_blamed() -> None:
     assert run.rate(60, 120) * 2.5 / 64 >= 0.9
 
 
+@pytest.mark.parametrize("seed", [4, 5, 6])
+def test_chance_does_not_make_a_slower_endpoint_look_like_a_queue(seed: int) -> None:
+    """Though no two of its rounds take equally long, the limit is back within seconds."""
+    run = Simulation(Endpoint(steps((0, 200)), queues=True), most=64, seed=seed)
+    run.endpoint.service = lambda rng: ((0.5 if run.now < 30 else 2.5) * rng.uniform(0.95, 1.05), 100)
+    run.run(60)
+
+    assert run.rate(40, 60) * 2.5 / 64 >= 0.9
+
+
+def test_a_single_call_waits_for_no_other_of_ours() -> None:
+    """An endpoint slower than it was when the limit is one call already: that is its pace, and it grows."""
+    run = Simulation(Endpoint(steps((0, 64), (20, 1), (40, 64))))
+    run.endpoint.service = lambda _rng: (0.2 if run.now < 40 else 0.8, 100)
+    run.run(40)
+    assert run.limiter.limit <= 2
+    run.run(80)
+
+    assert run.rate(70, 80) * 0.8 / 64 >= 0.9
+
+
 def test_long_outputs_are_not_misread() -> None:
     """A backlog that turns to outputs ten times as long does not look like a queue."""
     run = Simulation(Endpoint(steps((0, 200)), queues=True), most=32)

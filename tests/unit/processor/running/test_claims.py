@@ -69,6 +69,10 @@ class Shards:
         self.looks += 1
         return Look(self.found[:limit], None)
 
+    async def left_behind_of(self, tenant: str, job_id: str, **_: object) -> list[Shard]:
+        """Return what dead workers have left of a job: nothing."""
+        return []
+
     async def claim(self, shard: Shard, **_: object) -> Claim:
         """Come too late, unless told otherwise."""
         self.claims += 1
@@ -330,3 +334,29 @@ async def test_a_claim_that_could_not_be_begun_does_not_put_off_the_others() -> 
     claims._start = fail  # type: ignore[method-assign]  # what it reads is away
     with running(claims):
         await until(lambda: shards.looks >= 3)
+
+
+async def test_a_shard_that_is_being_claimed_when_the_drain_begins_is_drained_too() -> None:
+    """Its lease would keep it from everybody else for as long as it lasts; none is claimed after it."""
+    shards = Shards([shard()])
+    shards.is_lost = False
+    claims = claims_of(shards)
+    stored, drained = asyncio.Event(), list[str]()
+
+    class Run(_Running):
+        async def drain(self, grace_s: float) -> None:
+            drained.append(self.job.job_id)
+
+    async def start(claim: Claim) -> Any:
+        await stored.wait()
+        claims._runs[claim.shard.holder] = cast("Any", Run(claim.job))
+
+    claims._start = start  # type: ignore[method-assign]  # running is not what is tested
+    with running(claims):
+        await until(lambda: shards.claims == 1)
+        draining = asyncio.create_task(claims.drain(0.0))
+        await settle()
+        stored.set()
+        await draining
+        await settle()
+    assert (drained, shards.claims) == (["job"], 1)

@@ -153,7 +153,7 @@ class Accesses:
         counts = Counter(chain.from_iterable(self._window))
         total = counts.total()
         for address, times in counts.most_common(1):
-            return address, times / total, total
+            return Address(*address), times / total, total
         return None
 
     def _take_in(self, recent: list[Address]) -> None:

@@ -147,5 +147,7 @@ def worth_of(uses: int, cost_micros: int) -> int:
 
 
 def _digest(address: Address) -> int:
-    name = f"{address.tenant}\0{address.key}".encode()
+    # A batch's lookups come as tuples: an address is made of one only by who stores it.
+    tenant, key = address
+    name = f"{tenant}\0{key}".encode()
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big")

@@ -75,6 +75,9 @@ async def test_callers_notice_nothing(serve: Serve) -> None:
     first = [each.value.entry for each in (await running.stub.BatchGet(gets(_FIRST))).results]
     sizes = [each.ByteSize() for each in (*first, *later)]
     assert stats.bytes_before == sum(sizes)
+    explained = await running.stub.GetStats(pb.GetStatsRequest(explain=True))
+    assert {each.name: each.count for each in explained.profile.operations}["compress"] == len(sizes)
+    assert explained.compression == stats
     (dictionary,) = stats.dictionaries
     assert (dictionary.version, dictionary.packed_entries) == (1, len(_LATER))
     assert dictionary.bytes_before == sum(each.ByteSize() for each in later)
@@ -103,6 +106,11 @@ async def answer_alike(running: Running, entries: Sequence[pb.Entry]) -> None:
     async for frame in running.stub.AwaitEntries(pb.AwaitEntriesRequest(keys=keys)):
         awaited += [each.entry for each in frame.entries]
     assert awaited == list(entries)
+    peek = pb.BatchPeekRequest(
+        requests=[pb.BatchPeekRequest.PeekRequest(key=key) for key in keys], with_entries=True
+    )
+    peeked = (await running.stub.BatchPeek(peek)).results
+    assert [each.value.entry for each in peeked] == list(entries)
 
 
 def stub_of(service: ServiceProcess) -> Any:

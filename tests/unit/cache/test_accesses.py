@@ -122,6 +122,18 @@ def test_memory_is_bounded(clock: ManualClock, make_entry: MakeEntry) -> None:
     assert accesses.shadows.rate < 1
 
 
+def test_a_batch_makes_keys_hot_as_single_lookups_do(clock: ManualClock) -> None:
+    """Keys looked up in batches are named and noted under the same address as those looked up one by one."""
+    (together, batched), (apart, single) = (observed(clock, max_bytes=10_000) for _ in range(2))
+    together.get_many("a", ["k1", "k2", "k1"])
+    for key in ("k1", "k2", "k1"):
+        apart.get(Address("a", key))
+    found = batched.hottest()
+    assert found is not None
+    assert (found, found[0].tenant) == (single.hottest(), "a")
+    assert list(encode(batched.heat.order())) == list(encode(single.heat.order()))
+
+
 def test_the_hot_key_is_found(clock: ManualClock) -> None:
     """Of many lookups the key asked for most is named with its part, before a fold is full too."""
     cache, accesses = observed(clock, max_bytes=10_000)

@@ -18,6 +18,7 @@ from tests.support.backends import on_durable_stores
 from tests.support.processes import ServiceProcess, running_service
 from tests.unit.cache.packed import text
 
+_FEW = range(40)
 _FIRST = range(64)
 _LATER = range(100, 140)
 _MANY = range(1000)
@@ -90,6 +91,39 @@ async def test_callers_notice_nothing(serve: Serve) -> None:
     again = await serve(CACHE_COMPRESSION="off")
     await answer_alike(again, later)
     assert metric(again, 'content_cache_compression_output_bytes_total{dictionary="trained"}') == 0
+
+
+@on_durable_stores
+async def test_what_is_left_in_the_store_comes_back_packed(serve: Serve) -> None:
+    """With memory for a part of them packed entries are warmed, and read when asked for, as they were."""
+    first = await serve()
+    await first.stub.BatchSet(sets(_FEW, words=2000))
+    await until_packed(first, len(_FEW), dictionaries=0)
+    whole = (await first.stub.GetStats(pb.GetStatsRequest())).size_bytes
+    await first.stop()
+    second = await serve(CACHE_MAX_BYTES=str(whole // 2))
+    held = await held_of(second, _FEW)
+    assert 10 < len(held) < 30
+    for number in held[:8]:
+        await second.stub.Delete(pb.DeleteRequest(key=f"k{number}"))
+    await second.stub.StartWarming(pb.StartWarmingRequest(max_entries=5))
+    async with asyncio.timeout(30):
+        while True:
+            now = await held_of(second, _FEW)
+            if len(now) == len(held) - 8 + 5:
+                break
+            await asyncio.sleep(0.02)
+    warmed = set(now) - set(held)
+    read = next(number for number in _FEW if number not in {*now, *held})
+    found = (await second.stub.BatchGet(gets([*warmed, read]))).results
+    assert [each.value.entry.value.decode() for each in found] == [text(n, 2000) for n in (*warmed, read)]
+
+
+async def held_of(running: Running, numbers: Sequence[int]) -> list[int]:
+    """Return whose entries are in memory."""
+    peeks = [pb.BatchPeekRequest.PeekRequest(key=f"k{n}") for n in numbers]
+    results = (await running.stub.BatchPeek(pb.BatchPeekRequest(requests=peeks))).results
+    return [number for number, each in zip(numbers, results, strict=True) if each.value.present]
 
 
 async def answer_alike(running: Running, entries: Sequence[pb.Entry]) -> None:

@@ -14,6 +14,7 @@ import grpc
 import psutil
 from contentfactory.cache.v1 import cache_pb2 as pb
 from contentfactory.cache.v1 import cache_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 MIB = 1024 * 1024
 _SERVING = re.compile(r'"port": (\d+), "metrics_port": (\d+)')
@@ -52,6 +53,13 @@ def metrics(port: int) -> dict[str, float]:
     }
 
 
+async def until_serving(channel: grpc.aio.Channel) -> None:
+    """Wait for a server that listens to have loaded what was stored."""
+    async for answer in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()):
+        if answer.status == health_pb2.HealthCheckResponse.SERVING:
+            return
+
+
 async def test_a_server_stays_within_its_memory(tmp_path: Path) -> None:
     """Twice what may be taken is stored: the process never exceeds it, the newest are served."""
     limit = 230 * MIB
@@ -66,13 +74,14 @@ async def test_a_server_stays_within_its_memory(tmp_path: Path) -> None:
     try:
         highest = 0
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await until_serving(channel)
             stub = cache_pb2_grpc.CacheServiceStub(channel)
             for number in range(0, 7_000, 8):
                 sets = [
                     pb.SetRequest(key=f"k{number + at}", content=pb.EntryContent(value=value))
                     for at, value in enumerate(_VALUES)
                 ]
-                await stub.BatchSet(pb.BatchSetRequest(requests=sets), wait_for_ready=True)
+                await stub.BatchSet(pb.BatchSetRequest(requests=sets))
                 highest = max(highest, psutil.Process(process.pid).memory_info().rss)
             newest = await stub.Get(pb.GetRequest(key="k6999"))
         found = await asyncio.to_thread(metrics, metrics_port)

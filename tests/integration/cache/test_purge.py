@@ -209,7 +209,7 @@ async def test_ten_thousand_probes_of_another_tenant_hit_nothing(serve: Serve, t
 
 async def test_a_quota_holds_and_is_counted(serve: Serve) -> None:
     """A tenant beyond its quota loses its own oldest entries; statistics and metrics name the cause."""
-    running = await serve(CACHE_TENANT_MAX_BYTES="20000")
+    running = await serve(CACHE_TENANT_MAX_BYTES="20000", CACHE_COMPRESSION="off")
     for number in range(50):
         await running.stub.Set(pb.SetRequest(key=f"k{number}", content=pb.EntryContent(value=b"x" * 500)))
     stats = await running.stub.GetStats(pb.GetStatsRequest())

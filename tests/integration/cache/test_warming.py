@@ -49,7 +49,7 @@ async def test_entries_given_ahead_are_served(running: Running) -> None:
 
 async def test_nothing_leaves_for_what_is_given_ahead(serve: Serve) -> None:
     """In a full cache what comes by Warm is turned away and counted, and what was there is there."""
-    stub = (await serve(CACHE_MAX_BYTES=str(_LEAST_LIMIT))).stub
+    stub = (await serve(CACHE_MAX_BYTES=str(_LEAST_LIMIT), CACHE_COMPRESSION="off")).stub
     await stub.BatchSet(pb.BatchSetRequest(requests=[set_of(f"k{n}") for n in range(25)]))
     before = (await stub.GetStats(pb.GetStatsRequest())).entries
     answer = await stub.Warm(iter([pb.WarmRequest(requests=[set_of(f"w{n}") for n in range(50)])]))
@@ -93,7 +93,7 @@ async def test_an_unknown_warming_is_not_found(running: Running) -> None:
 @on_durable_stores
 async def test_a_start_remembers_and_a_warming_brings_the_rest(serve: Serve) -> None:
     """After a start with less memory what was used last is there; the others come back when there is room."""
-    first = await serve(CACHE_MAX_BYTES=str(8 * _LEAST_LIMIT))
+    first = await serve(CACHE_MAX_BYTES=str(8 * _LEAST_LIMIT), CACHE_COMPRESSION="off")
     keys = [f"k{n}" for n in range(100)]
     used, unused = keys[10:30], [*keys[:10], *keys[30:]]
     sets = [set_of(key, tags=["drop" if key in unused[:60] else "keep"]) for key in keys]
@@ -101,7 +101,7 @@ async def test_a_start_remembers_and_a_warming_brings_the_rest(serve: Serve) -> 
     for _ in range(2):
         await first.stub.BatchGet(pb.BatchGetRequest(requests=[pb.GetRequest(key=key) for key in used]))
     await first.stop()
-    second = await serve(CACHE_MAX_BYTES=str(_LEAST_LIMIT))
+    second = await serve(CACHE_MAX_BYTES=str(_LEAST_LIMIT), CACHE_COMPRESSION="off")
     held = (await second.stub.GetStats(pb.GetStatsRequest())).entries
     assert 20 <= held < 60
     assert (await second.stub.Purge(pb.PurgeRequest(tag="drop"))).purged_entries == 60
@@ -116,7 +116,7 @@ async def test_a_start_remembers_and_a_warming_brings_the_rest(serve: Serve) -> 
 
 async def test_statistics_explain_themselves(serve: Serve) -> None:
     """A hot key in a churning cache is named as both; times, other limits and idle labels are there."""
-    stub = (await serve(CACHE_MAX_BYTES=str(_LEAST_LIMIT * 8))).stub
+    stub = (await serve(CACHE_MAX_BYTES=str(_LEAST_LIMIT * 8), CACHE_COMPRESSION="off")).stub
     for start in range(0, 2000, 200):
         sets = [set_of(f"k{n}", tags=["idle"], cost_micros=1000) for n in range(start, start + 200)]
         await stub.BatchSet(pb.BatchSetRequest(requests=sets))

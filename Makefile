@@ -8,7 +8,7 @@ SOURCES := services cli tests tools benchmarks iac
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-generate bench-rpc bench-cache-policies bench-firestore bench-queries bench-fairness bench-migrate bench-capacity images k8s ci clean bench-intake bench-cache-semantic
+.PHONY: help setup run up down test test-isolated lint format types imports proto proto-check proto-breaking proto-release iac iac-check lock bench-pipeline bench-spend bench-intake bench-generate bench-cache bench-cache-policies bench-cache-semantic bench-cache-warming bench-firestore bench-queries bench-fairness bench-migrate bench-capacity chaos bench-outages images k8s ci clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -88,14 +88,17 @@ bench-spend: setup ## a cap against 1,000 calls at once, through ten kills; 100 
 bench-generate: setup ## an interactive piece beside bare echoes, and its first token beside a direct call
 	$(BIN)/python -m benchmarks.generate
 
-bench-rpc: setup ## the cache's Get and BatchGet beside a bare grpc.aio echo
-	$(BIN)/python -m benchmarks.rpc
+bench-cache: setup ## the cache's Get and BatchGet beside a bare grpc.aio echo and beside Valkey
+	$(BIN)/python -m benchmarks.cache
 
 bench-cache-policies: setup ## what eviction costs at a million entries and what it is worth on real traces
 	$(BIN)/python -m benchmarks.cache_policies
 
 bench-cache-semantic: setup ## what is reused between prompts that say the same, how often wrongly, beside static thresholds
 	$(BIN)/python -m benchmarks.cache_semantic
+
+bench-cache-warming: setup ## hits in the first minute after a restart, what a warming lets leave, what advice costs and errs
+	$(BIN)/python -m benchmarks.cache_warming
 
 bench-firestore: setup ## what 1,000 fresh items cost in Firestore's operations, by collection
 	$(BIN)/python -m benchmarks.firestore
@@ -111,6 +114,12 @@ bench-capacity: setup ## endpoints of known capacity: how near the processor kee
 
 bench-migrate: setup ## 100,000 documents from SQLite to Firestore's emulator, killed twice
 	$(BIN)/python -m benchmarks.migrate
+
+chaos: setup ## 20,000 items on three processors, all services killed and stalled at random; SEED=n, ARGS=--quick
+	$(BIN)/python -m benchmarks.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+bench-outages: setup ## a job without the cache, the optimizer or the tracker beside the healthy factory
+	$(BIN)/python -m benchmarks.outages
 
 images: ## build the four images; needs a container engine
 	for service in cache optimizer processor tracker; do \

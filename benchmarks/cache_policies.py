@@ -22,7 +22,7 @@ from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import POLICIES, make_policy
 from content_cache.live import LiveCache
-from content_cache.miss_ratio_curve import MissRatioCurve
+from content_cache.miss_ratio_curve import AccessListener, MissRatioCurve
 from content_cache.upkeep import Slices
 from service_common.clock import ManualClock, SystemClock
 
@@ -111,7 +111,7 @@ def _ours(name: str, size: int) -> Step:
     return step
 
 
-def full_cache(name: str, size: int, listener: MissRatioCurve | None = None) -> ContentCache:
+def full_cache(name: str, size: int, listener: AccessListener | None = None) -> ContentCache:
     """Return a cache that is full with so many entries."""
     policy = make_policy(name)
     empty = ContentCache(

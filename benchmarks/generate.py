@@ -77,7 +77,7 @@ def main() -> int:
 @contextmanager
 def _echo() -> Iterator[str]:
     """Run the bare echo server."""
-    process, address = rpc.spawn("-m", "benchmarks.rpc", "--echo")
+    process, address = rpc.spawn("-m", "benchmarks.rpc")
     try:
         yield address
     finally:

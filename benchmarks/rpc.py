@@ -1,42 +1,42 @@
-"""What the cache's hot path costs beside a bare grpc.aio echo, in one run, on this machine, over loopback.
+"""A bare grpc.aio echo that answers as the cache would, and what it takes to load a server with calls.
 
-Both servers run on uvloop in processes of their own and are asked in turns; the median of the turns' ratios
-counts, since a turn differs from the next by more than what is measured. Prints
-`BENCH name value unit bar >=X ok|short`.
+`python -m benchmarks.rpc` serves the echo on uvloop in a process of its own: what a service is compared with.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
-import platform
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
-from statistics import median
 from typing import Any
 
 import grpc
 import uvloop
-from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
+from contentfactory.cache.v1 import cache_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 
 IN_FLIGHT = 64
-ROUNDS = 9
-ROUND_S = 1.0
 BATCH = 100
 VALUE = os.urandom(1024)
+KEYS = [f"k1-{hashlib.sha256(bytes([number])).hexdigest()}" for number in range(BATCH)]
+"""As the published derivation makes them."""
+
 PORT_FORMAT = re.compile(r'(?:port=|"port": )(\d+)')
 SERVICE = "/contentfactory.cache.v1.CacheService"
-CACHE_SOURCE = ("-m", "content_cache")
 Call = Callable[[], Awaitable[object]]
+_A_TIME = Timestamp(seconds=1_800_000_000, nanos=123_456_000)
 
 
 async def serve_echo() -> None:
-    """Answer Get and BatchGet with fixed, already serialised bytes."""
-    entry = cache_pb2.Entry(key="k0", value=VALUE)
+    """Answer Get and BatchGet with fixed, already serialised bytes, as many as the cache's."""
+    entry = cache_pb2.Entry(
+        key=KEYS[0], value=VALUE, checksum=bytes(32), create_time=_A_TIME, expire_time=_A_TIME
+    )
     one = cache_pb2.GetResponse(entry=entry)
     many = cache_pb2.BatchGetResponse()
     for _ in range(BATCH):
@@ -78,10 +78,10 @@ def spawn(*arguments: str) -> tuple[subprocess.Popen[str], str]:
     raise RuntimeError("the server did not start")
 
 
-async def rate(call: Call) -> float:
+async def rate(call: Call, *, seconds: float) -> float:
     """Return calls per second with `IN_FLIGHT` at once."""
     done = 0
-    end = time.perf_counter() + ROUND_S
+    end = time.perf_counter() + seconds
 
     async def work() -> None:
         nonlocal done
@@ -94,58 +94,5 @@ async def rate(call: Call) -> float:
     return done / (time.perf_counter() - started)
 
 
-async def compare(addresses: dict[str, str]) -> None:
-    """Measure both servers in turns and print their rates and the ratio, medians of the turns."""
-    calls: dict[tuple[str, str], Call] = {}
-    get = cache_pb2.GetRequest(key="k0").SerializeToString()
-    keys = [cache_pb2.GetRequest(key=f"k{number}") for number in range(BATCH)]
-    batch = cache_pb2.BatchGetRequest(requests=keys).SerializeToString()
-    for name, address in addresses.items():
-        channel: Any = grpc.aio.insecure_channel(address)  # the stubs demand (de)serialisers
-        if name == "cache":
-            await _fill(cache_pb2_grpc.CacheServiceStub(channel), batch)
-        # Bytes in, bytes out: a client that parses would be what is measured.
-        calls[name, "get"] = partial(channel.unary_unary(f"{SERVICE}/Get"), get)
-        calls[name, "batch_get"] = partial(channel.unary_unary(f"{SERVICE}/BatchGet"), batch)
-    for operation, per_call, bar in (("get", 1, 0.70), ("batch_get", BATCH, 0.50)):
-        rates: dict[str, list[float]] = {name: [] for name in addresses}
-        for _ in range(ROUNDS):
-            for name in addresses:
-                rates[name].append(per_call * await rate(calls[name, operation]))
-        ratio = median(cache / echo for cache, echo in zip(rates["cache"], rates["echo"], strict=True))
-        for name in addresses:
-            print(f"BENCH rpc_{operation}_{name} {median(rates[name]):.0f} keys/s")
-        verdict = "ok" if ratio >= bar else "short"
-        print(f"BENCH rpc_{operation}_of_echo {ratio:.2f} ratio bar >={bar:.2f} {verdict}")
-
-
-async def _fill(stub: Any, batch: bytes) -> None:
-    sets = [
-        cache_pb2.SetRequest(key=f"k{number}", content=cache_pb2.EntryContent(value=VALUE))
-        for number in range(BATCH)
-    ]
-    await stub.BatchSet(cache_pb2.BatchSetRequest(requests=sets), wait_for_ready=True)
-    found = await stub.BatchGet(cache_pb2.BatchGetRequest.FromString(batch))
-    if not all(each.value.entry.value == VALUE for each in found.results):
-        raise RuntimeError("the cache does not serve what was stored")
-
-
-def main() -> None:
-    """Run both servers and compare."""
-    if "--echo" in sys.argv:
-        uvloop.run(serve_echo())
-        return
-    print(f"# {platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
-    echo, echo_address = spawn(__file__, "--echo")
-    cache, cache_address = spawn(*CACHE_SOURCE)
-    try:
-        time.sleep(0.5)
-        uvloop.run(compare({"echo": echo_address, "cache": cache_address}))
-    finally:
-        for process in (echo, cache):
-            process.kill()
-            process.communicate()
-
-
 if __name__ == "__main__":
-    main()
+    uvloop.run(serve_echo())

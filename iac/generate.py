@@ -63,6 +63,7 @@ def kept() -> dict[str, str]:
         "cache_segment_parts": "as long as its segment",
         "cache_purges": "always: one per tenant that ever purged, with a bounded number of rules",
         "cache_purge_signals": "always: one",
+        "cache_heat": "a day after its replica noted last what was used; at most eight",
         "optimizer_templates": "until deleted, and as a tombstone for "
         + _constant("prompt_optimizer.repository.templates", "TOMBSTONE_LIFE"),
         "optimizer_versions": with_template,

@@ -48,7 +48,7 @@ def replay_traces(report: Report, folder: Path) -> None:
 
 def _adaptsize(report: Report, requests: Sequence[Request]) -> None:
     total = footprint(requests)
-    curve = _curve(requests)
+    curve = curve_of(requests)
     for share in SHARES:
         capacity, percent = int(total * share), f"{share:.0%}".rstrip("%")
         found = {name: replay(requests, make_policy(name), capacity=capacity) for name in POLICIES}
@@ -81,7 +81,9 @@ def reference_lru_hits(requests: Sequence[Request], capacity: int) -> int:
     return hits
 
 
-def _curve(requests: Sequence[Request]) -> MissRatioCurve:
+def curve_of(requests: Sequence[Request]) -> MissRatioCurve:
+    """Return the curve of a cache that keeps everything."""
+
     def spread(address: Address) -> int:
         return int.from_bytes(blake2b(address.key.encode(), digest_size=8).digest(), "big")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -13,10 +13,9 @@ from contentfactory.processor.v1 import processor_pb2 as pb
 
 from tests.support.bill import Line, abandoned, bill, completed
 from tests.support.factory import PROCESSOR, Factory, running_factory
-from tests.support.factory_client import TERMINAL, FactoryClient, raw_item
+from tests.support.factory_client import FactoryClient, raw_item
 
 SECOND = "second"
-EXHAUSTED = "BUDGET_EXHAUSTED"
 NEAR = 0.95
 """From this share of the cap on a refusal is no surprise."""
 
@@ -33,14 +32,6 @@ GRACE_S = 60.0
 """Within this time after a restart nothing may be reserved for calls that nobody makes any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What was spent and reserved at a time."""
-
-    at: float
-    used: int
-
-
 @dataclass(slots=True)
 class Outcome:
     """What a job against its cap came to.
@@ -48,10 +39,9 @@ class Outcome:
     Attributes:
         cap: Its cap, in micros.
         billed: What the endpoint charged, calls whose client left at their full price.
-        job: The job at its end.
+        job: The job as it rests, with nothing of it out.
         most_in_flight: The most calls at a time, as the endpoint counted.
-        refusals: When items were refused for the budget.
-        samples: What was spent and reserved meanwhile.
+        used_at_rest: What was spent and reserved when it began to rest.
         settled_s: How long after the last restart nothing was reserved any more; 0 without a restart.
     """
 
@@ -59,8 +49,7 @@ class Outcome:
     billed: int
     job: pb.Job
     most_in_flight: int
-    refusals: list[float] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+    used_at_rest: int
     settled_s: float = 0.0
 
     @property
@@ -70,18 +59,15 @@ class Outcome:
 
     @property
     def early_refusals(self) -> float:
-        """The share of items that were refused while less than `NEAR` of the cap was spent or reserved."""
-        early = sum(self._used_at(at) < NEAR * self.cap for at in self.refusals)
-        return early / max(1, self.job.counts.total)
+        """The share of items that were left while less than `NEAR` of the cap was spent or reserved."""
+        counts = self.job.counts
+        left = counts.total - counts.succeeded - counts.failed if self.used_at_rest < NEAR * self.cap else 0
+        return left / max(1, counts.total)
 
     @property
     def used_share(self) -> float:
         """The share of the cap that was spent in the end."""
         return self.billed / self.cap
-
-    def _used_at(self, at: float) -> int:
-        """Return the least that may have been used then: the sample before."""
-        return max((each.used for each in self.samples if each.at <= at), default=0)
 
 
 def environment(calls: int) -> Mapping[str, Mapping[str, str]]:
@@ -98,8 +84,10 @@ def against_the_cap(directory: Path, *, calls: int, items: int) -> Outcome:
         client = factory.client()
         cap = items * _MEAN_MICROS * 6 // 10
         job_id = _start(client, items, cap=cap, about="undisturbed")
-        samples = _follow(client, job_id)
-        return _outcome(factory, client, job_id, cap=cap, samples=samples)
+        used = _used_at_rest(client, job_id)
+        job = client.wait_for_rest(job_id)
+        most = factory.model.counts()["max_in_flight"]
+        return Outcome(cap, _billed(factory.model_log()), job, most, used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +135,9 @@ def through_kills(
             for each in victims:
                 factory.restart(each)
             restarted = time.monotonic()
-            job = factory.client().wait(job_id, timeout_s=_GIVE_UP_S)
-            outcome = Outcome(cap, _billed(factory.model_log()[seen:]), job, 0)
-            outcome.settled_s = time.monotonic() - restarted if not job.reserved_micros else _GIVE_UP_S
+            job = factory.client().wait_for_rest(job_id, timeout_s=_GIVE_UP_S)
+            outcome = Outcome(cap, _billed(factory.model_log()[seen:]), job, 0, _used(job))
+            outcome.settled_s = time.monotonic() - restarted
             outcomes.append(outcome)
         return outcomes, _tenant_books(factory, restarted)
 
@@ -193,35 +181,23 @@ def _start(client: FactoryClient, items: int, *, cap: int, about: str) -> str:
     return job_id
 
 
-def _follow(client: FactoryClient, job_id: str) -> list[Sample]:
-    """Note what is spent and reserved until the job is over, or paused because its budget is used up."""
-    samples: list[Sample] = []
+def _used_at_rest(client: FactoryClient, job_id: str) -> int:
+    """Return what is spent and reserved when a job begins to rest."""
     ends_at = time.monotonic() + _GIVE_UP_S
     while time.monotonic() < ends_at:
-        at = time.time()
         try:
             job = client.job(job_id)
         except grpc.RpcError:
             continue
-        used = job.usage.cost_micros + job.usage.uncertain_spend_micros + job.reserved_micros
-        samples.append(Sample(at, used))
-        if job.state in TERMINAL and job.HasField("finish_time"):
-            return samples
+        if job.state == pb.JOB_STATE_PAUSED:
+            return _used(job)
         time.sleep(_POLL_S)
-    raise RuntimeError(f"the job did not end within {_GIVE_UP_S} s")
+    raise RuntimeError(f"the job did not rest within {_GIVE_UP_S} s")
 
 
-def _outcome(
-    factory: Factory, client: FactoryClient, job_id: str, *, cap: int, samples: list[Sample]
-) -> Outcome:
-    job = client.job(job_id)
-    refusals = [
-        each.finish_time.ToMicroseconds() / 1e6
-        for each in client.results(job_id)
-        if each.error.reason == EXHAUSTED
-    ]
-    most = factory.model.counts()["max_in_flight"]
-    return Outcome(cap, _billed(factory.model_log()), job, most, refusals, samples)
+def _used(job: pb.Job) -> int:
+    used: int = job.usage.cost_micros + job.usage.uncertain_spend_micros + job.reserved_micros
+    return used
 
 
 def _billed(lines: list[Line]) -> int:

@@ -12,6 +12,7 @@ from contentfactory.optimizer.v1 import optimizer_pb2_grpc
 from contentfactory.processor.v1 import processor_pb2 as pb
 from contentfactory.processor.v1 import processor_pb2_grpc
 from contentfactory.tracker.v1 import tracker_pb2, tracker_pb2_grpc
+from google.protobuf.field_mask_pb2 import FieldMask
 
 TERMINAL = frozenset(
     {
@@ -71,10 +72,17 @@ class FactoryClient:
             each.close()
 
     def draft(
-        self, items: Sequence[pb.JobItem], *, priority: pb.JobPriority.ValueType = pb.JOB_PRIORITY_UNSPECIFIED
+        self,
+        items: Sequence[pb.JobItem],
+        *,
+        priority: pb.JobPriority.ValueType = pb.JOB_PRIORITY_UNSPECIFIED,
+        max_cost_micros: int = 0,
     ) -> str:
         """Create a job with items, without starting it, and return its id."""
-        created = self.processor.CreateJob(pb.CreateJobRequest(priority=priority), timeout=_CALL_S)
+        wanted = pb.CreateJobRequest(priority=priority)
+        if max_cost_micros:
+            wanted.terms.max_cost_micros = max_cost_micros
+        created = self.processor.CreateJob(wanted, timeout=_CALL_S)
         job_id = created.job.job_id
         for start in range(0, len(items), _BATCH):
             request = pb.BatchAddItemsRequest(job_id=job_id, items=items[start : start + _BATCH])
@@ -118,6 +126,31 @@ class FactoryClient:
                     return job
             time.sleep(_AGAIN_S)
         raise AssertionError(f"job {job_id} is not finished after {timeout_s} s: {job}")
+
+    def wait_for_rest(self, job_id: str, *, timeout_s: float = _JOB_S) -> pb.Job:
+        """Return a job once it rests for want of budget and nothing of it is out; waits likewise.
+
+        Raises:
+            AssertionError: If it does not in time.
+        """
+        ends_at = time.monotonic() + timeout_s
+        job = None
+        while time.monotonic() < ends_at:
+            try:
+                job = self.job(job_id)
+            except grpc.RpcError as error:
+                _pass_outage(error)
+            else:
+                if job.state_reason.reason == "BUDGET_EXHAUSTED" and not job.reserved_micros:
+                    return job
+            time.sleep(_AGAIN_S)
+        raise AssertionError(f"job {job_id} does not rest after {timeout_s} s: {job}")
+
+    def set_cap(self, job_id: str, micros: int) -> pb.Job:
+        """Give a job another cap and return what it becomes."""
+        job = pb.Job(job_id=job_id, terms=pb.JobTerms(max_cost_micros=micros))
+        request = pb.UpdateJobRequest(job=job, update_mask=FieldMask(paths=["terms.max_cost_micros"]))
+        return self.processor.UpdateJob(request, timeout=_CALL_S).job
 
     def results(self, job_id: str, *, timeout_s: float = _JOB_S) -> list[pb.ItemResult]:
         """Return every result that StreamResults sends, continuing by token when the stream is cut."""

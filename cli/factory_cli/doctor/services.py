@@ -19,6 +19,14 @@ from factory_cli.supervision import ports
 from factory_cli.supervision.readiness import Readiness, probe_service
 
 _TIMEOUT_S = 3.0
+_MEANS = {
+    "cache": "pieces are made without it, equal ones are paid for again",
+    "optimizer": "prompts are made from the versions last seen active, outcomes are told later",
+    "tracker": "jobs go on, progress is told later",
+    "model": "its calls wait, or go to a fallback model",
+}
+"""What an open breaker means for who waits for content, by what it guards."""
+
 _VERSION = re.compile(rb'^build_info\{[^}]*version="([^"]*)"', re.MULTILINE)
 
 
@@ -88,5 +96,6 @@ def _breaker(breaker: pb.GetCapacityResponse.Breaker) -> Finding:
     if breaker.state == pb.BREAKER_STATE_CLOSED:
         return ok(subject, f"calls go through to {breaker.target}")
     state = pb.BreakerState.Name(breaker.state).removeprefix("BREAKER_STATE_").lower().replace("_", " ")
+    meaning = f": {_MEANS[breaker.name]}" if breaker.name in _MEANS else ""
     advice = f"is {breaker.name} up? the breaker closes by itself once it answers"
-    return note(subject, f"breaker is {state} for {breaker.target}", advice)
+    return note(subject, f"breaker is {state} for {breaker.target}{meaning}", advice)

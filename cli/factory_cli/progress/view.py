@@ -71,7 +71,8 @@ def line(snapshot: JobSnapshot) -> str:
 
 def why(snapshot: JobSnapshot) -> str:
     """Say why a job is in its state, and by which command it leaves it."""
-    helps = f"factory resume {snapshot.job_id}" if snapshot.state == "PAUSED" else ""
+    is_told = "factory " in snapshot.message  # a budget is to be raised; resuming alone would not help
+    helps = f"factory resume {snapshot.job_id}" if snapshot.state == "PAUSED" and not is_told else ""
     return "; ".join(each for each in (snapshot.message, helps) if each)
 
 

@@ -479,6 +479,28 @@ resource "google_firestore_field" "cache_purge_signals__body" {
 }
 
 # The packed contents, large and never asked for.
+resource "google_firestore_field" "cache_heat__body" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "cache_heat"
+  field      = "body"
+
+  index_config {}
+}
+
+# When the document expires (TTL).
+resource "google_firestore_field" "cache_heat__expire_time" {
+  project    = var.project_id
+  database   = google_firestore_database.this.name
+  collection = "cache_heat"
+  field      = "expire_time"
+
+  ttl_config {}
+
+  index_config {}
+}
+
+# The packed contents, large and never asked for.
 resource "google_firestore_field" "optimizer_templates__body" {
   project    = var.project_id
   database   = google_firestore_database.this.name

@@ -15,18 +15,22 @@ from service_common.telemetry.metrics import REGISTRY
 from service_common.telemetry.store_metrics import count_operations
 
 from content_cache import garbage, similar
+from content_cache.accesses import Accesses
 from content_cache.cache import ContentCache
 from content_cache.config import Settings
 from content_cache.early_refresh import EarlyRefresh
 from content_cache.entry import Address, Entry
-from content_cache.eviction import make_policy
+from content_cache.eviction import EvictionPolicy, make_policy
+from content_cache.heat_repository import HeatRepository
+from content_cache.heat_upkeep import note_heat, remembering, save_heat
+from content_cache.insight import Insight, StoreHealth
+from content_cache.latencies import Latencies
 from content_cache.live import LiveCache
 from content_cache.loading import Loader
 from content_cache.memory_guard import MemoryGuard
 from content_cache.memory_readings import ProcessMemory, return_free_memory
 from content_cache.memory_watch import MemoryWatch
 from content_cache.metrics import CacheCollector, SemanticCollector, observer
-from content_cache.miss_ratio_curve import MissRatioCurve
 from content_cache.purge_repository import PurgeRepository
 from content_cache.purging import Purging
 from content_cache.quota import Quota
@@ -36,13 +40,13 @@ from content_cache.segments import PLACE_BYTES
 from content_cache.semantic.port import Semantic
 from content_cache.servicer import CacheServicer
 from content_cache.upkeep import Slices, sweep_memory, sweep_store
+from content_cache.warming import Warmings
 from content_cache.write_behind import WriteBehind
 
 _TOKEN_BYTES = 16
 _WRITER_BITS = 63
 _FLUSH_TIMEOUT_S = 10.0
-_FOLLOWED_KEYS = 1 / 32
-"""Part of all keys the miss-ratio curve follows: what a lookup can afford."""
+_WARMING_ID_BYTES = 8
 
 
 async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
@@ -60,9 +64,12 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     """
     store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
-    curve = MissRatioCurve(rate=_FOLLOWED_KEYS)
-    cache = _cache(settings, curve, clock=clock)
-    repository = EntryRepository(store, clock=clock, writer=secrets.randbits(_WRITER_BITS), rules=cache.rules)
+    latencies, writer = Latencies(also=observer), secrets.randbits(_WRITER_BITS)
+    cache, accesses, policy = _cache(settings, clock=clock)
+    repository = EntryRepository(
+        store, clock=clock, writer=writer, rules=cache.rules, observe=latencies.observer
+    )
+    heat = HeatRepository(store, clock=clock, writer=writer)
     purges = PurgeRepository(store)
     writes = _write_behind(settings, lifecycle, repository, cache)
     stored = ReadThrough(repository, clock=clock)
@@ -73,24 +80,50 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
 
     live = LiveCache(cache, clock=clock, changed=changed)
     lifecycle.push("lease_alarm", live.close)
-    loader = Loader(repository, cache, clock=clock, purges=purges)
-    purging = Purging(purges, live.operation(observer("purge")), stored)
+    remember = remembering(accesses, cache, policy)
+    loader = Loader(repository, cache, clock=clock, purges=purges, heat=heat, remember=remember)
+    purging = Purging(purges, live.operation(latencies.observer("purge")), stored)
     guard = MemoryGuard(settings.cache_max_bytes)
-    collector = CacheCollector(live, writes, loader.counts, stored.counts, guard=guard, curve=curve)
+    collector = CacheCollector(live, writes, loader.counts, stored.counts, guard=guard, curve=accesses.curve)
     _show_metrics(collector, lifecycle)
     semantic = await _semantic(settings, lifecycle, live, clock=clock)
-    server = await _listen(settings, lifecycle, live, purging, stored, clock=clock, semantic=semantic)
+    warmings = Warmings(
+        stored,
+        live.operation(latencies.observer("warming")),
+        accesses.heat,
+        clock=clock,
+        new_id=lambda: secrets.token_hex(_WARMING_ID_BYTES),
+    )
+    lifecycle.on_drain("warmings", warmings.close)
+
+    def health() -> StoreHealth:
+        return StoreHealth(len(writes), writes.counts.failed_commits + stored.counts.failures)
+
+    servicer = CacheServicer(
+        live,
+        purging,
+        stored,
+        warmings=warmings,
+        insight=Insight(accesses, latencies, policy=settings.cache_policy, store=health),
+        default_ttl=timedelta(seconds=settings.cache_default_ttl_s),
+        max_message_bytes=settings.max_message_bytes,
+        observer=latencies.observer,
+        semantic=semantic,
+    )
+    server = await _listen(settings, lifecycle, live, servicer, clock=clock)
     garbage.keep_collections_short()
     lifecycle.push("garbage", garbage.stop)
     await loader.run(settings.cache_load_timeout_s)
     live.open()
-    stored.open(loader.left_out, live.operation(observer("read_through")), remove=writes.remove)
+    stored.open(loader.left_out, live.operation(latencies.observer("read_through")), remove=writes.remove)
     lifecycle.spawn("follow_purges", purging.follow())
-    sweep = Slices(live.operation(observer("sweep")), clock)
+    sweep = Slices(live.operation(latencies.observer("sweep")), clock)
     lifecycle.spawn("sweep_memory", sweep_memory(sweep, settings.cache_sweep_interval_s))
     watch = _watch(settings, live, guard, clock=clock)
     lifecycle.spawn("memory_watch", watch.run(settings.cache_memory_check_interval_s))
     lifecycle.spawn("sweep_store", sweep_store(repository))
+    lifecycle.push("heat", lambda: note_heat(heat, accesses))
+    lifecycle.spawn("heat", save_heat(heat, accesses, settings.cache_heat_interval_s))
     await server.ready()
     return server
 
@@ -140,41 +173,32 @@ async def _semantic(
     return reuse
 
 
-def _cache(settings: Settings, curve: MissRatioCurve, *, clock: Clock) -> ContentCache:
+def _cache(settings: Settings, *, clock: Clock) -> tuple[ContentCache, Accesses, EvictionPolicy]:
+    """Return an empty cache, what listens to it, and its policy."""
     limit = settings.cache_tenant_max_bytes
     policy = make_policy(settings.cache_policy)
     quota = Quota(policy, max_bytes=limit) if limit else None
-    return ContentCache(
+
+    def held(address: Address) -> Entry | None:
+        return cache.held(address)
+
+    accesses = Accesses(capacity=lambda: cache.max_bytes, held=held)
+    cache = ContentCache(
         max_bytes=settings.cache_max_bytes,
         policy=quota or policy,
         clock=clock,
         new_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES),
         early=EarlyRefresh(random.random),
         quota=quota,
-        listener=curve,
+        listener=accesses,
         extra_bytes=PLACE_BYTES,
     )
+    return cache, accesses, quota or policy
 
 
 async def _listen(
-    settings: Settings,
-    lifecycle: Lifecycle,
-    live: LiveCache,
-    purging: Purging,
-    stored: ReadThrough,
-    *,
-    clock: Clock,
-    semantic: Semantic | None,
+    settings: Settings, lifecycle: Lifecycle, live: LiveCache, servicer: CacheServicer, *, clock: Clock
 ) -> RpcServer:
-    servicer = CacheServicer(
-        live,
-        purging,
-        stored,
-        default_ttl=timedelta(seconds=settings.cache_default_ttl_s),
-        max_message_bytes=settings.max_message_bytes,
-        observer=observer,
-        semantic=semantic,
-    )
     server = RpcServer(settings, lifecycle, clock=clock)
     server.add(cache_pb2_grpc.add_CacheServiceServicer_to_server, servicer)
     await server.start()

@@ -11,7 +11,7 @@ Steps are grouped in turns: `begin_turn` reads the clock once and time stands st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from service_common.clock import Clock
@@ -25,8 +25,9 @@ from content_cache.giants import Giants
 from content_cache.labels import LabelIndex
 from content_cache.leases import Lease, LeaseTable
 from content_cache.leave_first import LeaveFirst
+from content_cache.lookups import Lookups
 from content_cache.miss_ratio_curve import AccessListener
-from content_cache.outcomes import Effects, FillOutcome, Stale
+from content_cache.outcomes import NO_EFFECTS, Effects, FillOutcome, Stale
 from content_cache.quota import Quota
 from content_cache.rules import PurgeRules
 from content_cache.sizes import Sizes
@@ -90,6 +91,14 @@ class ContentCache:
         self._leases = LeaseTable(new_token)
         self._counters = TenantTable()
         self._effects = Effects()
+        self._lookups = Lookups(
+            self._entries,
+            self._counters,
+            giants=self._giants,
+            policy=self._policy,
+            gone=self._expire,
+            listener=listener,
+        )
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -98,28 +107,24 @@ class ContentCache:
         """Let time move on; leases that ran out meanwhile end here."""
         self.now = self._clock.now()
         self._seconds = self._clock.monotonic()
-        self._effects.decided += [(address, None) for address in self._leases.expire(self._seconds)]
+        for address in self._leases.expire(self._seconds):
+            self._effects.decided.append((address, None))
 
     def take_effects(self) -> Effects:
         """Return what the turn asks of the world outside, once."""
-        effects, self._effects = self._effects, Effects()
+        effects = self._effects
+        if not (effects.changed or effects.decided):
+            return NO_EFFECTS
+        self._effects = Effects()
         return effects
 
     def get(self, address: Address) -> Entry | None:
         """Look an entry up; counts, and makes it recently used."""
-        counters = self.counters(address.tenant)
-        entry = self.peek(address)
-        if self._listener is not None:
-            self._listener.looked_up(address)
-        if entry is None:
-            counters.misses += 1
-            return None
-        self._policy.used(entry.address)
-        if self._giants:
-            self._giants.used(entry.address)
-        counters.hits += 1
-        counters.saved_micros += entry.cost_micros
-        return entry
+        return self._lookups.one(address, self.now)
+
+    def get_many(self, tenant: str, keys: Iterable[str]) -> list[Entry | None]:
+        """Look entries of one tenant up as `get` does, each in its key's place."""
+        return self._lookups.many(tenant, keys, self.now)
 
     def peek(self, address: Address) -> Entry | None:
         """Look an entry up without a trace."""
@@ -165,14 +170,14 @@ class ContentCache:
             self._listener.looked_up(address)
         held = self._leases.get(address)
         if entry is not None and not self._early.chooses(holder, entry, lease=held, now=self.now):
-            self._use(entry)
+            self._lookups.hit(entry)
             return entry
         lease = self.lease_to(address, holder=holder, epoch=epoch, ttl_s=ttl_s)
         stale = entry or self._entries.get(address)
         if stale is None:
             self.counters(address.tenant).misses += 1
             return lease
-        self._use(stale)
+        self._lookups.hit(stale)
         self.counters(address.tenant).stale_hits += entry is None
         return Stale(stale, lease if lease.holder == holder else None)
 
@@ -312,14 +317,6 @@ class ContentCache:
     def active_leases(self, tenant: str | None = None) -> int:
         """Return how many leases a tenant's callers hold, or everybody's."""
         return len(self._leases) if tenant is None else self._leases.count(tenant)
-
-    def _use(self, entry: Entry) -> None:
-        counters = self.counters(entry.address.tenant)
-        self._policy.used(entry.address)
-        if self._giants:
-            self._giants.used(entry.address)
-        counters.hits += 1
-        counters.saved_micros += entry.cost_micros
 
     def _exceeds_quota(self, entry: Entry) -> bool:
         return self.sizes.exceeds_quota(entry, self.counters(entry.address.tenant).size_bytes)

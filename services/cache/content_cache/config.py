@@ -83,6 +83,12 @@ class Settings(CommonSettings):
         le=3600,
         description="Seconds the start may take to load stored entries; then it serves what came until then.",
     )
+    cache_heat_interval_s: float = Field(
+        60,
+        gt=0,
+        le=3600,
+        description="Seconds between two notes in the store of what was used last: what a start loads first.",
+    )
 
     cache_semantic: Literal["off", "on"] = Field(
         "off",

@@ -15,15 +15,17 @@ class LeaveFirst:
     Attributes:
         extra_bytes: As the policy below.
         used: As the policy below.
+        used_all: As the policy below.
     """
 
-    __slots__ = ("_marked", "_policy", "extra_bytes", "used")
+    __slots__ = ("_marked", "_policy", "extra_bytes", "used", "used_all")
 
     def __init__(self, policy: EvictionPolicy) -> None:
         self._policy = policy
         self.extra_bytes = policy.extra_bytes
         self._marked: OrderedDict[Address, None] = OrderedDict()
-        self.used = policy.used  # a hit, the most frequent call, goes straight through: a mark stays
+        # A hit, the most frequent call, goes straight through: a mark stays.
+        self.used, self.used_all = policy.used, policy.used_all
 
     def added(self, entry: Evictable) -> None:
         """As the policy below."""

@@ -16,7 +16,7 @@ from service_common.errors import unavailable
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.leases import Lease
-from content_cache.outcomes import Effects
+from content_cache.outcomes import NO_EFFECTS, Effects
 from content_cache.waiting import Claim, Decided, WaitingRoom
 
 Changed = Callable[[Address, Entry | None], None]
@@ -62,14 +62,12 @@ class LiveCache:
             raise unavailable("CACHE_LOADING", "the cache is loading its content; try again in a moment")
         self.cache.begin_turn()
         # What ran out meanwhile goes to those who waited, before anyone who comes now.
-        self._perform(self.cache.take_effects())
+        self._perform_all()
         return self.cache
 
     def end(self) -> None:
         """End a turn: do what its steps ask for."""
-        effects = self.cache.take_effects()
-        if effects:
-            self._perform(effects)
+        self._perform_all()
         self._set_alarm()
 
     async def decisions(
@@ -107,6 +105,11 @@ class LiveCache:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+
+    def _perform_all(self) -> None:
+        effects = self.cache.take_effects()
+        if effects is not NO_EFFECTS:
+            self._perform(effects)
 
     def _perform(self, effects: Effects) -> None:
         for address, before in effects.changed:

@@ -1,11 +1,13 @@
-"""Fills memory from the durable tier at the start: the most recently stored first, within the byte limit."""
+"""Fills memory from the durable tier at the start: the most recently used first, within the byte limit.
+
+Where it is not known when an entry was used, it counts as used when it was stored.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from heapq import heappop, heappush
 
 import structlog
@@ -14,9 +16,11 @@ from service_common.errors import ServiceError
 
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
+from content_cache.heat import StoredHeat
+from content_cache.heat_repository import HeatRepository
 from content_cache.labels import LabelIndex, Tags
 from content_cache.purge_repository import PurgeRepository
-from content_cache.record import Record
+from content_cache.record import Record, micros
 from content_cache.repository import EntryRepository
 
 _RETRY_S = 0.5
@@ -37,25 +41,37 @@ class LoadCounts:
     damaged: int = 0
 
 
+def _stored_at(entry: Entry) -> int:
+    return micros(entry.create_time)
+
+
 class Selection:
-    """The most recent entries that fit into so many bytes, of records in any order.
+    """The most recently used entries that fit into so many bytes, of records in any order.
 
     Args:
         room: How many bytes.
         bytes_of: What an entry takes of them, its labels aside.
+        last_use: When an entry was used last, in microseconds since 1970.
 
     Attributes:
         left_out: Entries that do not fit, without their bytes.
     """
 
-    def __init__(self, room: int, *, bytes_of: Callable[[Entry], int]) -> None:
+    def __init__(
+        self,
+        room: int,
+        *,
+        bytes_of: Callable[[Entry], int],
+        last_use: Callable[[Entry], int] = _stored_at,
+    ) -> None:
         self._room = room
+        self._last_use = last_use
         self._bytes_of = bytes_of
         self._labels = LabelIndex()
         self.left_out: dict[Address, Entry] = {}
         self._tags: dict[Tags, Tags] = {}
         self._chosen: dict[Address, Record] = {}
-        self._oldest: list[tuple[datetime, int, Record]] = []
+        self._oldest: list[tuple[int, int, Record]] = []
         self._count = 0
 
     def __len__(self) -> int:
@@ -72,7 +88,7 @@ class Selection:
         self._room -= self._bytes_of(entry) + self._labels.add(entry)
         # Of the same moment, what is read first is the more recent.
         self._count += 1
-        heappush(self._oldest, (entry.create_time, -self._count, record))
+        heappush(self._oldest, (self._last_use(entry), -self._count, record))
         while self._room < 0:
             _, _, oldest = heappop(self._oldest)
             if self._chosen.get(oldest.address) is oldest:
@@ -86,7 +102,7 @@ class Selection:
             self.left_out[entry.address] = replace(entry, encoded=b"", tags=tags)
 
     def entries(self, since: int) -> list[Entry]:
-        """Return the entries written at or after a microsecond, the oldest first."""
+        """Return the entries written at or after a microsecond, the one used longest ago first."""
         ordered = [record for _, _, record in sorted(self._oldest, key=lambda each: each[:2])]
         return [
             each.entry
@@ -98,6 +114,10 @@ class Selection:
         before = self._chosen.pop(address, None)
         if before is not None and before.entry is not None:
             self._room += self._bytes_of(before.entry) + self._labels.discard(before.entry)
+
+
+def _nobody(_address: Address, _uses: int) -> None:
+    return
 
 
 class Loader:
@@ -115,6 +135,8 @@ class Loader:
         *,
         clock: Clock,
         purges: PurgeRepository | None = None,
+        heat: HeatRepository | None = None,
+        remember: Callable[[Address, int], None] = _nobody,
     ) -> None:
         """Prepare a load.
 
@@ -123,10 +145,14 @@ class Loader:
             cache: Where they go.
             clock: Limits the time it takes.
             purges: What has been purged is read first; None: nothing has.
+            heat: Says what was used; None: nothing is known.
+            remember: Is told how often keys were used, those left in the store first, the hottest last.
         """
         self.counts = LoadCounts()
         self.left_out: dict[Address, Entry] = {}
         self._purges = purges
+        self._heat = heat
+        self._remember = remember
         self._repository = repository
         self._cache = cache
         self._clock = clock
@@ -140,7 +166,8 @@ class Loader:
             timeout_s: How long to try.
         """
         room = self._cache.max_bytes - self._cache.size_bytes
-        selection = Selection(room, bytes_of=self._cache.bytes_of)
+        heat = StoredHeat() if self._heat is None else await self._heat.load()
+        selection = Selection(room, bytes_of=self._cache.bytes_of, last_use=heat.last_use)
         deadline = self._clock.monotonic() + timeout_s
         started = self._repository.overlap()
         if not await self._read_purges(deadline):
@@ -151,16 +178,29 @@ class Loader:
             self._repository.read_all(started)
         self._cache.begin_turn()
         self.left_out = selection.left_out
-        # The oldest first, so that recency is as it was.
+        await self._remember_left(heat)
+        # The one used longest ago first, so that recency is as it was.
         for position, entry in enumerate(selection.entries(reached), start=1):
             # A tenant whose quota is smaller now loses its oldest entries, as if they had come one by one.
             if self._cache.restore(entry, make_room=self._cache.sizes.limited):
                 self.counts.entries += 1
+                self._remember(entry.address, heat.uses(entry.address))
             elif not entry.is_gone(self._cache.now):
                 selection.leave_out(entry)
             if position % _SLICE == 0:
                 await asyncio.sleep(0)
         _log.info("loaded", entries=self.counts.entries, damaged=self.counts.damaged)
+
+    async def _remember_left(self, heat: StoredHeat) -> None:
+        """Make known what is in demand and does not fit."""
+        used: list[tuple[int, Address]] = []
+        for position, entry in enumerate(self.left_out.values() if len(heat) else (), start=1):
+            if heat.uses(entry.address):
+                used.append((heat.last_use(entry), entry.address))
+            if position % _SLICE == 0:
+                await asyncio.sleep(0)
+        for _, address in sorted(used):
+            self._remember(address, heat.uses(address))
 
     async def _read_purges(self, deadline: float) -> bool:
         """Learn what has been purged; without it nothing may be loaded."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
+from service_common.telemetry.tallies import HistogramTally
 
 from content_cache.live import LiveCache
 from content_cache.loading import LoadCounts
@@ -20,7 +20,7 @@ from content_cache.write_behind import WriteBehind
 
 _OTHER_LIMITS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
-OPERATION_SECONDS = Histogram(
+OPERATION_SECONDS = HistogramTally(
     "content_cache_operation_duration_seconds",
     "Seconds the cache itself worked on one call, without transport.",
     ["operation"],

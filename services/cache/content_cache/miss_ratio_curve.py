@@ -9,7 +9,7 @@ since, the key's own entry included.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from math import log2
 from typing import Final, Protocol
@@ -28,6 +28,10 @@ class AccessListener(Protocol):
 
     def looked_up(self, address: Address) -> None:
         """A caller asked for it."""
+        ...
+
+    def looked_up_all(self, addresses: Sequence[Address]) -> None:
+        """A caller asked for all of them."""
         ...
 
     def stored(self, address: Address, size_bytes: int) -> None:
@@ -92,6 +96,16 @@ class MissRatioCurve:
             since, own = self._stack.touch(address)
             size = since * stands_for + own
             self._hits[min(int(log2(size) * _PER_DOUBLING), _SIZES - 1) if size > 1 else 0] += stands_for
+
+    def looked_up_all(self, addresses: Sequence[Address]) -> None:
+        """Do so for each of many, in one step for those whose keys are not followed."""
+        threshold, hashes = self._threshold, map(self._hash_of, addresses)
+        followed = [
+            each for each, place in zip(addresses, hashes, strict=True) if place & _LOW_BITS < threshold
+        ]
+        self.lookups += len(addresses) - len(followed)
+        for address in followed:
+            self.looked_up(address)
 
     def stored(self, address: Address, size_bytes: int) -> None:
         """Take note of a followed key's size."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from content_cache.entry import Address
 from content_cache.eviction import EvictionPolicy, Lru
 from content_cache.eviction.policy import Evictable
@@ -35,6 +37,11 @@ class Quota:
         """Count it as used just now."""
         self._policy.used(address)
         self._tenants[address.tenant].used(address)
+
+    def used_all(self, addresses: Iterable[Address]) -> None:
+        """Count them as used just now."""
+        for address in addresses:
+            self.used(address)
 
     def removed(self, address: Address) -> None:
         """Forget it."""

@@ -16,6 +16,7 @@ from service_common.clock import Clock
 from service_common.errors import ServiceError
 from service_common.storage.documents import Key
 
+from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.live import Turn
 from content_cache.repository import EntryRepository
@@ -86,6 +87,32 @@ class ReadThrough:
     def of_tenant(self, tenant: str) -> list[Address]:
         """Return the keys of a tenant's entries that are left in the store."""
         return [address for address in self._left if address.tenant == tenant]
+
+    def left_of(self, tenant: str) -> list[Entry]:
+        """Return what is known of a tenant's entries that are left in the store; they have no bytes."""
+        return [entry for address, entry in self._left.items() if address.tenant == tenant]
+
+    def segment_of(self, address: Address) -> Key | None:
+        """Return the document an entry is left in; None if it is not left in any."""
+        return self._repository.directory.segment_of(address) if address in self._left else None
+
+    async def fetch(self, segments: Sequence[Key]) -> list[Entry]:
+        """Read what is left in some documents, ahead of any call and without holding one up.
+
+        Raises:
+            ServiceError: As `DocumentStore.get_many`.
+        """
+        found = await self._repository.read(segments)
+        self.counts.damaged += found.damaged
+        return [each.entry for each in found.records if each.entry is not None and each.address in self._left]
+
+    def admit(self, entry: Entry, cache: ContentCache) -> bool:
+        """Put what was fetched into free memory; tell whether it is there now for it."""
+        if entry.address not in self._left or not cache.restore(entry):
+            return False
+        self.forget(entry.address)
+        self.counts.entries += 1
+        return True
 
     def enforce(self, address: Address, rules: PurgeRules) -> bool:
         """Remove an entry from the store if it is purged; tell whether it was."""

@@ -8,7 +8,7 @@ and what little is still needed of an old segment moves to a new one in the comm
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -20,7 +20,9 @@ from service_common.storage.documents import SAFE_COMMIT_BYTES, Delete, Document
 from service_common.storage.shapes import Collection, Direction, Order, Query, QueryShape, Schema
 from service_common.storage.store import DocumentStore
 
+from content_cache.diagnosis import STORE_COMMIT, STORE_READ
 from content_cache.entry import Address, Entry
+from content_cache.heat_repository import HEAT
 from content_cache.purge_repository import NEWEST_PURGES, PURGES, SIGNALS
 from content_cache.record import NEVER, Record, Stamp, encode, frame, micros, moment, parse
 from content_cache.rules import PurgeRules
@@ -41,6 +43,7 @@ SCHEMA = Schema(
         Collection(PARTS, ttl_field="expire_time"),
         PURGES,
         SIGNALS,
+        HEAT,
     ),
     shapes=(NEWEST, NEWEST_PURGES),
 )
@@ -55,6 +58,10 @@ CATCH_UP_MARGIN = timedelta(seconds=60)
 
 _COMMIT_CHANGES = 400
 _COMPACT_SEGMENTS = 8
+
+
+def _nobody(_name: str) -> Callable[[float], None]:
+    return lambda _seconds: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,13 @@ class EntryRepository:
     """
 
     def __init__(
-        self, store: DocumentStore, *, clock: Clock, writer: int, rules: PurgeRules | None = None
+        self,
+        store: DocumentStore,
+        *,
+        clock: Clock,
+        writer: int,
+        rules: PurgeRules | None = None,
+        observe: Callable[[str], Callable[[float], None]] = _nobody,
     ) -> None:
         """Prepare; nothing is read.
 
@@ -108,7 +121,9 @@ class EntryRepository:
             clock: Stamps what is written.
             writer: A number below 2**63 that no other replica, and no earlier start of this one, has.
             rules: What has been purged, which compaction drops; None: nothing.
+            observe: Returns what is told the seconds of the store's commits and reads.
         """
+        self._committed, self._has_read = observe(STORE_COMMIT), observe(STORE_READ)
         self._rules = rules or PurgeRules()
         self.directory = Directory(writer)
         self._store = store
@@ -134,7 +149,11 @@ class EntryRepository:
             for each in changes
             if each.entry is not None or each.removed or not self.directory.is_expired(each.address, now)
         ]
-        await self._commit(records, stamp, ())
+        began = self._clock.monotonic()
+        try:
+            await self._commit(records, stamp, ())
+        finally:
+            self._committed(self._clock.monotonic() - began)
         for each in changes:
             self._encoded.pop(each.address, None)
 
@@ -168,7 +187,11 @@ class EntryRepository:
         Raises:
             ServiceError: As `DocumentStore.get_many`.
         """
-        documents = await self._store.get_many(segments) if segments else []
+        began = self._clock.monotonic()
+        try:
+            documents = await self._store.get_many(segments) if segments else []
+        finally:
+            self._has_read(self._clock.monotonic() - began)
         present = [each for each in documents if each is not None]
         parts = await self._parts(present)
         records: list[Record] = []

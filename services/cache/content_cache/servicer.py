@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import grpc
 from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
 from google.protobuf.message import Message
-from service_common.errors import ServiceError, resource_exhausted
+from service_common.errors import ServiceError
 from service_common.rpc.call import current_call
-from service_common.rpc.status import to_status
+from service_common.rpc.interceptor import decoded_by
 
-from content_cache import convert, similar, validation, wire
+from content_cache import convert, insight_message, request_bytes, similar, validation, wire
+from content_cache.answers import answer_each, fitting, no_room, numbered
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
+from content_cache.insight import Insight
 from content_cache.leases import Lease
 from content_cache.live import LiveCache, Turn
 from content_cache.outcomes import Stale
 from content_cache.purging import Purging
 from content_cache.read_through import ReadThrough
 from content_cache.semantic.port import Semantic
+from content_cache.warming import Warmings, store_if_free
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Observer = Callable[[str], Callable[[float], None]]
@@ -36,7 +39,6 @@ _FillResult = cache_pb2.BatchFillResponse.Result
 _RenewResult = cache_pb2.BatchRenewLeasesResponse.Result
 _ReleaseResult = cache_pb2.BatchReleaseResponse.Result
 
-ResponseT = TypeVar("ResponseT", bound=Message)
 
 _FRAME_BYTES = 256
 """What a result may take beside its entry, an error included."""
@@ -51,6 +53,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         purging: Purging,
         stored: ReadThrough,
         *,
+        warmings: Warmings,
+        insight: Insight,
         default_ttl: timedelta,
         max_message_bytes: int,
         observer: Observer,
@@ -62,6 +66,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             live: The cache.
             purging: Purges it.
             stored: Brings back what is not in memory.
+            warmings: Bring back what nobody has asked for yet.
+            insight: Explains the statistics.
             default_ttl: How long an entry is served when its caller does not say.
             max_message_bytes: Largest response.
             observer: Returns what is told the seconds of one kind of operation.
@@ -74,6 +80,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._live = live
         self._purging = purging
         self._tier = stored
+        self._warmings = warmings
+        self._insight = insight
         self._default_ttl = default_ttl
         self._max_message_bytes = max_message_bytes
         self._semantic = semantic
@@ -84,31 +92,34 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         self._acquire, self._await = turns("batch_acquire"), turns("await_entries")
         self._fill, self._renew = turns("batch_fill"), turns("batch_renew_leases")
         self._release, self._stats = turns("batch_release"), turns("get_stats")
+        self._warm = turns("warm")
 
-    async def Get(self, request: cache_pb2.GetRequest, _context: Context) -> Any:
+    @decoded_by(request_bytes.get_key)
+    async def Get(self, key: str, _context: Context) -> Any:  # type: ignore[override]  # decoded to its key
         """Look one entry up."""
-        validation.check_key("key", request.key)
-        await self._tier.bring(_tenant(), (request.key,))
+        validation.check_key("key", key)
+        tenant = _tenant()
+        if self._tier:
+            await self._tier.bring(tenant, (key,))
         with self._get as cache:
-            entry = cache.get(Address(_tenant(), request.key))
+            entry = cache.get(Address(tenant, key))
         return wire.get_response(None if entry is None else entry.encoded)
 
-    async def BatchGet(self, request: cache_pb2.BatchGetRequest, _context: Context) -> Any:
+    @decoded_by(request_bytes.batch_get_keys)
+    async def BatchGet(self, keys: Sequence[str], _context: Context) -> Any:  # type: ignore[override]  # as above
         """Look many entries up."""
-        validation.check_batch("requests", request.requests)
-        tenant, results = _tenant(), self._results(len(request.requests))
-        await self._tier.bring(tenant, (each.key for each in request.requests))
+        validation.check_batch("requests", keys)
+        tenant, results = _tenant(), self._results(len(keys))
+        bad = validation.bad_keys("requests", keys)
+        asked = [key for index, key in enumerate(keys) if index not in bad] if bad else keys
+        if self._tier:
+            await self._tier.bring(tenant, asked)
         with self._batch_get as cache:
-            for index, each in enumerate(request.requests):
-                try:
-                    validation.check_key(f"requests[{index}].key", each.key)
-                    entry = cache.get(Address(tenant, each.key))
-                    if entry is None:
-                        results.missed()
-                    else:
-                        results.found(_fitting(entry, results))
-                except ServiceError as error:
-                    results.add(convert.get_error(error))
+            found = cache.get_many(tenant, asked)
+        answers: list[bytes | Message | None] = [None if each is None else each.encoded for each in found]
+        for index, error in bad.items():
+            answers.insert(index, convert.get_error(error))
+        results.looked_up(answers, excess=lambda: convert.get_error(no_room()))
         return results.serialized()
 
     async def BatchPeek(
@@ -124,9 +135,9 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 entry = cache.peek(Address(tenant, each.key))
                 result.value.present = entry is not None
                 if entry is not None and request.with_entries:
-                    result.value.entry.MergeFromString(_fitting(entry, room))
+                    result.value.entry.MergeFromString(fitting(entry, room))
 
-            return _answer_each(request.requests, cache_pb2.BatchPeekResponse(), peek)
+            return answer_each(request.requests, cache_pb2.BatchPeekResponse(), peek)
 
     async def Set(self, request: cache_pb2.SetRequest, _context: Context) -> cache_pb2.SetResponse:
         """Store one entry."""
@@ -144,7 +155,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             def store(field: str, each: cache_pb2.SetRequest, result: _SetResult) -> None:
                 result.value.CopyFrom(self._stored(cache, each, field=field, tenant=tenant))
 
-            return _answer_each(request.requests, cache_pb2.BatchSetResponse(), store)
+            return answer_each(request.requests, cache_pb2.BatchSetResponse(), store)
 
     async def Delete(self, request: cache_pb2.DeleteRequest, _context: Context) -> cache_pb2.DeleteResponse:
         """Remove one entry."""
@@ -166,7 +177,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 validation.check_key(f"{field}key", each.key)
                 result.value.deleted = cache.delete(Address(tenant, each.key))
 
-            return _answer_each(request.requests, cache_pb2.BatchDeleteResponse(), delete)
+            return answer_each(request.requests, cache_pb2.BatchDeleteResponse(), delete)
 
     async def BatchAcquire(self, request: cache_pb2.BatchAcquireRequest, _context: Context) -> Any:
         """Find entries, or make the caller the one who generates them."""
@@ -176,7 +187,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         tenant, results = _tenant(), self._results(len(request.requests))
         await self._tier.bring(tenant, (each.key for each in request.requests))
         with self._acquire as cache:
-            for field, each in _numbered(request.requests):
+            for field, each in numbered(request.requests):
                 try:
                     validation.check_key(f"{field}key", each.key)
                     found = cache.acquire(
@@ -186,9 +197,9 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                         ttl_s=ttl_s,
                     )
                     if isinstance(found, Entry):
-                        results.hit(_fitting(found, results))
+                        results.hit(fitting(found, results))
                     elif isinstance(found, Stale):
-                        _fitting(found.entry, results)
+                        fitting(found.entry, results)
                         results.add(convert.stale(found, cache))
                     elif found.holder == request.holder:
                         results.add(convert.leased(found, cache))
@@ -227,7 +238,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 outcome = cache.fill(entry, each.lease_token, keep=not each.pass_on_only)
                 result.value = convert.fill_outcome(outcome)
 
-            return _answer_each(request.requests, cache_pb2.BatchFillResponse(), fill)
+            return answer_each(request.requests, cache_pb2.BatchFillResponse(), fill)
 
     async def BatchRenewLeases(
         self, request: cache_pb2.BatchRenewLeasesRequest, _context: Context
@@ -243,7 +254,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 lease = cache.renew(Address(tenant, each.key), each.lease_token, ttl_s=ttl_s)
                 result.value.CopyFrom(convert.lease_message(lease, cache))
 
-            return _answer_each(request.requests, cache_pb2.BatchRenewLeasesResponse(), renew)
+            return answer_each(request.requests, cache_pb2.BatchRenewLeasesResponse(), renew)
 
     async def BatchRelease(
         self, request: cache_pb2.BatchReleaseRequest, _context: Context
@@ -257,7 +268,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 _check_lease(field, each)
                 result.value.released = cache.release(Address(tenant, each.key), each.lease_token)
 
-            return _answer_each(request.requests, cache_pb2.BatchReleaseResponse(), release)
+            return answer_each(request.requests, cache_pb2.BatchReleaseResponse(), release)
 
     async def Purge(self, request: cache_pb2.PurgeRequest, _context: Context) -> cache_pb2.PurgeResponse:
         """Remove what is selected, for good."""
@@ -279,11 +290,51 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         return await similar.learn_similar(self._semantic, request, tenant=_tenant())
 
     async def GetStats(
-        self, _request: cache_pb2.GetStatsRequest, _context: Context
+        self, request: cache_pb2.GetStatsRequest, _context: Context
     ) -> cache_pb2.GetStatsResponse:
-        """Return the tenant's statistics."""
+        """Return the tenant's statistics, and if asked for why they are so."""
         with self._stats as cache:
-            return convert.stats_message(cache, _tenant())
+            explanation = self._insight.explain(cache, _tenant()) if request.explain else None
+            return insight_message.explained_stats(cache, _tenant(), explanation)
+
+    async def Warm(
+        self, requests: AsyncIterable[cache_pb2.WarmRequest], _context: Context
+    ) -> cache_pb2.WarmResponse:
+        """Store entries where there is free room."""
+        response = cache_pb2.WarmResponse()
+        tenant = _tenant()
+        async for request in requests:
+            validation.check_batch("requests", request.requests)
+            with self._warm as cache:
+                for field, each in numbered(request.requests):
+                    entry = self._entry(each, field, tenant=tenant, cache=cache)
+                    kept = store_if_free(cache, entry, self._tier)
+                    insight_message.count_kept(response, kept, cache.bytes_of(entry))
+        return response
+
+    async def StartWarming(
+        self, request: cache_pb2.StartWarmingRequest, _context: Context
+    ) -> cache_pb2.StartWarmingResponse:
+        """Begin to bring what is stored into free memory."""
+        validation.check_warming(request)
+        warming = self._warmings.start(_tenant(), insight_message.plan_of(request))
+        return cache_pb2.StartWarmingResponse(warming=insight_message.warming_message(warming))
+
+    async def GetWarming(
+        self, request: cache_pb2.GetWarmingRequest, _context: Context
+    ) -> cache_pb2.GetWarmingResponse:
+        """Return how far a warming has come."""
+        validation.check_warming_id(request.warming_id)
+        warming = self._warmings.get(_tenant(), request.warming_id)
+        return cache_pb2.GetWarmingResponse(warming=insight_message.warming_message(warming))
+
+    async def CancelWarming(
+        self, request: cache_pb2.CancelWarmingRequest, _context: Context
+    ) -> cache_pb2.CancelWarmingResponse:
+        """End a warming."""
+        validation.check_warming_id(request.warming_id)
+        warming = await self._warmings.cancel(_tenant(), request.warming_id)
+        return cache_pb2.CancelWarmingResponse(warming=insight_message.warming_message(warming))
 
     def _stored(
         self, cache: ContentCache, request: cache_pb2.SetRequest, *, field: str, tenant: str
@@ -314,32 +365,6 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
 def _tenant() -> str:
     return current_call().principal.tenant
-
-
-def _answer_each(
-    requests: Iterable[Any], response: ResponseT, answer: Callable[[str, Any, Any], None]
-) -> ResponseT:
-    """Add one result per request: what `answer` puts there, or the error it raises."""
-    results: Any = response.results  # type: ignore[attr-defined]  # every batch response has them
-    for field, each in _numbered(requests):
-        result = results.add()
-        try:
-            answer(field, each, result)
-        except ServiceError as error:
-            result.error.CopyFrom(to_status(error))
-    return response
-
-
-def _numbered(requests: Iterable[Any]) -> Iterable[tuple[str, Any]]:
-    return ((f"requests[{index}].", each) for index, each in enumerate(requests))
-
-
-def _fitting(entry: Entry, results: wire.BatchResults) -> bytes:
-    if not results.has_room(entry.encoded):
-        raise resource_exhausted(
-            "RESPONSE_TOO_LARGE", "the entry does not fit into this response any more; ask for fewer at once"
-        )
-    return entry.encoded
 
 
 def _check_lease(

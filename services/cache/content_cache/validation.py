@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from contentfactory.cache.v1 import cache_pb2
 from google.protobuf.duration_pb2 import Duration
-from service_common.errors import FieldViolation, invalid_argument, invalid_field
+from service_common.errors import FieldViolation, ServiceError, invalid_argument, invalid_field
 
 MAX_BATCH = 1000
 MAX_KEY_BYTES = 512
@@ -50,6 +50,19 @@ def check_key(field: str, key: str) -> None:
     _check_name(field, key, MAX_KEY_BYTES)
 
 
+def bad_keys(field: str, keys: Sequence[str]) -> dict[int, ServiceError]:
+    """Return what is wrong with those of a batch's keys that cannot be keys, by their places in it."""
+    if all(keys) and max(map(len, keys)) * _MAX_UTF8_BYTES_PER_CHARACTER <= MAX_KEY_BYTES:
+        return {}
+    bad: dict[int, ServiceError] = {}
+    for index, key in enumerate(keys):
+        try:
+            check_key(f"{field}[{index}].key", key)
+        except ServiceError as error:
+            bad[index] = error
+    return bad
+
+
 def check_token(field: str, token: str) -> None:
     """Refuse a missing lease token."""
     if not token:
@@ -89,6 +102,23 @@ def check_purge(request: cache_pb2.PurgeRequest) -> None:
         raise invalid_field("mode", f"is no mode of this release: {request.mode}")
     if chosen == "all" and request.mode == cache_pb2.PURGE_MODE_LEAVE_FIRST:
         raise invalid_field("mode", "everything cannot leave first; name a tag, prefix or template version")
+
+
+def check_warming(request: cache_pb2.StartWarmingRequest) -> None:
+    """Refuse a warming without what its strategy needs, or with negative budgets."""
+    if request.strategy not in cache_pb2.WarmingStrategy.values():
+        raise invalid_field("strategy", f"is no strategy of this release: {request.strategy}")
+    if request.tag or request.strategy == cache_pb2.WARMING_STRATEGY_TAG:
+        _check_name("tag", request.tag, MAX_TAG_BYTES)
+    for field, value in (("max_bytes", request.max_bytes), ("max_entries", request.max_entries)):
+        if value < 0:
+            raise invalid_field(field, f"must not be negative, got {value}")
+
+
+def check_warming_id(warming_id: str) -> None:
+    """Refuse to look for a warming without a name."""
+    if not warming_id:
+        raise invalid_field("warming_id", "is required")
 
 
 def template_tag(template_id: str, version: int) -> str:

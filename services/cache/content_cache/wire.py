@@ -47,9 +47,14 @@ def _found_head(size: int) -> bytes:
     return _wrap(_FOUND_LAYERS, size)
 
 
+@lru_cache(maxsize=4096)
+def _entry_head(size: int) -> bytes:
+    return _wrap((_FIRST,), size)
+
+
 def get_response(encoded: bytes | None) -> bytes:
     """Return a GetResponse: with the entry, or without on a miss."""
-    return b"" if encoded is None else _FIRST + varint(len(encoded)) + encoded
+    return b"" if encoded is None else _entry_head(len(encoded)) + encoded
 
 
 class BatchResults:
@@ -68,14 +73,26 @@ class BatchResults:
         self._room -= len(encoded)
         return True
 
-    def found(self, encoded: bytes) -> None:
-        """Add a BatchGet result with an entry."""
-        self._parts.append(_found_head(len(encoded)))
-        self._parts.append(encoded)
+    def looked_up(self, answers: Iterable[bytes | Message | None], *, excess: Callable[[], Message]) -> None:
+        """Add BatchGet results.
 
-    def missed(self) -> None:
-        """Add a BatchGet result without one."""
-        self._parts.append(_MISS)
+        Args:
+            answers: Of each lookup the entry, None for none, or a result that is a message.
+            excess: Returns the result of an entry for which there is no room.
+        """
+        add, room = self._parts.append, self._room
+        for answer in answers:
+            if answer is None:
+                add(_MISS)
+            elif not isinstance(answer, bytes):
+                self.add(answer)
+            elif (size := len(answer)) <= room:
+                room -= size
+                add(_found_head(size))
+                add(answer)
+            else:
+                self.add(excess())
+        self._room = room
 
     def hit(self, encoded: bytes) -> None:
         """Add a BatchAcquire result with an entry."""

@@ -116,7 +116,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
             calls=engine.calls,
             rng=random.Random(),
         ),
-        budgets=TenantBudgets(stores.budgets, clock=clock),
+        budgets=TenantBudgets(stores.budgets, clock=clock, on_set=engine.care.resting.wake),
         capacity=capacity,
         handlers=engine.workshop.post_processing.names,
     )

@@ -11,10 +11,12 @@ from service_common.clock import Clock
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.shard import Shard
 from parallel_processor.lifetime import Lifetime
-from parallel_processor.repository import JobRepository, ShardRepository
+from parallel_processor.repository import BudgetRepository, JobRepository, ShardRepository
+from parallel_processor.resting import Resting
 from parallel_processor.running.bell import Bell
 from parallel_processor.running.caretaking import Caretaker
 from parallel_processor.running.claims import Claims
+from parallel_processor.running.exhaustion import Exhaustion
 from parallel_processor.running.oversight import Oversight
 from parallel_processor.running.reporting import Reporter, job_report, shard_report
 
@@ -24,6 +26,7 @@ class Care:
     """What looks after jobs, at work."""
 
     lifetime: Lifetime
+    resting: Resting
     caretaker: Caretaker
     oversight: Oversight
 
@@ -32,6 +35,7 @@ def care_for_jobs(
     jobs: JobRepository,
     shards: ShardRepository,
     claims: Claims,
+    budgets: BudgetRepository,
     *,
     bell: Bell,
     reporter: Reporter,
@@ -73,12 +77,14 @@ def care_for_jobs(
         on_retry=opened,
         on_deleted=lambda _: caretaker.wake(),
     )
+    resting = Resting(jobs, budgets, clock=clock, on_change=changed)
     oversight = Oversight(
         lambda: claims.runs,
         jobs=jobs,
         lifetime=lifetime,
+        exhaustion=Exhaustion(budgets, rest=resting.rest, clock=clock),
         adopt=claims.adopt,
         clock=clock,
         read_every_s=lease_s / 4,
     )
-    return Care(lifetime, caretaker, oversight)
+    return Care(lifetime, resting, caretaker, oversight)

@@ -291,6 +291,7 @@ def _engine(
         stores.jobs,
         stores.shards,
         claims,
+        stores.budgets,
         bell=bell,
         reporter=reporter,
         clock=clock,

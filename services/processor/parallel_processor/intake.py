@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import uuid4
 
 import orjson
@@ -173,7 +174,7 @@ class Intake:
         now = self._clock.now()
         with spent_on(job_id):
             job = await self._jobs.get(tenant, job_id)
-            shards = await self._shards(job) if job.state is JobState.DRAFT else []
+            shards = await self._shards(job, now) if job.state is JobState.DRAFT else []
             after = await self._jobs.start(
                 job,
                 shards,
@@ -186,7 +187,7 @@ class Intake:
             self._on_started()
         return after
 
-    async def _shards(self, job: Job) -> list[Shard]:
+    async def _shards(self, job: Job, now: datetime) -> list[Shard]:
         places: list[ItemPlace] = []
         number = 0
         async for chunk in self._jobs.chunks(job):
@@ -201,7 +202,7 @@ class Intake:
                 number=number,
                 priority=job.priority,
                 sources=_sources(packed),
-                now=self._clock.now(),
+                now=now,
             )
             for number, packed in enumerate(pack_shards(places))
         ]

@@ -78,7 +78,7 @@ BUDGET_USED = Gauge(
 )
 BUDGET_REFUSALS = Count(
     "budget_refusals_total",
-    "Calls that were not made because a budget was used up, by whose it was.",
+    "Items and pieces whose calls were not made because a budget was used up, by whose it was.",
     ["budget"],
     registry=REGISTRY,
 )

@@ -276,7 +276,8 @@ class Results:
                     yield frame
             if shards and all(shard.phase is ShardPhase.WAITING for shard in shards):
                 return
-            number = numbers.stop
+            # Beyond those of which all is taken: they are known by the position's beginning alone.
+            number = max(numbers.stop, position.low)
 
     async def _new_of_shard(
         self, shard: Shard, position: Position, chunks_read: dict[int, tuple[int, int]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,12 +31,30 @@ class BudgetReading:
     since: datetime | None = None
 
 
+async def _nobody_waits(_tenant: str) -> None:
+    return
+
+
 class TenantBudgets:
     """Reads and sets tenants' budgets."""
 
-    def __init__(self, budgets: BudgetRepository, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        budgets: BudgetRepository,
+        *,
+        clock: Clock,
+        on_set: Callable[[str], Awaitable[None]] = _nobody_waits,
+    ) -> None:
+        """Prepare to set.
+
+        Args:
+            budgets: Where they are.
+            clock: Time.
+            on_set: Lets what rests for want of a tenant's budget go on, after that was set.
+        """
         self._budgets = budgets
         self._clock = clock
+        self._on_set = on_set
 
     async def read(self, tenant: str) -> BudgetReading:
         """Return where a tenant's budget stands, shards that are under way included."""
@@ -58,7 +77,9 @@ class TenantBudgets:
             after = capped(budget or TenantBudget(tenant, now), cap, start_over=start_over, now=now)
             return after, after
 
-        return await self._reading(await self._budgets.change(tenant, transition))
+        budget = await self._budgets.change(tenant, transition)
+        await self._on_set(tenant)
+        return await self._reading(budget)
 
     async def _reading(self, budget: TenantBudget) -> BudgetReading:
         spent, uncertain = await self._budgets.spent_in_open_shards(budget.tenant)

@@ -14,13 +14,20 @@ from progress_tracker.change_signal import Signal
 from progress_tracker.frame_ring import FrameRing
 from progress_tracker.frames import Frame
 from progress_tracker.progress import JobProgress
+from progress_tracker.report import JobState
 
 FRAMES_PER_SECOND = 2500
 """Frames per second over all watchers of a job; about a third of what one core can write."""
 
 LEAST_INTERVAL_S = 0.01
-END_GRACE = timedelta(seconds=2)
-"""How long after the last event a finished job is watched on, when items are still missing."""
+END_GRACE = timedelta(seconds=30)
+"""How long after the last event a finished job is watched on, when items are still missing.
+
+They ended, so someone will tell of them: a processor that could not for a while does so again within 20 s.
+"""
+
+CANCELLED_GRACE = timedelta(seconds=2)
+"""The same for a cancelled job: of items that were never begun there may be nothing to tell."""
 
 
 def announcement_interval_s(watchers: int) -> float:
@@ -115,4 +122,5 @@ def ends_in_s(progress: JobProgress, now: datetime) -> float | None:
         return 0.0
     if not progress.state.is_terminal or progress.update_time is None:
         return None
-    return max(0.0, (progress.update_time + END_GRACE - now).total_seconds())
+    grace = CANCELLED_GRACE if progress.state is JobState.CANCELLED else END_GRACE
+    return max(0.0, (progress.update_time + grace - now).total_seconds())

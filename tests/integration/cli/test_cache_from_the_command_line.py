@@ -69,3 +69,39 @@ async def test_nothing_is_removed_by_accident(stub: Any, factory: Run) -> None:
         assert hint in ended.err
         assert "Traceback" not in ended.err
     assert await held(stub) == set(_TAGS)
+
+
+async def test_stats_as_table_and_json(stub: Any, factory: Run) -> None:
+    """The table says what is held, where time goes and that all is well; JSON has numbers as numbers."""
+    assert await held(stub) == set(_TAGS)
+    shown = await factory("cache", "stats")
+    assert shown.code == 0
+    for words in ("100.0% of 4 lookups", "4 entries", "batch_get", "(now)", "nothing slows it down"):
+        assert words in shown.out, words
+    found = (await factory("cache", "stats", "--json")).json
+    assert (found["hits"], found["entries"], found["evictions"]) == (4, 4, 0)
+    assert found["capacity_bytes"] == found["advice"]["limits"][2]["capacity_bytes"]
+    assert [each["name"] for each in found["profile"]["operations"]].count("batch_get") == 1
+
+
+async def test_warm_says_what_came(stub: Any, factory: Run) -> None:
+    """Where nothing is left in the store nothing is brought; what is malformed is refused."""
+    assert await held(stub) == set(_TAGS)
+    ended = await factory("cache", "warm", "--strategy", "recent", "--max-bytes", "1MiB", "--json")
+    assert ended.code == 0
+    assert (ended.json["state"], ended.json["warmed_entries"]) == ("succeeded", 0)
+    assert "0 of 0 entries" in (await factory("cache", "warm", "--tag", "content_type:faq")).err
+    for arguments, hint in ((("--max-bytes", "much"), "512MiB"), (("--tag", "t" * 200), "tag")):
+        refused = await factory("cache", "warm", *arguments)
+        assert refused.code == 1
+        assert hint in refused.err
+        assert "Traceback" not in refused.err
+
+
+async def test_a_cache_that_is_away_is_said_so(environ: dict[str, str], factory: Run) -> None:
+    """Both commands end with the code for what cannot be reached."""
+    environ["FACTORY_CACHE"] = "127.0.0.1:1"
+    for command in ("stats", "warm"):
+        ended = await factory("cache", command)
+        assert ended.code == 3, ended.err
+        assert "Traceback" not in ended.err

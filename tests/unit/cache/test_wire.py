@@ -34,14 +34,11 @@ def test_batch_get_response(found: list[pb.Entry | None]) -> None:
     """Found, missed and failed results parse to the ones protobuf would make, in order."""
     failed = pb.BatchGetResponse.Result(error={"code": 3, "message": "no"})
     results = wire.BatchResults(10_000_000)
-    results.add(failed)
     expected = pb.BatchGetResponse(results=[failed])
     for entry in found:
         expected.results.add(value=pb.GetResponse(entry=entry))
-        if entry is None:
-            results.missed()
-        else:
-            results.found(entry.SerializeToString())
+    answers = [failed, *(entry and entry.SerializeToString() for entry in found)]
+    results.looked_up(answers, excess=lambda: failed)
     assert pb.BatchGetResponse.FromString(results.serialized()) == expected
 
 
@@ -105,3 +102,23 @@ def test_room_is_taken_by_what_fits_only() -> None:
     """An entry that does not fit takes no room from those that follow."""
     results = wire.BatchResults(10)
     assert [results.has_room(b"x" * size) for size in (6, 5, 4, 1)] == [True, False, True, False]
+
+
+@given(st.lists(st.one_of(st.none(), st.binary(max_size=200)), max_size=5), st.integers(0, 400))
+def test_only_what_fits_is_sent(found: list[bytes | None], room: int) -> None:
+    """Entries are taken in order as long as there is room; what is no message is sent as it is."""
+    excess = pb.BatchGetResponse.Result(error={"code": 8})
+    results = wire.BatchResults(room)
+    results.looked_up(found, excess=lambda: excess)
+    made = results.serialized()
+    for encoded in found:
+        if encoded is None:
+            expected = b"\x0a\x02\x0a\x00"
+        elif len(encoded) <= room:
+            room -= len(encoded)
+            expected = wire._found_head(len(encoded)) + encoded
+        else:
+            expected = pb.BatchGetResponse(results=[excess]).SerializeToString()
+        assert made.startswith(expected)
+        made = made[len(expected) :]
+    assert not made

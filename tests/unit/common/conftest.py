@@ -15,6 +15,7 @@ from service_common.config import CommonSettings
 from service_common.errors import FieldViolation, invalid_argument
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.call import CallContext, current_call
+from service_common.rpc.interceptor import decoded_by
 from service_common.rpc.server import RpcServer
 
 SERVICE = "test.v1.EchoService"
@@ -23,6 +24,11 @@ SERVICE = "test.v1.EchoService"
 def settings(**values: Any) -> CommonSettings:
     """Return settings that depend on nothing outside the test."""
     return CommonSettings(**{"drain_grace_s": 0.2, **values})
+
+
+def reversed_text(raw: bytes) -> str:
+    """Decode a request to its text, the other way round."""
+    return StringValue.FromString(raw).value[::-1]
 
 
 @dataclass
@@ -54,6 +60,11 @@ class Echo:
         answer = StringValue(value=word)
         return answer.SerializeToString() if word == "raw" else answer
 
+    @decoded_by(reversed_text)
+    async def backwards(self, value: str, context: object) -> StringValue:
+        """Answer with what the bytes were decoded to."""
+        return StringValue(value=value)
+
     async def down(self, request: StringValue, context: object) -> AsyncIterator[StringValue | bytes]:
         """Answer one with each of its words."""
         try:
@@ -78,6 +89,7 @@ def add_echo(servicer: Echo, server: Any) -> None:
     codec = (StringValue.FromString, StringValue.SerializeToString)
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(servicer.unary, *codec),
+        "Backwards": grpc.unary_unary_rpc_method_handler(servicer.backwards, *codec),
         "Down": grpc.unary_stream_rpc_method_handler(servicer.down, *codec),
         "Up": grpc.stream_unary_rpc_method_handler(servicer.up, *codec),
         "Both": grpc.stream_stream_rpc_method_handler(servicer.both, *codec),
@@ -94,6 +106,7 @@ class EchoStub:
         self.Down = channel.unary_stream(f"/{SERVICE}/Down", *codec)
         self.Up = channel.stream_unary(f"/{SERVICE}/Up", *codec)
         self.Both = channel.stream_stream(f"/{SERVICE}/Both", *codec)
+        self.Backwards = channel.unary_unary(f"/{SERVICE}/Backwards", None, StringValue.FromString)
         self.RawUnary = channel.unary_unary(f"/{SERVICE}/Unary", None, None)
         self.RawUp = channel.stream_unary(f"/{SERVICE}/Up", None, None)
 

@@ -90,6 +90,13 @@ async def test_undecodable_bytes_are_the_callers_fault(running: Any, raw: bytes)
     assert (await running.stub.Unary(text("a"))).value == "a"
 
 
+async def test_a_method_may_decode_its_requests_itself(running: Any) -> None:
+    """It is given what its own decoder makes of the bytes; what that refuses is the caller's fault."""
+    assert (await running.stub.Backwards(text("abc").SerializeToString())).value == "cba"
+    error = await failure(running.stub.Backwards(GARBAGE))
+    assert (error.kind, error.reason) == (ErrorKind.INVALID_ARGUMENT, "MALFORMED_REQUEST")
+
+
 @pytest.mark.parametrize("shape", ["Unary", "Down"])
 async def test_cancelling_a_call_cancels_its_handler(running: Any, shape: str) -> None:
     """The handler of a cancelled call stops at its await and runs its clean-up."""
@@ -146,14 +153,27 @@ async def test_the_handler_knows_its_call(running: Any) -> None:
 async def test_each_call_is_counted_once_by_its_code(running: Any) -> None:
     """The counter grows by one with the code the caller saw."""
 
-    def count(code: str) -> float:
-        return float(HANDLED.labels("test.v1.EchoService", "Unary", code)._value.get())
+    def count(code: str) -> int:
+        return HANDLED.labels("test.v1.EchoService", "Unary", code).value
 
     before = {code: count(code) for code in ("OK", "INVALID_ARGUMENT", "INTERNAL")}
     await running.stub.Unary(text("a"))
     await failure(running.stub.Unary(text("bad")))
     await failure(running.stub.Unary(text("boom")))
     assert {code: count(code) - before[code] for code in before} == dict.fromkeys(before, 1)
+
+
+async def test_a_cancelled_call_is_counted_as_such(running: Any) -> None:
+    """A call whose caller left is counted once, as CANCELLED."""
+    cancelled = HANDLED.labels("test.v1.EchoService", "Unary", "CANCELLED")
+    before = cancelled.value
+    waiting = asyncio.ensure_future(_result(call := running.stub.Unary(text("wait"))))
+    await running.echo.entered.wait()
+    call.cancel()
+    await asyncio.wait_for(running.echo.closed.wait(), 5)
+    await asyncio.gather(waiting, return_exceptions=True)
+    await running.stub.Unary(text("a"))
+    assert cancelled.value - before == 1
 
 
 async def test_many_violations_still_fit_the_wire(running: Any, monkeypatch: Any) -> None:

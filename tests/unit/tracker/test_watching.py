@@ -260,6 +260,22 @@ async def test_a_finished_job_with_missing_items_ends_after_a_grace(
         await anext(stream)
 
 
+async def test_items_told_long_after_their_jobs_end_reach_the_watcher(
+    tracker: Tracker, clock: ManualClock
+) -> None:
+    """A processor that could not tell while another one ended the job tells of its items yet."""
+    await tracker.job(JobState.SUCCEEDED, items=1, ended=1)
+    stream = tracker.events()
+    assert numbers(await anext(stream)) == [1]
+    clock.advance(20)
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    await tracker.items("late")
+    assert numbers(await waiting) == [2]
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
 async def test_snapshots_are_conflated_and_end_with_the_final_one(tracker: Tracker) -> None:
     """Only the latest state is sent, the last frame is the final state, and then the stream ends."""
     await tracker.items("a")

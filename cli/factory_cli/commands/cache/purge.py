@@ -38,7 +38,11 @@ def purge(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> int:
-    """Remove cached content for good. What is being generated now and was begun before is not kept either."""
+    """Remove cached content for good. What is being generated now and was begun before is not kept either.
+
+    For example: `factory cache purge --tag content_type:faq`, or
+    `factory cache purge --template-version faq@2 --leave-first`.
+    """
     request, what = _request(tag, prefix, template_version, everything=everything)
     if leave_first:
         request.mode = pb.PURGE_MODE_LEAVE_FIRST

@@ -44,6 +44,7 @@ def simulate(
     """Replay a trace against the cache's eviction policies: hits, bytes hit, dollars saved per GiB.
 
     `clairvoyant` knows the future and evicts what is asked for last; `bound` is what nothing can exceed.
+    For example: `factory cache simulate trace.xz --policy lru,gdsf --capacity 5%,1GiB`.
     """
     found = _ask(settings, (str(trace), "--policy", policy, "--capacity", capacity))
     if json:

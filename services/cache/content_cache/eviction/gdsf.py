@@ -9,6 +9,7 @@ least H of all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import heappop, heappush, heapreplace
 from typing import cast
 
@@ -72,6 +73,11 @@ class Gdsf:
         member.frequency += 1
         member.leave()
         self._rank(member)
+
+    def used_all(self, addresses: Iterable[Address]) -> None:
+        """Rank them anew."""
+        for address in addresses:
+            self.used(address)
 
     def removed(self, address: Address) -> None:
         """Forget it."""

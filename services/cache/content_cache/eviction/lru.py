@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from content_cache.entry import Address
 from content_cache.eviction.policy import Evictable
 from content_cache.eviction.queue import Member
@@ -26,6 +28,12 @@ class Lru:
     def used(self, address: Address) -> None:
         """Make it the most recent."""
         self._members.parts[hash(address) % PARTS][address].renew(self._ends)
+
+    def used_all(self, addresses: Iterable[Address]) -> None:
+        """Make them the most recent, the last of them most; in one step, as a batch of hits needs it."""
+        parts, ends = self._members.parts, self._ends
+        for address in addresses:
+            parts[hash(address) % PARTS][address].renew(ends)
 
     def removed(self, address: Address) -> None:
         """Forget it."""

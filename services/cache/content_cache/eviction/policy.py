@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from content_cache.entry import Address
@@ -41,6 +42,10 @@ class EvictionPolicy(Protocol):
 
     def used(self, address: Address) -> None:
         """Take note that a known entry was served."""
+        ...
+
+    def used_all(self, addresses: Iterable[Address]) -> None:
+        """Take note that known entries were served, one after the other."""
         ...
 
     def removed(self, address: Address) -> None:

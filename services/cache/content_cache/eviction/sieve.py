@@ -6,6 +6,7 @@ one bit and moves nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import count
 from typing import cast
 
@@ -52,6 +53,11 @@ class Sieve:
     def used(self, address: Address) -> None:
         """Mark it."""
         self._members[address].visited = True
+
+    def used_all(self, addresses: Iterable[Address]) -> None:
+        """Mark them."""
+        for address in addresses:
+            self.used(address)
 
     def removed(self, address: Address) -> None:
         """Forget it; a hand that pointed at it goes on to the next newer one."""

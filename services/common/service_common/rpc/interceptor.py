@@ -17,7 +17,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -36,9 +36,11 @@ from service_common.telemetry.tracing import TRACEPARENT, active_tracing, format
 _REQUEST_ID_FORMAT = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Body = Callable[[], Awaitable[bytes | None]]
+Body = Callable[[Any, Context], Awaitable[bytes | None]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Metadata = Mapping[str, str | bytes]
+BehaviourT = TypeVar("BehaviourT", bound=Callable[..., Any])
+_DECODE = "decoded_by"
 _NO_ATTRIBUTES: Mapping[str, str] = {}
 
 
@@ -54,23 +56,35 @@ class _Method:
     admission: Admission
 
 
-@dataclass(slots=True)
-class _Outcome:
-    """How a call ended, gathered while it ends."""
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """How a call ended that did not end well.
 
-    request_id: str
-    code: grpc.StatusCode = grpc.StatusCode.OK
+    Attributes:
+        code: What the caller gets.
+        shown: What the caller may see of it; None if it has been told, or is gone.
+        reason: Of what is shown.
+        detail: What only the log may have.
+    """
+
+    code: grpc.StatusCode
+    shown: ServiceError | None = None
     reason: str = ""
-    failure: BaseException | None = None
+    detail: BaseException | None = None
 
-    def settle(self, error: Exception) -> ServiceError:
-        """Note how the call failed and return what the caller may see of it."""
-        shown = error if isinstance(error, ServiceError) else internal_error(self.request_id)
-        self.code = grpc_code(shown.kind)
-        self.reason = shown.reason
-        if shown is not error or shown.kind is ErrorKind.INTERNAL:
-            self.failure = error
-        return shown
+
+def decoded_by(decode: Callable[[bytes], Any]) -> Callable[[BehaviourT], BehaviourT]:
+    """Let a method of a servicer be given what this makes of a request's bytes, instead of the message.
+
+    Args:
+        decode: Raises DecodeError or ValueError for bytes that are not the method's request.
+    """
+
+    def mark(behaviour: BehaviourT) -> BehaviourT:
+        setattr(behaviour, _DECODE, decode)
+        return behaviour
+
+    return mark
 
 
 class CallLayer:
@@ -93,111 +107,135 @@ class CallLayer:
             handler: As generated code makes it.
         """
         streams = bool(handler.request_streaming or handler.response_streaming)
+        behaviour = _behaviour(handler)
         known = _Method(
             name=f"{service}/{method}",
-            decode=_checked_decode(handler.request_deserializer),
+            decode=_checked_decode(getattr(behaviour, _DECODE, handler.request_deserializer)),
             encode=handler.response_serializer or bytes,
-            behaviour=_behaviour(handler),
+            behaviour=behaviour,
             observer=MethodObserver(service, method, streams=streams),
             admission=self._streams if streams else self._unary,
         )
+        serve = self._around(
+            known, _BODIES[bool(handler.request_streaming), bool(handler.response_streaming)](known)
+        )
         if handler.request_streaming and handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._stream_stream(known))
+            return grpc.stream_stream_rpc_method_handler(serve)
         if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(self._stream_unary(known))
+            return grpc.stream_unary_rpc_method_handler(serve)
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._unary_stream(known))
-        return grpc.unary_unary_rpc_method_handler(self._unary_unary(known))
+            return grpc.unary_stream_rpc_method_handler(serve)
+        return grpc.unary_unary_rpc_method_handler(serve)
 
-    def _unary_unary(self, method: _Method) -> Callable[..., Any]:
-        async def serve(raw: bytes, context: Context) -> bytes | None:
-            async def body() -> bytes:
-                return _encode(method, await method.behaviour(method.decode(raw), context))
+    def _around(self, method: _Method, body: Body) -> Body:
+        """Return what grpc.aio calls: the body of a method with everything around it."""
+        monotonic, admission, observer = self._clock.monotonic, method.admission, method.observer
 
-            return await self._around(method, context, body)
-
-        return serve
-
-    def _stream_unary(self, method: _Method) -> Callable[..., Any]:
-        async def serve(raw: AsyncIterator[bytes], context: Context) -> bytes | None:
-            async def body() -> bytes:
-                async with aclosing(_decoded(method, raw)) as requests:
-                    return _encode(method, await method.behaviour(requests, context))
-
-            return await self._around(method, context, body)
-
-        return serve
-
-    def _unary_stream(self, method: _Method) -> Callable[..., Any]:
-        async def serve(raw: bytes, context: Context) -> None:
-            async def body() -> None:
-                await _send_all(method, method.behaviour(method.decode(raw), context), context)
-
-            await self._around(method, context, body)
-
-        return serve
-
-    def _stream_stream(self, method: _Method) -> Callable[..., Any]:
-        async def serve(raw: AsyncIterator[bytes], context: Context) -> None:
-            async def body() -> None:
-                async with aclosing(_decoded(method, raw)) as requests:
-                    await _send_all(method, method.behaviour(requests, context), context)
-
-            await self._around(method, context, body)
-
-        return serve
-
-    async def _around(self, method: _Method, context: Context, body: Body) -> bytes | None:
-        started = self._clock.monotonic()
-        metadata = dict(context.invocation_metadata() or ())
-        outcome = _Outcome(_request_id(metadata))
-        try:
-            method.admission.enter()
+        async def serve(request: Any, context: Context) -> bytes | None:
+            started = monotonic()
+            metadata: _Metadata = dict(context.invocation_metadata() or ())
+            request_id = _request_id(metadata)
             try:
-                span = self._open(method, context, metadata, outcome.request_id)
-                return await (_traced(span, body) if span.is_recording() else body())
-            finally:
-                method.admission.leave()
-        except asyncio.CancelledError:
-            outcome.code = _code_of_cancellation(context)
-            raise
-        except grpc.aio.AbortError:
-            outcome.code = context.code()
-            raise
-        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets a status
-            return await abort(context, outcome.settle(error))
-        finally:
-            method.observer.finished(
-                outcome.code,
-                self._clock.monotonic() - started,
-                request_id=outcome.request_id,
-                reason=outcome.reason,
-                failure=outcome.failure,
-            )
+                admission.enter()
+                try:
+                    span = self._open(method, context, metadata, request_id)
+                    response = await (
+                        body(request, context) if span is None else _traced(span, body(request, context))
+                    )
+                finally:
+                    admission.leave()
+            except (Exception, asyncio.CancelledError) as error:
+                failure = _failure(error, context, request_id)
+                observer.failed(
+                    failure.code,
+                    monotonic() - started,
+                    request_id=request_id,
+                    reason=failure.reason,
+                    failure=failure.detail,
+                )
+                if failure.shown is None:
+                    raise
+                return await abort(context, failure.shown)
+            observer.succeeded(monotonic() - started, request_id)
+            return response
 
-    def _open(self, method: _Method, context: Context, metadata: _Metadata, request_id: str) -> Span:
-        """Make the call current; everything a handler may rely on is set here, without awaiting."""
+        return serve
+
+    def _open(self, method: _Method, context: Context, metadata: _Metadata, request_id: str) -> Span | None:
+        """Make the call current, without awaiting: everything a handler may rely on is set here.
+
+        Returns:
+            The span that records the call, if it is recorded.
+        """
         principal = self._authenticator.authenticate(metadata)
         remaining: float | None = context.time_remaining()  # typed as always known by the stubs
+        deadline = None if remaining is None else self._clock.monotonic() + remaining
         incoming = metadata.get(TRACEPARENT)
         traceparent = incoming if isinstance(incoming, str) else None
-        span = active_tracing().start(method.name, SpanKind.SERVER, traceparent, _NO_ATTRIBUTES)
-        inner = span.get_span_context()
-        enter_call(
-            CallContext(
-                principal=principal,
-                request_id=request_id,
-                deadline=None if remaining is None else self._clock.monotonic() + remaining,
-                traceparent=format_traceparent(inner) if inner.is_valid else traceparent,
-            )
-        )
-        return span
+        tracing, span = active_tracing(), None
+        if tracing.enabled:
+            span = tracing.start(method.name, SpanKind.SERVER, traceparent, _NO_ATTRIBUTES)
+            traceparent = format_traceparent(span.get_span_context())
+        enter_call(CallContext(principal, request_id, deadline, traceparent))
+        return span if span is not None and span.is_recording() else None
 
 
-async def _traced(span: Span, body: Body) -> bytes | None:
+def _unary_unary(method: _Method) -> Body:
+    decode, behaviour, encode = method.decode, method.behaviour, method.encode
+
+    async def body(raw: bytes, context: Context) -> bytes:
+        response = await behaviour(decode(raw), context)
+        return response if type(response) is bytes else encode(response)
+
+    return body
+
+
+def _stream_unary(method: _Method) -> Body:
+    async def body(raw: AsyncIterator[bytes], context: Context) -> bytes:
+        async with aclosing(_decoded(method, raw)) as requests:
+            return _encode(method, await method.behaviour(requests, context))
+
+    return body
+
+
+def _unary_stream(method: _Method) -> Body:
+    async def body(raw: bytes, context: Context) -> None:
+        await _send_all(method, method.behaviour(method.decode(raw), context), context)
+
+    return body
+
+
+def _stream_stream(method: _Method) -> Body:
+    async def body(raw: AsyncIterator[bytes], context: Context) -> None:
+        async with aclosing(_decoded(method, raw)) as requests:
+            await _send_all(method, method.behaviour(requests, context), context)
+
+    return body
+
+
+_BODIES: Mapping[tuple[bool, bool], Callable[[_Method], Body]] = {
+    (False, False): _unary_unary,
+    (True, False): _stream_unary,
+    (False, True): _unary_stream,
+    (True, True): _stream_stream,
+}
+"""By whether the request and whether the response is a stream."""
+
+
+def _failure(error: BaseException, context: Context, request_id: str) -> _Failure:
+    if isinstance(error, asyncio.CancelledError):
+        return _Failure(_code_of_cancellation(context))
+    if isinstance(error, grpc.aio.AbortError):
+        return _Failure(context.code())
+    shown = error if isinstance(error, ServiceError) else internal_error(request_id)
+    unexpected = shown is not error or shown.kind is ErrorKind.INTERNAL
+    return _Failure(grpc_code(shown.kind), shown, shown.reason, error if unexpected else None)
+
+
+async def _traced(span: Span, body: Awaitable[bytes | None]) -> bytes | None:
     with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
-            return await body()
+            return await body
         except ServiceError as error:
             span.set_attribute("error.reason", error.reason)
             span.set_status(StatusCode.ERROR, error.kind.value)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+
 import grpc
 import structlog
-from prometheus_client import Counter, Histogram
 
 from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
+from service_common.telemetry.tallies import Count, CounterTally, HistogramTally
 
 SLOW_CALL_S = 1.0
 """An OK unary call that took longer is logged at info instead of debug."""
 
-HANDLED = Counter(
+HANDLED = CounterTally(
     "grpc_server_handled_total",
     "Calls finished, by outcome.",
     ["grpc_service", "grpc_method", "grpc_code"],
     registry=REGISTRY,
 )
-HANDLING_SECONDS = Histogram(
+HANDLING_SECONDS = HistogramTally(
     "grpc_server_handling_seconds",
     "Seconds from a call's arrival to its end; streams count their whole life.",
     ["grpc_service", "grpc_method"],
@@ -32,15 +34,26 @@ _log = structlog.get_logger("service_common.rpc")
 class MethodObserver:
     """Tells about one method's calls; label lookups are made once."""
 
-    __slots__ = ("_by_code", "_labels", "_seconds", "_streams")
+    __slots__ = ("_by_code", "_labels", "_observe", "_silent_below_s", "_streams", "_succeeded")
 
     def __init__(self, service: str, method: str, *, streams: bool) -> None:
         self._labels = (service, method)
         self._streams = streams
-        self._seconds = HANDLING_SECONDS.labels(service, method)
-        self._by_code: dict[grpc.StatusCode, Counter] = {}
+        self._observe = HANDLING_SECONDS.labels(service, method).observe
+        self._by_code: dict[grpc.StatusCode, Count] = {}
+        self._succeeded = self._count(grpc.StatusCode.OK)
+        # Most calls have no line: that is known before one is made up.
+        told = streams or _log.is_enabled_for(logging.DEBUG)
+        self._silent_below_s = 0.0 if told else SLOW_CALL_S
 
-    def finished(
+    def succeeded(self, seconds: float, request_id: str) -> None:
+        """Record the end of a call that was OK."""
+        self._succeeded.value += 1
+        self._observe(seconds)
+        if seconds >= self._silent_below_s:
+            self._log(grpc.StatusCode.OK, seconds, request_id=request_id, reason="", failure=None)
+
+    def failed(
         self,
         code: grpc.StatusCode,
         seconds: float,
@@ -49,7 +62,7 @@ class MethodObserver:
         reason: str = "",
         failure: BaseException | None = None,
     ) -> None:
-        """Record one call's end.
+        """Record the end of a call that was not.
 
         Args:
             code: Its outcome.
@@ -58,11 +71,25 @@ class MethodObserver:
             reason: The error's reason, when the handler gave one.
             failure: An unexpected exception; its detail goes here and nowhere else.
         """
-        counter = self._by_code.get(code)
-        if counter is None:
-            counter = self._by_code[code] = HANDLED.labels(*self._labels, code.name)
-        counter.inc()
-        self._seconds.observe(seconds)
+        self._count(code).value += 1
+        self._observe(seconds)
+        self._log(code, seconds, request_id=request_id, reason=reason, failure=failure)
+
+    def _count(self, code: grpc.StatusCode) -> Count:
+        found = self._by_code.get(code)
+        if found is None:
+            found = self._by_code[code] = HANDLED.labels(*self._labels, code.name)
+        return found
+
+    def _log(
+        self,
+        code: grpc.StatusCode,
+        seconds: float,
+        *,
+        request_id: str,
+        reason: str,
+        failure: BaseException | None,
+    ) -> None:
         quiet = code is grpc.StatusCode.OK and not self._streams and seconds < SLOW_CALL_S
         write = _log.error if code in _ALARMING else _log.debug if quiet else _log.info
         write(

@@ -27,21 +27,35 @@ _MAX_METADATA_BYTES = 16 * 1024
 
 
 class _Registrar:
-    """What generated `add_…Servicer_to_server` takes for a server: wraps each handler on its way in."""
+    """What generated `add_…Servicer_to_server` takes for a server: wraps each handler on its way in.
+
+    Handlers are found by name when a call comes. Registered ones cost every call of every method: for each of
+    them grpc.aio keeps a task, and waits for all of these tasks anew after each call.
+    """
 
     def __init__(self, server: grpc.aio.Server, layer: CallLayer) -> None:
-        self._server: Any = server  # the stubs do not know registered handlers yet
+        self._server = server
         self._layer = layer
         self.services: list[str] = []
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Ignore the generic form: the same handlers follow by name."""
+        """Ignore this form: the same handlers follow by name, as the layer can take them."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Wrap a service's handlers and register them."""
+        """Wrap a service's handlers and add them."""
         self.services.append(service)
         wrapped = {method: self._layer.wrap(service, method, each) for method, each in handlers.items()}
-        self._server.add_registered_method_handlers(service, wrapped)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+
+
+class _Unregistered:
+    """Adds handlers to a server as they are, found by name."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """Ignore this form: the same handlers came before it."""
 
 
 class RpcServer:
@@ -99,7 +113,7 @@ class RpcServer:
             ConfigError: If an address cannot be bound.
         """
         await self.health.declare(self._registrar.services)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, _Unregistered(self._server))
         if self._settings.reflection_enabled:
             names = (
                 *self._registrar.services,
@@ -169,7 +183,11 @@ def _authenticator(settings: CommonSettings, clock: Clock) -> Authenticator:
 
 def _options(settings: CommonSettings) -> list[tuple[str, Any]]:
     age_ms = int(settings.max_connection_age_s * 1000)
+    # What waits to be taken up is counted by us, with a time to come back, and not refused by lot.
+    most_waiting = settings.max_concurrent_rpcs + settings.max_concurrent_streams
     return [
+        ("grpc.server.max_pending_requests", most_waiting),
+        ("grpc.server.max_pending_requests_hard_limit", most_waiting),
         ("grpc.so_reuseport", 0),  # two servers on one port would silently share its calls
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),

@@ -23,6 +23,7 @@ from parallel_processor.jobs.piece import PieceError
 
 PAUSED_BY_REQUEST = StateReason("PAUSED_BY_REQUEST", "it was paused on request; ResumeJob lets it go on")
 CANCELLED_BY_REQUEST = StateReason("JOB_CANCELLED", "the job was cancelled")
+OUT_OF_BUDGET = "BUDGET_EXHAUSTED"
 PROBE_AFTER = timedelta(minutes=5)
 """How long a job rests whose model account is in trouble, before it tries again by itself."""
 
@@ -105,11 +106,30 @@ def resumed(job: Job, now: datetime) -> Job:
     )
 
 
+def resumed_for_tenant(job: Job, now: datetime) -> Job:
+    """Return a job going on that rests because its tenant's budget was used up; another as it is."""
+    return resumed(job, now) if _rests(job) and job.probe_at is not None else job
+
+
+def _rests(job: Job) -> bool:
+    """Whether a job is paused for want of budget: with a probe, its tenant's; without, its own."""
+    reason = job.state_reason
+    return job.state is JobState.PAUSED and reason is not None and reason.reason == OUT_OF_BUDGET
+
+
+def _bears_more(after: Job, before: Job) -> bool:
+    """Whether a job that rests because its own cap is used up has been given another to go on with."""
+    if not _rests(before) or before.probe_at is not None:
+        return False
+    cap, was = after.terms.max_cost_micros, before.terms.max_cost_micros
+    return cap is None or (was is not None and cap > was)
+
+
 def updated(job: Job, fields: Mapping[str, Any], terms: Mapping[str, Any], now: datetime) -> Job:
     """Return the job with some fields, and some of its terms, changed by its owner.
 
     A title and labels may change at any time; urgency and terms as long as they may matter: not once the job
-    was cancelled.
+    was cancelled. A job that rests because its cap is used up goes on under a higher one.
 
     Raises:
         ServiceError: FAILED_PRECONDITION, reason JOB_CANCELLED.
@@ -123,7 +143,7 @@ def updated(job: Job, fields: Mapping[str, Any], terms: Mapping[str, Any], now: 
         after = replace(after, unarranged_since=now)
     if job.state_reason == DEADLINE_EXCEEDED and job.finish_time is None and not is_late(after, now):
         after = replace(after, state_reason=None, unarranged_since=None)
-    return changed(after, stir_time=now)
+    return resumed(after, now) if _bears_more(after, job) else changed(after, stir_time=now)
 
 
 def expired(job: Job, now: datetime) -> Job:

@@ -24,6 +24,9 @@ from parallel_processor.running.ports import Acquired, Acquisition, Entry, Fill,
 Pool: TypeAlias = "ClientPool[cache_pb2_grpc.CacheServiceAsyncStub]"
 ResultT = TypeVar("ResultT")
 _TIMEOUT_S = 5.0
+_ACQUIRE_S = 2.0
+"""Who acquires holds a slot: neither a long wait nor a second try is worth what it could make meanwhile."""
+
 _LEASE_S = 30.0
 _LEASE_TTL = duration(_LEASE_S)
 LEASE_RENEWAL_S = _LEASE_S / 3
@@ -77,7 +80,9 @@ class CacheNeighbour:
             request = cache_pb2.BatchAcquireRequest(
                 holder=holder, holder_epoch=epoch, lease_ttl=_LEASE_TTL, **fields
             )
-            response = await self._call(owner, part[0], lambda stub: stub.BatchAcquire, request)
+            response = await self._call(
+                owner, part[0], lambda stub: stub.BatchAcquire, request, timeout_s=_ACQUIRE_S, again=False
+            )
             return [_acquisition(each) for each in response.results]
 
         return await self._split(keys, keys, lambda part: _in_full(part, ask))
@@ -162,14 +167,23 @@ class CacheNeighbour:
         """Return a name for the replica a key belongs to."""
         return self._pool.target_for(key.encode()) if self._pool.targets else ""
 
-    async def _call(self, owner: Owner, key: str, method: Callable[[Any], Any], request: Any) -> Any:
+    async def _call(
+        self,
+        owner: Owner,
+        key: str,
+        method: Callable[[Any], Any],
+        request: Any,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+        again: bool = True,
+    ) -> Any:
         return await self._pool.call(
             method,
             request,
-            timeout_s=_TIMEOUT_S,
+            timeout_s=timeout_s,
             key=key.encode(),
             act_as=self._acting.as_owner(owner),
-            idempotent=True,
+            idempotent=again,
         )
 
     async def _split(

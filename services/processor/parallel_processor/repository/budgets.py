@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from service_common.storage import (
     Write,
 )
 
+from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.records import (
     Fields,
     job_from_fields,
@@ -72,6 +74,22 @@ class BudgetRepository:
             return Decision(result, writes)
 
         return await self._store.transact([key], decide)
+
+    async def change_job(
+        self, tenant: str, job_id: str, transition: Callable[[Books], Job]
+    ) -> tuple[Job, Job]:
+        """Apply a transition to a job that depends on its tenant's budget; returns it before and after.
+
+        Raises:
+            ServiceError: ABORTED, reason JOB_CHANGED, if the job is gone.
+        """
+
+        def decide(documents: Sequence[Document | None]) -> Decision[tuple[Job, Job]]:
+            books = read_books(tenant, *documents)
+            after = transition(books)
+            return Decision((books.job, after), books_writes(books, replace(books, job=after)))
+
+        return await self._store.transact(books_keys(tenant, job_id), decide)
 
     async def take_stock(self, tenant: str, job_id: str) -> Standing:
         """Take back what shards do not use, and return where a job and its tenant's budget stand then.

@@ -94,6 +94,24 @@ class ShardRepository:
         found = [each for each in shards if each.is_claimable(now)]
         return Look(found, min(leases, default=None)) if shards else None
 
+    async def left_behind_of(
+        self, tenant: str, job_id: str, *, since: datetime, now: datetime, limit: int
+    ) -> list[Shard]:
+        """Return shards of one job that were claimed before and may be claimed again, the longest free first.
+
+        Args:
+            tenant: Whose job it is.
+            job_id: The job.
+            since: When it was started; what nobody has claimed yet is free since then.
+            now: Leases that have ended by now are over.
+            limit: The most to return.
+        """
+        equals: dict[str, Value] = {"job_id": job_id, "claimable": True}
+        lower = since + timedelta(microseconds=1)
+        return await self._query(
+            Query(schema.SHARDS_CLAIMABLE_OF_JOB, equals, tenant, lower=lower, upper=now, limit=limit)
+        )
+
     async def claim(self, shard: Shard, *, owner: str, now: datetime, lease: timedelta) -> Claim:
         """Take a shard's lease under a new epoch, and mark its job as running.
 

@@ -37,6 +37,7 @@ class Source:
         seen_at: When that was.
         turn: Its place in line; None while it has nothing to claim.
         due: When it may have something to claim again, while it has no place in line.
+        looks_back_at: When to look for shards that a worker has left behind.
     """
 
     job: Job
@@ -45,6 +46,7 @@ class Source:
     seen_at: float = float("-inf")
     turn: Turn | None = None
     due: float = 0.0
+    looks_back_at: float = 0.0
 
 
 class Backlog:

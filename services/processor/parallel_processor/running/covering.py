@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from parallel_processor.jobs.job import StateReason
 from parallel_processor.jobs.piece import PieceError
 from parallel_processor.running.treatment import Again
 from parallel_processor.spending.refusal import EXHAUSTED, BudgetRefusedError
 
-_PAUSING_S = 15.0
-"""How long a piece waits for its job to be paused, before it asks again."""
+_ASKING_S = 5.0
+"""How long a piece rests whose call is refused for good: others may fit, and a cap may be raised."""
 
 
 async def refusal_of(announced: Awaitable[None], *, persistent: bool) -> PieceError | Again | None:
@@ -18,14 +17,12 @@ async def refusal_of(announced: Awaitable[None], *, persistent: bool) -> PieceEr
 
     Args:
         announced: What is waited for.
-        persistent: Whether the piece is part of a job, which rests once its budget is used up.
+        persistent: Whether the piece is part of a job, which rests once nothing of it fits any more.
     """
     try:
         await announced
     except BudgetRefusedError as refused:
-        if refused.exhausted:
-            if persistent:
-                return Again(_PAUSING_S, pause=StateReason(EXHAUSTED, str(refused)))
-            return PieceError(EXHAUSTED, str(refused))
-        return Again(refused.retry_in_s)
+        if refused.used_up is None:
+            return Again(refused.retry_in_s)
+        return Again(_ASKING_S) if persistent else PieceError(EXHAUSTED, str(refused))
     return None

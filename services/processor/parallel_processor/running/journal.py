@@ -151,6 +151,8 @@ class Journal:
             self._committing.announced.append((index, future))
         elif index in self._ahead:
             future.set_result(None)
+        elif (refusal := self.purse.foreseen(index, worst_case_micros)) is not None:
+            _fail(future, refusal)
         else:
             self._pending.intents[index] = worst_case_micros
             self._pending.announced.append((index, future))
@@ -253,6 +255,7 @@ class Journal:
         results = chunked(self.shard, pending.outcomes)
         try:
             self.shard = await self._committed(replace(commit, result_chunks=tuple(results)), results)
+            self.purse.borne(self.shard.intents)
             await self._refuse(commit, pending)
         except BaseException as error:
             for _, future in pending.announced:

@@ -18,7 +18,7 @@ from service_common.clock import Clock
 from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.shard import Shard
-from parallel_processor.repository import JobRepository, ShardRepository
+from parallel_processor.repository import JobRepository, Look, ShardRepository
 from parallel_processor.running.backlog import Backlog, Source
 from parallel_processor.running.queueing.rank import Rank
 
@@ -138,9 +138,7 @@ class Looking:
         if not self.backlog.is_seen(source, self._now()):
             now = self._clock.now()
             with spent_on(rank.job_id):
-                look = await self._shards.claimable_of(
-                    rank.tenant, rank.job_id, now=now, limit=_SHARDS_OF_JOB
-                )
+                look = await self._look_at(source, now)
             if look is None:
                 self.backlog.forget(rank.job_id, self._now())
                 return None
@@ -150,6 +148,21 @@ class Looking:
                 return None
         # Not always the first: other workers read the same ones.
         return source.ready.pop(self._rng.randrange(len(source.ready)))
+
+    async def _look_at(self, source: Source, now: datetime) -> Look | None:
+        """Look for shards of a job, twice a lease at first for those that a worker has left behind.
+
+        Whoever waits for their results, or for the money they hold, must not wait for the whole backlog.
+        """
+        rank, start = source.rank, source.job.start_time
+        if start is not None and now >= start + self._lease and now.timestamp() >= source.looks_back_at:
+            left = await self._shards.left_behind_of(
+                rank.tenant, rank.job_id, since=start, now=now, limit=_SHARDS_OF_JOB
+            )
+            if left:
+                return Look(left, None)
+            source.looks_back_at = (now + self._lease / 2).timestamp()
+        return await self._shards.claimable_of(rank.tenant, rank.job_id, now=now, limit=_SHARDS_OF_JOB)
 
     async def over_all(self) -> Sequence[Found]:
         """Look over the shards of all jobs, the most urgent and then the longest waiting first.

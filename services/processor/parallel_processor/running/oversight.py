@@ -16,10 +16,11 @@ from service_common.errors import ServiceError
 
 from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.item import ItemState, Outcome
-from parallel_processor.jobs.job import Job, is_settled
+from parallel_processor.jobs.job import Job, JobState, is_settled
 from parallel_processor.jobs.life import PROBE_AFTER, ending_of
 from parallel_processor.lifetime import Lifetime
 from parallel_processor.repository import JobRepository
+from parallel_processor.running.exhaustion import Exhaustion
 from parallel_processor.running.shard_run import ShardRun
 
 _log = structlog.get_logger("parallel_processor.running.oversight")
@@ -38,6 +39,7 @@ class Oversight:
         *,
         jobs: JobRepository,
         lifetime: Lifetime,
+        exhaustion: Exhaustion,
         adopt: Callable[[Job], None],
         clock: Clock,
         read_every_s: float,
@@ -48,6 +50,7 @@ class Oversight:
             runs: The runs of this process.
             jobs: Where jobs are.
             lifetime: Changes jobs.
+            exhaustion: Lets jobs rest that have used up a budget.
             adopt: Lets the runs of a job follow what it has become.
             clock: Time.
             read_every_s: How often a failing job is read whole.
@@ -55,6 +58,7 @@ class Oversight:
         self._runs = runs
         self._jobs = jobs
         self._lifetime = lifetime
+        self._exhaustion = exhaustion
         self._adopt = adopt
         self._clock = clock
         self._read_every_s = read_every_s
@@ -82,6 +86,7 @@ class Oversight:
         by_job: dict[str, list[ShardRun]] = defaultdict(list)
         for run in self._runs():
             by_job[run.job.job_id].append(run)
+        self._exhaustion.keep(by_job.keys())
         for gone in self._read_at.keys() - by_job.keys():
             del self._read_at[gone]
         for runs in by_job.values():
@@ -103,6 +108,8 @@ class Oversight:
                 why, run.trouble = run.trouble, None
                 await self._lifetime.pause_because(job.tenant, job.job_id, why, probe_after=PROBE_AFTER)
                 return
+        if job.state is not JobState.PAUSED and await self._exhaustion.look_at(job, runs):
+            return
         failed = await self._failed(job, runs)
         if not job.terms.tolerates(failed, job.item_count):
             await self._lifetime.give_up_on(job.tenant, job.job_id, failed=failed)

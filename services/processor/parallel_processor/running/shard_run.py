@@ -27,6 +27,7 @@ from parallel_processor.running.ports import Entry, Owner
 from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import Workshop, order_of
+from parallel_processor.spending.refusal import UsedUp
 
 _log = structlog.get_logger("parallel_processor.running.shard_run")
 
@@ -72,6 +73,11 @@ class ShardRun:
     def unprepared(self) -> int:
         """Items that have been begun and do not stand in line for the model yet."""
         return sum(len(indexes) for indexes in self._tasks.values() if len(indexes) > 1)
+
+    @property
+    def used_up(self) -> UsedUp | None:
+        """The budget that bears no call of what is in hand; None while something else goes on."""
+        return self.journal.purse.all_refused(index for part in self._tasks.values() for index in part)
 
     async def run(self, committed: Sequence[tuple[int, Outcome]]) -> None:
         """Work until everything is finished and durable.

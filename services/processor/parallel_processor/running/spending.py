@@ -11,7 +11,7 @@ from service_common.errors import ServiceError
 
 from parallel_processor.jobs.job import Job
 from parallel_processor.spending.account import Account
-from parallel_processor.spending.purse import ShardPurse, Stock
+from parallel_processor.spending.purse import Limit, ShardPurse, Stock
 from parallel_processor.spending.tenants import BudgetedTenants
 
 _log = structlog.get_logger("parallel_processor.running.spending")
@@ -20,7 +20,7 @@ _MAX_SEEN = 1_000
 
 
 class Spending:
-    """Makes the purses of runs. Its mutable state: the jobs as last seen."""
+    """Makes the purses of runs. Its mutable state: the jobs as last seen, and what they could not pay."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Spending:
         self._clock = clock
         self._on_refused = on_refused
         self._seen: OrderedDict[str, Job] = OrderedDict()
+        self._limits: dict[str, tuple[int, Limit]] = {}
 
     async def purse(self, job: Job) -> ShardPurse:
         """Return what a shard of a job pays from."""
@@ -51,8 +52,17 @@ class Spending:
             self._stock,
             clock=self._clock,
             held=await self._is_held(job),
+            limit=self._limit(job),
             on_refused=self._on_refused,
         )
+
+    def _limit(self, job: Job) -> Limit:
+        """Return what is remembered of a job since it last changed: then its budgets may bear more."""
+        revision, limit = self._limits.get(job.job_id, (0, Limit()))
+        if revision != job.revision:
+            limit = Limit()
+        self._limits[job.job_id] = job.revision, limit
+        return limit
 
     async def looked_at(self, job: Job, purses: Sequence[ShardPurse]) -> None:
         """Let the runs of a job know that a budget holds them now."""
@@ -83,7 +93,7 @@ class Spending:
         self._seen[job.job_id] = job
         self._seen.move_to_end(job.job_id)
         if len(self._seen) > _MAX_SEEN:
-            self._seen.popitem(last=False)
+            self._limits.pop(self._seen.popitem(last=False)[0], None)
 
 
 def _ratio(job: Job, used: int) -> float:

@@ -56,12 +56,18 @@ class Standing:
     """Where the budgets stand that a call must fit into, once nobody holds more than is out.
 
     Attributes:
-        accounts: The budgets; `settled` here is all that is spent, also in slices that are open.
+        accounts: The budgets, the job's first; `settled` here is all that is spent, also in slices that are
+            open, and `granted` what is set aside beyond that: for calls that are out.
         left: What may still be set aside in each, in their order; None without a limit.
     """
 
     accounts: tuple[Account, ...]
     left: tuple[int | None, ...]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no call of the job is out."""
+        return self.accounts[0].granted <= 0
 
     def fits(self, worst_case: int) -> bool:
         """Whether a call may be made now."""

@@ -77,15 +77,18 @@ def standing_of_job(job: Job, shards: Iterable[Shard]) -> Standing:
     """Return where a job stands, with its begun shards as read before it."""
     account = job_account(job)
     open_spent = sum(each.spent for each in shards if not is_settled(job, each.number))
-    whole = replace(account, settled=account.settled + open_spent)
-    return Standing((whole,), (account.left,))
+    return _standing(account, open_spent)
 
 
 def standing_of_tenant(budget: TenantBudget, shards: Iterable[Shard]) -> Standing:
     """Return where a tenant stands, with the shards of all its jobs as read after it."""
     account = budget.account
     open_spent = sum(each.spent - each.tenant_base for each in shards if each.tenant_base is not None)
-    whole = replace(account, settled=account.settled + open_spent)
+    return _standing(account, open_spent)
+
+
+def _standing(account: Account, open_spent: int) -> Standing:
+    whole = replace(account, settled=account.settled + open_spent, granted=account.granted - open_spent)
     return Standing((whole,), (account.left,))
 
 

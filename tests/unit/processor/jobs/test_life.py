@@ -31,6 +31,7 @@ from parallel_processor.jobs.life import (
     expired,
     paused,
     resumed,
+    resumed_for_tenant,
     updated,
 )
 from parallel_processor.jobs.piece import Usage
@@ -43,6 +44,7 @@ from service_common.errors import ServiceError
 from tests.unit.processor.samples import LEASE, NOW, job, shard
 
 QUOTA = StateReason("MODEL_QUOTA_EXHAUSTED", "no money")
+USED_UP = StateReason("BUDGET_EXHAUSTED", "raise it")
 LATER = NOW + timedelta(minutes=10)
 REFUSALS = {"DEADLINE_EXCEEDED", "JOB_NOT_STARTED", "JOB_FINISHED", "JOB_CANCELLED", "JOB_EMPTY"}
 
@@ -89,7 +91,7 @@ class JobMachine(RuleBasedStateMachine):
         """Begin its first item."""
         self.apply(running)
 
-    @rule(reason=st.sampled_from([PAUSED_BY_REQUEST, QUOTA]))
+    @rule(reason=st.sampled_from([PAUSED_BY_REQUEST, QUOTA, USED_UP]))
     def pause(self, reason: StateReason) -> None:
         """Pause it, from outside or from within."""
         self.apply(lambda each: paused(each, reason, self.now))
@@ -103,6 +105,20 @@ class JobMachine(RuleBasedStateMachine):
     def cancel(self) -> None:
         """Stop it."""
         self.apply(lambda each: cancelled(each, self.now))
+
+    @rule(cap=st.none() | st.integers(0, 9))
+    def set_cap(self, cap: int | None) -> None:
+        """Set another cap: it never makes a job rest, nor lets one go on that rests for something else."""
+        before = self.job
+        self.apply(lambda each: updated(each, {}, {"max_cost_micros": cap}, self.now))
+        if before.state is JobState.PAUSED and before.state_reason != USED_UP:
+            assert self.job.state is JobState.PAUSED
+        assert self.job.state is before.state or before.state is JobState.PAUSED
+
+    @rule()
+    def tenant_raised(self) -> None:
+        """Its tenant may spend more."""
+        self.apply(lambda each: resumed_for_tenant(each, self.now))
 
     @rule(minutes=st.integers(-5, 30))
     def set_deadline(self, minutes: int) -> None:
@@ -135,7 +151,7 @@ class JobMachine(RuleBasedStateMachine):
     def a_pause_says_why(self) -> None:
         """A paused job has a reason; one that is under way has one only past its deadline."""
         if self.job.state is JobState.PAUSED:
-            assert self.job.state_reason in (PAUSED_BY_REQUEST, QUOTA)
+            assert self.job.state_reason in (PAUSED_BY_REQUEST, QUOTA, USED_UP)
         elif self.job.state.started:
             assert self.job.state_reason in (None, DEADLINE_EXCEEDED)
 
@@ -190,6 +206,35 @@ def test_a_resumed_job_is_where_it_was() -> None:
     for before in (fresh, begun()):
         after = resumed(paused(before, PAUSED_BY_REQUEST, NOW), NOW)
         assert (after.state, after.state_reason) == (before.state, None)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "goes_on"),
+    [(5, 6, True), (5, None, True), (5, 5, False), (5, 4, False), (0, 1, True)],
+)
+def test_a_higher_cap_lets_a_job_go_on_that_rests_for_it(
+    was: int, becomes: int | None, *, goes_on: bool
+) -> None:
+    """In the write that raises it, with its shards to be freed; under one no higher it rests on."""
+    resting = paused(begun(terms=Terms(max_cost_micros=was)), USED_UP, NOW)
+    after = updated(replace(resting, unarranged_since=None), {}, {"max_cost_micros": becomes}, LATER)
+    assert after.terms.max_cost_micros == becomes
+    if goes_on:
+        assert (after.state, after.state_reason, after.unarranged_since) == (JobState.RUNNING, None, LATER)
+    else:
+        assert (after.state, after.state_reason, after.unarranged_since) == (JobState.PAUSED, USED_UP, None)
+
+
+def test_only_what_its_tenant_cannot_pay_goes_on_when_that_may_spend_more() -> None:
+    """A probe tells a job that rests for its tenant from one that rests for its own cap."""
+    own = paused(begun(terms=Terms(max_cost_micros=5)), USED_UP, NOW)
+    tenants = paused(begun(terms=Terms(max_cost_micros=5)), USED_UP, NOW, probe_after=timedelta(hours=1))
+    mine = paused(tenants, PAUSED_BY_REQUEST, NOW)
+    starved = paused(begun(), QUOTA, NOW, probe_after=timedelta(hours=1))
+    for each in (own, mine, starved, begun()):
+        assert resumed_for_tenant(each, LATER) is each
+    assert resumed_for_tenant(tenants, LATER).state is JobState.RUNNING
+    assert updated(tenants, {}, {"max_cost_micros": 6}, LATER).state is JobState.PAUSED
 
 
 def test_a_later_deadline_takes_back_what_was_not_given_up_yet() -> None:

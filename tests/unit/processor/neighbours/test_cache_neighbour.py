@@ -56,6 +56,23 @@ def neighbour(pool: SmallMessages | OneAnswer) -> CacheNeighbour:
     return CacheNeighbour(pool, Acting(has_credential=False))  # type: ignore[arg-type]  # a pool's part that is used
 
 
+async def test_a_cache_that_is_away_holds_up_no_slot() -> None:
+    """A lease is asked for once, for a moment; entries are looked up and filled with more patience."""
+    asked: dict[str, tuple[bool, float]] = {}
+
+    class Recording(SmallMessages):
+        async def call(self, method: Any, request: Any, **options: Any) -> Any:
+            asked[type(request).__name__] = options["idempotent"], options["timeout_s"]
+            return await super().call(method, request)
+
+    cache = neighbour(Recording())
+    await cache.acquire(OWNER, "job/0", 1, KEYS[:1])
+    await cache.get(OWNER, KEYS[:1])
+    (tried_again, at_most_s), (looked_up_again, patient_s) = asked.values()
+    assert (tried_again, looked_up_again) == (False, True)
+    assert at_most_s < patient_s
+
+
 async def test_entries_that_do_not_fit_are_asked_for_again() -> None:
     """Every key comes back with its own entry, in order, however few fit into a response."""
     found = await neighbour(SmallMessages()).get(OWNER, KEYS)

@@ -288,3 +288,28 @@ async def test_jobs_stored_late_by_a_slow_clock_are_heard_of(world: World) -> No
     await world.store.commit([Set(schema.job_key("acme", "late"), job_to_fields(late))])
     await looking.hear()
     assert "late" in await world.claim(looking, 11)
+
+
+async def test_what_a_dead_worker_left_comes_before_what_nobody_has_begun(world: World) -> None:
+    """Its results and its money are waited for: a long backlog is not claimed first."""
+    started = await world.start("job", 300)
+    dead = world.looking(seed=1)
+    await dead.hear()
+    assert len(await world.claim(dead, 5)) == 5
+    shards = ShardRepository(world.store)
+    left = {each.number for each in await shards.read(started, range(300)) if each.epoch}
+    world.clock.advance(LEASE.total_seconds() + 1)
+    alive = world.looking(seed=2)
+    await alive.hear()
+    assert len(await world.claim(alive, 5)) == 5
+    assert {each.number for each in await shards.read(started, range(300)) if each.epoch == 2} == left
+
+
+async def test_looking_back_costs_a_read_every_half_a_lease(world: World) -> None:
+    """While no worker dies, a long backlog is claimed for hardly more reads than without looking back."""
+    await world.start("job", 300)
+    looking = world.looking()
+    await looking.hear()
+    before = world.reads[Operation.READ]
+    assert len(await world.claim(looking, 40)) == 40
+    assert (world.reads[Operation.READ] - before) <= 40 * (1 + 2) + 2

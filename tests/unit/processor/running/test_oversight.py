@@ -10,10 +10,14 @@ from typing import Any, cast
 import pytest
 from parallel_processor.jobs.item import ItemCounts, ItemState
 from parallel_processor.jobs.job import Job, StateReason, running, started
+from parallel_processor.jobs.life import paused
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.jobs.shard import Commit, claimed, committed
 from parallel_processor.jobs.terms import Terms
+from parallel_processor.running.exhaustion import Exhaustion
 from parallel_processor.running.oversight import Oversight
+from parallel_processor.spending.account import Account, Standing
+from parallel_processor.spending.refusal import UsedUp
 from service_common.clock import ManualClock
 from service_common.errors import unavailable
 
@@ -53,6 +57,14 @@ class World:
         """Note it."""
         self._say("expire")
 
+    async def take_stock(self, tenant: str, job_id: str) -> Standing:
+        """Return a budget that bears no call of five."""
+        return Standing((Account("job", 10, settled=6),), (4,))
+
+    async def rest(self, job: Job, used_up: UsedUp) -> None:
+        """Note it."""
+        self._say(f"rest {used_up.worst}")
+
     def adopt(self, job: Job) -> None:
         """Note it."""
         self.said.append("adopt")
@@ -74,6 +86,7 @@ class Run:
         self.journal = self
         self.is_given_up = False
         self.trouble: StateReason | None = None
+        self.used_up: UsedUp | None = None
 
 
 CLOCK = ManualClock()
@@ -91,6 +104,7 @@ def oversight(world: World, *runs: Run) -> Callable[[], Any]:
         lambda: cast("Any", runs),
         jobs=cast("Any", world),
         lifetime=cast("Any", world),
+        exhaustion=Exhaustion(cast("Any", world), rest=world.rest, clock=CLOCK, for_s=0.0),
         adopt=world.adopt,
         clock=CLOCK,
         read_every_s=4.0,
@@ -151,3 +165,16 @@ async def test_a_run_in_trouble_pauses_its_job_once() -> None:
     await look()
     assert world.said == ["pause MODEL_QUOTA_EXHAUSTED"]
     assert runs[0].trouble is None
+
+
+async def test_a_job_rests_that_has_used_up_its_budget() -> None:
+    """Once, and not again while it does."""
+    world, runs = World(), [Run(begun()), Run(begun(), number=1)]
+    for each in runs:
+        each.used_up = UsedUp(Account("job", 10, settled=6), 5)
+    await oversight(world, *runs)()
+    assert world.said == ["rest 5"]
+    for each in runs:
+        each.job = paused(each.job, QUOTA, CLOCK.now())
+    await oversight(world, *runs)()
+    assert world.said == ["rest 5"]

@@ -8,8 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from parallel_processor.jobs.item import ItemState
-from parallel_processor.jobs.job import Job, JobState, settle
+from parallel_processor.jobs.job import Job, JobState, is_settled, settle
 from parallel_processor.jobs.piece import Usage
+from parallel_processor.jobs.retrying import lost_items, retried
 from parallel_processor.jobs.shard import Commit, Shard, claimed, committed
 from parallel_processor.jobs.terms import Terms
 from parallel_processor.spending import drawing
@@ -41,7 +42,7 @@ def commit(of: Shard, **fields: object) -> Commit:
 
 
 class Caps(RuleBasedStateMachine):
-    """Shards of one job call, settle, time out, die and are squeezed; the endpoint keeps the true bill."""
+    """Shards of one job call, settle, run again, time out, die, are squeezed; the endpoint keeps the bill."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,6 +136,17 @@ class Caps(RuleBasedStateMachine):
         after = settle(self.books.job, [each.totals for each in done], NOW)
         self.books = replace(closed, job=after)
 
+    @precondition(lambda self: any(each.claimable_at is None and lost_items(each) for each in self.shards))
+    @rule(number=number)
+    def retry(self, number: int) -> None:
+        """What a shard has lost runs again, settled or not: what it has spent stays spent, once."""
+        over = self.shards[number]
+        if over.claimable_at is not None or not lost_items(over):
+            return
+        job_now, (opened,) = retried(self.books.job, [over], NOW, round_=self.books.job.retries + 1)
+        self.books = replace(self.books, job=job_now)
+        self.shards[number] = claimed(opened, owner="w", now=NOW, lease=LEASE)
+
     @rule(cap=st.integers(0, 400))
     def another_cap(self, cap: int) -> None:
         """The owner changes his mind; what is out already cannot be called back."""
@@ -155,8 +167,19 @@ class Caps(RuleBasedStateMachine):
         open_ = [each for each in self.shards if not settled[0] >> each.number & 1]
         assert sum(each.granted or 0 for each in open_) == books.job.granted
         assert books.tenant is not None
-        assert sum(each.granted or 0 for each in open_) == books.tenant.granted
-        assert books.tenant.spent + books.tenant.uncertain == drawing.job_account(books.job).settled
+        booked = sum(each.tenant_base or 0 for each in open_)  # before they were retried
+        assert sum(each.granted or 0 for each in open_) - booked == books.tenant.granted
+        settled_by_tenant = books.tenant.spent + books.tenant.uncertain
+        assert settled_by_tenant == drawing.job_account(books.job).settled + booked
+
+    @invariant()
+    def what_is_spent_is_known(self) -> None:
+        """The job and its open shards have spent, and may yet spend, at least what is billed."""
+        open_ = [each for each in self.shards if not is_settled(self.books.job, each.number)]
+        known = drawing.job_account(self.books.job).settled + sum(
+            each.spent + each.reserved for each in open_
+        )
+        assert self.billed <= known
 
 
 Caps.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
@@ -222,3 +245,31 @@ def test_a_hold_is_settled_at_what_was_spent_of_it() -> None:
     assert (still, refused.account.left) == (30, 40)
     done = given_back(refused, "p", spent=Spending(10), now=NOW)
     assert (done.spent, done.holds, done.account.left) == (35, (), 60)
+
+
+def test_what_a_retried_shard_spends_is_settled_once_more() -> None:
+    """Settled, retried, and settled again: both budgets have booked all of it once, and set nothing aside."""
+    books = Books(running_job(100), TenantBudget("acme", NOW, cap=200))
+    now = claimed(shard(2), owner="w", now=NOW, lease=LEASE)
+    for cost, spent in ((30, 30), (25, 55), (40, 95)):
+        wanted = commit(now, intents={0: 40}, draw=0)
+        books, now = drawing.drawn(books, now, wanted)
+        now = committed(now, wanted)
+        lost = replace(outcome("0", ItemState.FAILED), usage=Usage(1, 1, 1, cost))
+        ends = {0: lost} if now.states[1] == ItemState.SUCCEEDED else {0: lost, 1: outcome("1")}
+        ends = {
+            index: replace(each, usage=lost.usage if index == 0 else Usage()) for index, each in ends.items()
+        }
+        now = committed(now, commit(now, outcomes=ends))
+        closed = drawing.settled(books, [now])
+        books = replace(closed, job=settle(books.job, [now.totals], NOW))
+        assert books.tenant is not None
+        assert (books.job.granted, books.tenant.granted) == (0, 0)
+        assert books.tenant.spent == drawing.job_account(books.job).settled == spent
+        after, (opened,) = retried(books.job, [now], NOW, round_=books.job.retries + 1)
+        assert drawing.job_account(after).left == 100 - spent
+        books = replace(books, job=after)
+        now = claimed(opened, owner="w", now=NOW, lease=LEASE)
+    wanted = commit(now, intents={0: 40}, draw=0)
+    books, now = drawing.drawn(books, now, wanted)
+    assert dict(committed(now, wanted).intents) == {}, "five are left"

@@ -17,7 +17,7 @@ from parallel_processor.jobs.shard import Commit, Shard, claimed
 from parallel_processor.jobs.terms import Terms
 from parallel_processor.repository import SCHEMA, BudgetRepository, JobRepository, ShardRepository, schema
 from parallel_processor.running.journal import Allowance, Journal, Pace
-from parallel_processor.spending.purse import ShardPurse
+from parallel_processor.spending.purse import Limit, ShardPurse
 from parallel_processor.spending.refusal import BudgetRefusedError
 from parallel_processor.tenant_budgets import TenantBudgets
 from service_common.clock import ManualClock, SystemClock
@@ -66,6 +66,7 @@ class Bench:
         self.budgets = BudgetRepository(store)
         self.shards = ShardRepository(store)
         self.refused: list[str] = []
+        self.limit = Limit()
 
     async def lay_out(self, shards: int, items: int, *, cap: int | None) -> list[Shard]:
         """Store a started job and return its shards, claimed."""
@@ -91,17 +92,18 @@ class Bench:
         )
         return held
 
-    def purse(self) -> ShardPurse:
+    def purse(self, limit: Limit | None) -> ShardPurse:
         """Return a shard's purse."""
         return ShardPurse(
             self.budgets,
             clock=SystemClock(),
             held=True,
+            limit=limit,
             retry_s=0.01,
             on_refused=lambda account: self.refused.append(account.name),
         )
 
-    def journal(self, of: Shard, *, ahead: int = 0) -> Journal:
+    def journal(self, of: Shard, *, ahead: int = 0, limit: Limit | None = None) -> Journal:
         """Return a journal of a claimed shard."""
         return Journal(
             of,
@@ -110,7 +112,7 @@ class Bench:
             rng=random.Random(1),
             lease=LEASE,
             pace=Pace(0.002, Allowance(ahead)),
-            purse=self.purse(),
+            purse=self.purse(limit),
             on_commit=lambda _shard, _outcomes: None,
         )
 
@@ -138,7 +140,7 @@ class Bench:
                 try:
                     await journal.announce(index, WORST)
                 except BudgetRefusedError as refused:
-                    if refused.exhausted:
+                    if refused.used_up:
                         error = PieceError("BUDGET_EXHAUSTED", str(refused))
                         return replace(outcome(str(index), ItemState.FAILED), error=error)
                     delay_s = refused.retry_in_s
@@ -174,6 +176,31 @@ async def test_shards_that_spend_at_once_never_exceed_the_cap(store: DocumentSto
     assert 2_000 - WORST < bench.endpoint.billed <= 2_000
     after = await bench.settle(held)
     assert (after.usage.cost_micros, after.granted) == (bench.endpoint.billed, 0)
+
+
+async def test_what_is_refused_for_good_is_not_written_again(store: DocumentStore) -> None:
+    """A call as dear as one just refused is refused at once, in any shard; a cheaper one is tried."""
+    bench = Bench(store, Endpoint(cap=2 * WORST))
+    first, second = (
+        bench.journal(each, limit=bench.limit) for each in await bench.lay_out(2, 9, cap=2 * WORST)
+    )
+    async with asyncio.TaskGroup() as group:
+        for each in (first, second):
+            group.create_task(each.run())
+        with pytest.raises(BudgetRefusedError) as refused:
+            await first.announce(0, 2 * WORST + 1)
+        assert refused.value.used_up is not None
+        commits = (first.shard.commits, second.shard.commits)
+        for journal in (first, second):
+            with pytest.raises(BudgetRefusedError):
+                await journal.announce(1, 2 * WORST + 5)
+        assert (first.shard.commits, second.shard.commits) == commits
+        assert first.purse.all_refused([0, 1]) == refused.value.used_up
+        await first.announce(0, WORST)
+        assert first.purse.all_refused([0, 1]) is None
+        for each in (first, second):
+            each.close()
+    assert bench.refused == ["job"] * 3
 
 
 async def test_slices_cost_few_writes(store: DocumentStore) -> None:

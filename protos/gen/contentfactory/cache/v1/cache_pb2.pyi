@@ -236,6 +236,134 @@ LEARN_SIMILAR_OUTCOME_NOT_STORED: LearnSimilarOutcome.ValueType  # 3
 """Nothing is stored under the prompt's key; the ticket stays: fill first."""
 Global___LearnSimilarOutcome: _TypeAlias = LearnSimilarOutcome  # noqa: Y015
 
+class _WarmingStrategy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WarmingStrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WarmingStrategy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WARMING_STRATEGY_UNSPECIFIED: _WarmingStrategy.ValueType  # 0
+    """As WARMING_STRATEGY_MOST_VALUABLE."""
+    WARMING_STRATEGY_MOST_VALUABLE: _WarmingStrategy.ValueType  # 1
+    """Those that saved most: uses times cost."""
+    WARMING_STRATEGY_MOST_RECENT: _WarmingStrategy.ValueType  # 2
+    """Those used, or else stored, last."""
+    WARMING_STRATEGY_TAG: _WarmingStrategy.ValueType  # 3
+    """Those with the request's label, the most valuable first."""
+
+class WarmingStrategy(_WarmingStrategy, metaclass=_WarmingStrategyEnumTypeWrapper):
+    """Which entries a warming brings first."""
+
+WARMING_STRATEGY_UNSPECIFIED: WarmingStrategy.ValueType  # 0
+"""As WARMING_STRATEGY_MOST_VALUABLE."""
+WARMING_STRATEGY_MOST_VALUABLE: WarmingStrategy.ValueType  # 1
+"""Those that saved most: uses times cost."""
+WARMING_STRATEGY_MOST_RECENT: WarmingStrategy.ValueType  # 2
+"""Those used, or else stored, last."""
+WARMING_STRATEGY_TAG: WarmingStrategy.ValueType  # 3
+"""Those with the request's label, the most valuable first."""
+Global___WarmingStrategy: _TypeAlias = WarmingStrategy  # noqa: Y015
+
+class _WarmingState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WarmingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WarmingState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WARMING_STATE_UNSPECIFIED: _WarmingState.ValueType  # 0
+    """Never sent."""
+    WARMING_STATE_RUNNING: _WarmingState.ValueType  # 1
+    """It goes on."""
+    WARMING_STATE_SUCCEEDED: _WarmingState.ValueType  # 2
+    """All candidates were looked at, a budget was reached or memory is full: `reason` says which."""
+    WARMING_STATE_CANCELLED: _WarmingState.ValueType  # 3
+    """Somebody cancelled it, or the server stopped."""
+    WARMING_STATE_FAILED: _WarmingState.ValueType  # 4
+    """The store did not answer."""
+
+class WarmingState(_WarmingState, metaclass=_WarmingStateEnumTypeWrapper):
+    """Whether a warming goes on."""
+
+WARMING_STATE_UNSPECIFIED: WarmingState.ValueType  # 0
+"""Never sent."""
+WARMING_STATE_RUNNING: WarmingState.ValueType  # 1
+"""It goes on."""
+WARMING_STATE_SUCCEEDED: WarmingState.ValueType  # 2
+"""All candidates were looked at, a budget was reached or memory is full: `reason` says which."""
+WARMING_STATE_CANCELLED: WarmingState.ValueType  # 3
+"""Somebody cancelled it, or the server stopped."""
+WARMING_STATE_FAILED: WarmingState.ValueType  # 4
+"""The store did not answer."""
+Global___WarmingState: _TypeAlias = WarmingState  # noqa: Y015
+
+class _BottleneckKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BottleneckKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BottleneckKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BOTTLENECK_KIND_UNSPECIFIED: _BottleneckKind.ValueType  # 0
+    """Never sent."""
+    BOTTLENECK_KIND_COMPRESSION: _BottleneckKind.ValueType  # 1
+    """Compressing takes a large part of all time."""
+    BOTTLENECK_KIND_SLOW_STORE: _BottleneckKind.ValueType  # 2
+    """The store answers slowly, or fails."""
+    BOTTLENECK_KIND_EVICTION_CHURN: _BottleneckKind.ValueType  # 3
+    """Entries leave for want of room about as fast as they come, and would be hit with more of it."""
+    BOTTLENECK_KIND_HOT_KEY: _BottleneckKind.ValueType  # 4
+    """One key takes a large part of all lookups."""
+
+class BottleneckKind(_BottleneckKind, metaclass=_BottleneckKindEnumTypeWrapper):
+    """What can slow a cache down."""
+
+BOTTLENECK_KIND_UNSPECIFIED: BottleneckKind.ValueType  # 0
+"""Never sent."""
+BOTTLENECK_KIND_COMPRESSION: BottleneckKind.ValueType  # 1
+"""Compressing takes a large part of all time."""
+BOTTLENECK_KIND_SLOW_STORE: BottleneckKind.ValueType  # 2
+"""The store answers slowly, or fails."""
+BOTTLENECK_KIND_EVICTION_CHURN: BottleneckKind.ValueType  # 3
+"""Entries leave for want of room about as fast as they come, and would be hit with more of it."""
+BOTTLENECK_KIND_HOT_KEY: BottleneckKind.ValueType  # 4
+"""One key takes a large part of all lookups."""
+Global___BottleneckKind: _TypeAlias = BottleneckKind  # noqa: Y015
+
+class _RecommendationKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecommendationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecommendationKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECOMMENDATION_KIND_UNSPECIFIED: _RecommendationKind.ValueType  # 0
+    """Never sent."""
+    RECOMMENDATION_KIND_RAISE_LIMIT: _RecommendationKind.ValueType  # 1
+    """A higher limit."""
+    RECOMMENDATION_KIND_LOWER_LIMIT: _RecommendationKind.ValueType  # 2
+    """A lower limit, which loses next to nothing."""
+    RECOMMENDATION_KIND_CHANGE_POLICY: _RecommendationKind.ValueType  # 3
+    """Another policy."""
+    RECOMMENDATION_KIND_PURGE_TAG: _RecommendationKind.ValueType  # 4
+    """To purge, or let leave first, what nobody uses."""
+    RECOMMENDATION_KIND_COMPRESS: _RecommendationKind.ValueType  # 5
+    """Compression."""
+
+class RecommendationKind(_RecommendationKind, metaclass=_RecommendationKindEnumTypeWrapper):
+    """What can be recommended."""
+
+RECOMMENDATION_KIND_UNSPECIFIED: RecommendationKind.ValueType  # 0
+"""Never sent."""
+RECOMMENDATION_KIND_RAISE_LIMIT: RecommendationKind.ValueType  # 1
+"""A higher limit."""
+RECOMMENDATION_KIND_LOWER_LIMIT: RecommendationKind.ValueType  # 2
+"""A lower limit, which loses next to nothing."""
+RECOMMENDATION_KIND_CHANGE_POLICY: RecommendationKind.ValueType  # 3
+"""Another policy."""
+RECOMMENDATION_KIND_PURGE_TAG: RecommendationKind.ValueType  # 4
+"""To purge, or let leave first, what nobody uses."""
+RECOMMENDATION_KIND_COMPRESS: RecommendationKind.ValueType  # 5
+"""Compression."""
+Global___RecommendationKind: _TypeAlias = RecommendationKind  # noqa: Y015
+
 @_typing.final
 class EntryContent(_message.Message):
     """What a caller stores. Values are immutable: to change content is to store another entry."""
@@ -1917,17 +2045,288 @@ class BatchLearnSimilarResponse(_message.Message):
 Global___BatchLearnSimilarResponse: _TypeAlias = BatchLearnSimilarResponse  # noqa: Y015
 
 @_typing.final
+class WarmRequest(_message.Message):
+    """Request of CacheService.Warm: some entries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SetRequest]:
+        """The entries to store, 1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___SetRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WarmRequest: _TypeAlias = WarmRequest  # noqa: Y015
+
+@_typing.final
+class WarmResponse(_message.Message):
+    """Response of CacheService.Warm."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORED_ENTRIES_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
+    HELD_ENTRIES_FIELD_NUMBER: _builtins.int
+    NO_ROOM_ENTRIES_FIELD_NUMBER: _builtins.int
+    stored_entries: _builtins.int
+    """Entries stored."""
+    stored_bytes: _builtins.int
+    """What they take in memory, overhead included."""
+    held_entries: _builtins.int
+    """Entries whose key had one already, which stays."""
+    no_room_entries: _builtins.int
+    """Entries for which there was no free room, in memory or in the tenant's quota."""
+    def __init__(
+        self,
+        *,
+        stored_entries: _builtins.int = ...,
+        stored_bytes: _builtins.int = ...,
+        held_entries: _builtins.int = ...,
+        no_room_entries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_entries", b"held_entries", "no_room_entries", b"no_room_entries", "stored_bytes", b"stored_bytes", "stored_entries", b"stored_entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WarmResponse: _TypeAlias = WarmResponse  # noqa: Y015
+
+@_typing.final
+class StartWarmingRequest(_message.Message):
+    """Request of CacheService.StartWarming."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_ENTRIES_FIELD_NUMBER: _builtins.int
+    strategy: Global___WarmingStrategy.ValueType
+    """Which entries come first. Default WARMING_STRATEGY_MOST_VALUABLE."""
+    tag: _builtins.str
+    """Only entries with this label. Required for WARMING_STRATEGY_TAG; at most 128 bytes."""
+    max_bytes: _builtins.int
+    """Most bytes of memory to fill, overhead included. Not negative. Default 0: as much as is free."""
+    max_entries: _builtins.int
+    """Most entries to bring. Not negative. Default 0: all that fit."""
+    def __init__(
+        self,
+        *,
+        strategy: Global___WarmingStrategy.ValueType = ...,
+        tag: _builtins.str = ...,
+        max_bytes: _builtins.int = ...,
+        max_entries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_bytes", b"max_bytes", "max_entries", b"max_entries", "strategy", b"strategy", "tag", b"tag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartWarmingRequest: _TypeAlias = StartWarmingRequest  # noqa: Y015
+
+@_typing.final
+class StartWarmingResponse(_message.Message):
+    """Response of CacheService.StartWarming."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WARMING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def warming(self) -> Global___Warming:
+        """The warming, as it begins."""
+
+    def __init__(
+        self,
+        *,
+        warming: Global___Warming | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["warming", b"warming"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["warming", b"warming"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartWarmingResponse: _TypeAlias = StartWarmingResponse  # noqa: Y015
+
+@_typing.final
+class GetWarmingRequest(_message.Message):
+    """Request of CacheService.GetWarming."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WARMING_ID_FIELD_NUMBER: _builtins.int
+    warming_id: _builtins.str
+    """Which. Required."""
+    def __init__(
+        self,
+        *,
+        warming_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["warming_id", b"warming_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWarmingRequest: _TypeAlias = GetWarmingRequest  # noqa: Y015
+
+@_typing.final
+class GetWarmingResponse(_message.Message):
+    """Response of CacheService.GetWarming."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WARMING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def warming(self) -> Global___Warming:
+        """The warming."""
+
+    def __init__(
+        self,
+        *,
+        warming: Global___Warming | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["warming", b"warming"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["warming", b"warming"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWarmingResponse: _TypeAlias = GetWarmingResponse  # noqa: Y015
+
+@_typing.final
+class CancelWarmingRequest(_message.Message):
+    """Request of CacheService.CancelWarming."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WARMING_ID_FIELD_NUMBER: _builtins.int
+    warming_id: _builtins.str
+    """Which. Required."""
+    def __init__(
+        self,
+        *,
+        warming_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["warming_id", b"warming_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelWarmingRequest: _TypeAlias = CancelWarmingRequest  # noqa: Y015
+
+@_typing.final
+class CancelWarmingResponse(_message.Message):
+    """Response of CacheService.CancelWarming."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WARMING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def warming(self) -> Global___Warming:
+        """The warming, as it ended."""
+
+    def __init__(
+        self,
+        *,
+        warming: Global___Warming | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["warming", b"warming"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["warming", b"warming"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelWarmingResponse: _TypeAlias = CancelWarmingResponse  # noqa: Y015
+
+@_typing.final
+class Warming(_message.Message):
+    """How far a warming has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WARMING_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CANDIDATE_ENTRIES_FIELD_NUMBER: _builtins.int
+    DONE_ENTRIES_FIELD_NUMBER: _builtins.int
+    WARMED_ENTRIES_FIELD_NUMBER: _builtins.int
+    WARMED_BYTES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    warming_id: _builtins.str
+    """Its name."""
+    state: Global___WarmingState.ValueType
+    """Whether it goes on."""
+    candidate_entries: _builtins.int
+    """Entries it looks at: those stored, not in memory and asked for."""
+    done_entries: _builtins.int
+    """Candidates looked at so far."""
+    warmed_entries: _builtins.int
+    """Of those, brought into memory."""
+    warmed_bytes: _builtins.int
+    """What these take in memory, overhead included."""
+    reason: _builtins.str
+    """Why it ended; empty while it runs."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended. Absent while it runs."""
+
+    def __init__(
+        self,
+        *,
+        warming_id: _builtins.str = ...,
+        state: Global___WarmingState.ValueType = ...,
+        candidate_entries: _builtins.int = ...,
+        done_entries: _builtins.int = ...,
+        warmed_entries: _builtins.int = ...,
+        warmed_bytes: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_entries", b"candidate_entries", "done_entries", b"done_entries", "end_time", b"end_time", "reason", b"reason", "start_time", b"start_time", "state", b"state", "warmed_bytes", b"warmed_bytes", "warmed_entries", b"warmed_entries", "warming_id", b"warming_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Warming: _TypeAlias = Warming  # noqa: Y015
+
+@_typing.final
 class GetStatsRequest(_message.Message):
     """Request of CacheService.GetStats."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    explain: _builtins.bool
+    """Also look for causes and ways to improve: fills profile and advice. Takes some milliseconds."""
     def __init__(
         self,
+        *,
+        explain: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1953,6 +2352,8 @@ class GetStatsResponse(_message.Message):
     STALE_HITS_FIELD_NUMBER: _builtins.int
     PURGED_FIELD_NUMBER: _builtins.int
     QUOTA_EVICTIONS_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
     hits: _builtins.int
     """Lookups that found an entry, by Get, BatchGet and BatchAcquire."""
     misses: _builtins.int
@@ -1983,6 +2384,16 @@ class GetStatsResponse(_message.Message):
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When counting began."""
 
+    @_builtins.property
+    def profile(self) -> Global___Profile:
+        """Where time goes and what is wrong. Only with `explain`. Times and the store's health are of the whole replica, keys
+        and labels of the tenant alone.
+        """
+
+    @_builtins.property
+    def advice(self) -> Global___Advice:
+        """What would be better, and what it is worth. Only with `explain`."""
+
     def __init__(
         self,
         *,
@@ -2000,11 +2411,283 @@ class GetStatsResponse(_message.Message):
         stale_hits: _builtins.int = ...,
         purged: _builtins.int = ...,
         quota_evictions: _builtins.int = ...,
+        profile: Global___Profile | None = ...,
+        advice: Global___Advice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "profile", b"profile", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leases", b"active_leases", "capacity_bytes", b"capacity_bytes", "entries", b"entries", "evictions", b"evictions", "expirations", b"expirations", "hit_ratio", b"hit_ratio", "hits", b"hits", "misses", b"misses", "purged", b"purged", "quota_evictions", b"quota_evictions", "saved_micros", b"saved_micros", "size_bytes", b"size_bytes", "stale_hits", b"stale_hits", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_leases", b"active_leases", "advice", b"advice", "capacity_bytes", b"capacity_bytes", "entries", b"entries", "evictions", b"evictions", "expirations", b"expirations", "hit_ratio", b"hit_ratio", "hits", b"hits", "misses", b"misses", "profile", b"profile", "purged", b"purged", "quota_evictions", b"quota_evictions", "saved_micros", b"saved_micros", "size_bytes", b"size_bytes", "stale_hits", b"stale_hits", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015
+
+@_typing.final
+class Profile(_message.Message):
+    """Where this replica's time goes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Operation(_message.Message):
+        """One kind of work since the start."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        TOTAL_FIELD_NUMBER: _builtins.int
+        P50_FIELD_NUMBER: _builtins.int
+        P90_FIELD_NUMBER: _builtins.int
+        P99_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """Its name, as in content_cache_operation_duration_seconds."""
+        count: _builtins.int
+        """How often."""
+        @_builtins.property
+        def total(self) -> _duration_pb2.Duration:
+            """All of it."""
+
+        @_builtins.property
+        def p50(self) -> _duration_pb2.Duration:
+            """What half of them took at most, to 10 %."""
+
+        @_builtins.property
+        def p90(self) -> _duration_pb2.Duration:
+            """What nine of ten took at most, to 10 %."""
+
+        @_builtins.property
+        def p99(self) -> _duration_pb2.Duration:
+            """What 99 of 100 took at most, to 10 %."""
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            count: _builtins.int = ...,
+            total: _duration_pb2.Duration | None = ...,
+            p50: _duration_pb2.Duration | None = ...,
+            p90: _duration_pb2.Duration | None = ...,
+            p99: _duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["p50", b"p50", "p90", b"p90", "p99", b"p99", "total", b"total"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "name", b"name", "p50", b"p50", "p90", b"p90", "p99", b"p99", "total", b"total"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Bottleneck(_message.Message):
+        """One thing that slows the cache down."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        TEXT_FIELD_NUMBER: _builtins.int
+        SHARE_FIELD_NUMBER: _builtins.int
+        kind: Global___BottleneckKind.ValueType
+        """Which kind."""
+        text: _builtins.str
+        """What it is, with figures, and what to do, in English for people."""
+        share: _builtins.float
+        """How bad: the part of time, stored entries or lookups it concerns, 0 to 1."""
+        def __init__(
+            self,
+            *,
+            kind: Global___BottleneckKind.ValueType = ...,
+            text: _builtins.str = ...,
+            share: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "share", b"share", "text", b"text"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    BOTTLENECKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Profile.Operation]:
+        """Each kind of work, the one that took most first: the cache's own operations without transport, and what it asked of
+        its store (store_commit, store_read).
+        """
+
+    @_builtins.property
+    def bottlenecks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Profile.Bottleneck]:
+        """What slows it down, the worst first; empty when nothing does."""
+
+    def __init__(
+        self,
+        *,
+        operations: _abc.Iterable[Global___Profile.Operation] | None = ...,
+        bottlenecks: _abc.Iterable[Global___Profile.Bottleneck] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bottlenecks", b"bottlenecks", "operations", b"operations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Profile: _TypeAlias = Profile  # noqa: Y015
+
+@_typing.final
+class Advice(_message.Message):
+    """What other settings would give, by samples of keys. Savings are estimates, compared with now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LimitEstimate(_message.Message):
+        """What another limit would give."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CAPACITY_BYTES_FIELD_NUMBER: _builtins.int
+        HIT_RATIO_FIELD_NUMBER: _builtins.int
+        SAVED_MICROS_PER_DAY_FIELD_NUMBER: _builtins.int
+        capacity_bytes: _builtins.int
+        """The limit."""
+        hit_ratio: _builtins.float
+        """Hits among lookups."""
+        saved_micros_per_day: _builtins.int
+        """What it saves a day more than the present limit, in micros of US dollars; negative: less."""
+        def __init__(
+            self,
+            *,
+            capacity_bytes: _builtins.int = ...,
+            hit_ratio: _builtins.float = ...,
+            saved_micros_per_day: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity_bytes", b"capacity_bytes", "hit_ratio", b"hit_ratio", "saved_micros_per_day", b"saved_micros_per_day"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class PolicyEstimate(_message.Message):
+        """What a policy would give."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        POLICY_FIELD_NUMBER: _builtins.int
+        HIT_RATIO_FIELD_NUMBER: _builtins.int
+        SAVED_MICROS_PER_DAY_FIELD_NUMBER: _builtins.int
+        ACTIVE_FIELD_NUMBER: _builtins.int
+        policy: _builtins.str
+        """Its name, as in CACHE_POLICY."""
+        hit_ratio: _builtins.float
+        """Hits among the sample's lookups."""
+        saved_micros_per_day: _builtins.int
+        """What it saves a day more than the one in use, in micros of US dollars; negative: less."""
+        active: _builtins.bool
+        """Whether it is the one in use."""
+        def __init__(
+            self,
+            *,
+            policy: _builtins.str = ...,
+            hit_ratio: _builtins.float = ...,
+            saved_micros_per_day: _builtins.int = ...,
+            active: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "hit_ratio", b"hit_ratio", "policy", b"policy", "saved_micros_per_day", b"saved_micros_per_day"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class TagUse(_message.Message):
+        """What a label's entries take."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TAG_FIELD_NUMBER: _builtins.int
+        SIZE_BYTES_FIELD_NUMBER: _builtins.int
+        UNUSED_BYTES_FIELD_NUMBER: _builtins.int
+        ENTRIES_FIELD_NUMBER: _builtins.int
+        tag: _builtins.str
+        """The label."""
+        size_bytes: _builtins.int
+        """What its entries take in memory, about."""
+        unused_bytes: _builtins.int
+        """What of it was not used since it was stored, or since the server started."""
+        entries: _builtins.int
+        """Entries with the label, about."""
+        def __init__(
+            self,
+            *,
+            tag: _builtins.str = ...,
+            size_bytes: _builtins.int = ...,
+            unused_bytes: _builtins.int = ...,
+            entries: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "size_bytes", b"size_bytes", "tag", b"tag", "unused_bytes", b"unused_bytes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Recommendation(_message.Message):
+        """One thing to do."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        TEXT_FIELD_NUMBER: _builtins.int
+        SAVED_MICROS_PER_DAY_FIELD_NUMBER: _builtins.int
+        kind: Global___RecommendationKind.ValueType
+        """Which kind."""
+        text: _builtins.str
+        """What to do and why, with figures."""
+        saved_micros_per_day: _builtins.int
+        """What that is worth a day, in micros of US dollars; 0 if it saves memory or work instead."""
+        def __init__(
+            self,
+            *,
+            kind: Global___RecommendationKind.ValueType = ...,
+            text: _builtins.str = ...,
+            saved_micros_per_day: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "saved_micros_per_day", b"saved_micros_per_day", "text", b"text"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    RECOMMENDATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Advice.LimitEstimate]:
+        """Hit ratios of LRU at other limits, of all tenants together; the smallest limit first."""
+
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Advice.PolicyEstimate]:
+        """What each policy saves on a sample of the keys at the present limit; the one in use first."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedCompositeFieldContainer[Global___Advice.TagUse]:
+        """The tenant's labels whose entries take most without being used, the largest first; at most 20."""
+
+    @_builtins.property
+    def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Advice.Recommendation]:
+        """What to do, the most worth first, in English for people."""
+
+    def __init__(
+        self,
+        *,
+        limits: _abc.Iterable[Global___Advice.LimitEstimate] | None = ...,
+        policies: _abc.Iterable[Global___Advice.PolicyEstimate] | None = ...,
+        tags: _abc.Iterable[Global___Advice.TagUse] | None = ...,
+        recommendations: _abc.Iterable[Global___Advice.Recommendation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "policies", b"policies", "recommendations", b"recommendations", "tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Advice: _TypeAlias = Advice  # noqa: Y015

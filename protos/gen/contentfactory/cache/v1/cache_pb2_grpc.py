@@ -128,6 +128,26 @@ class CacheServiceStub:
                 request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarRequest.SerializeToString,
                 response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarResponse.FromString,
                 _registered_method=True)
+        self.Warm = channel.stream_unary(
+                '/contentfactory.cache.v1.CacheService/Warm',
+                request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.WarmRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.WarmResponse.FromString,
+                _registered_method=True)
+        self.StartWarming = channel.unary_unary(
+                '/contentfactory.cache.v1.CacheService/StartWarming',
+                request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.StartWarmingRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.StartWarmingResponse.FromString,
+                _registered_method=True)
+        self.GetWarming = channel.unary_unary(
+                '/contentfactory.cache.v1.CacheService/GetWarming',
+                request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.GetWarmingRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.GetWarmingResponse.FromString,
+                _registered_method=True)
+        self.CancelWarming = channel.unary_unary(
+                '/contentfactory.cache.v1.CacheService/CancelWarming',
+                request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.CancelWarmingRequest.SerializeToString,
+                response_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.CancelWarmingResponse.FromString,
+                _registered_method=True)
         self.GetStats = channel.unary_unary(
                 '/contentfactory.cache.v1.CacheService/GetStats',
                 request_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
@@ -311,6 +331,44 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Warm(self, request_iterator, context):
+        """Stores given entries ahead of their use, as far as there is free room: nothing that is held leaves for them, and a
+        key that has an entry keeps it. Entries are stored as they arrive, also if the stream breaks off later. Counts
+        neither as lookups nor towards the budgets of StartWarming.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartWarming(self, request, context):
+        """Begins to bring what is stored and not in memory back into free room, the most promising first: what did not fit at
+        the start, or was left out of it. Goes on after the answer. One warming of a tenant at a time. Its progress is lost
+        at a restart; beginning again goes on where it was.
+        Errors:
+        FAILED_PRECONDITION  another warming of the tenant is running (reason WARMING_RUNNING).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWarming(self, request, context):
+        """Returns how far a warming has come. The last 100 of all tenants are remembered.
+        Errors:
+        NOT_FOUND  the tenant has no such warming, or it is forgotten (reason WARMING_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelWarming(self, request, context):
+        """Ends a warming; what it brought stays. One that has ended stays as it is.
+        Errors:
+        NOT_FOUND  the tenant has no such warming, or it is forgotten (reason WARMING_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStats(self, request, context):
         """Returns the caller's tenant's statistics since this replica started.
         """
@@ -395,6 +453,26 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.BatchLearnSimilar,
                     request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarRequest.FromString,
                     response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarResponse.SerializeToString,
+            ),
+            'Warm': grpc.stream_unary_rpc_method_handler(
+                    servicer.Warm,
+                    request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.WarmRequest.FromString,
+                    response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.WarmResponse.SerializeToString,
+            ),
+            'StartWarming': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartWarming,
+                    request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.StartWarmingRequest.FromString,
+                    response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.StartWarmingResponse.SerializeToString,
+            ),
+            'GetWarming': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWarming,
+                    request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.GetWarmingRequest.FromString,
+                    response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.GetWarmingResponse.SerializeToString,
+            ),
+            'CancelWarming': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelWarming,
+                    request_deserializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.CancelWarmingRequest.FromString,
+                    response_serializer=contentfactory_dot_cache_dot_v1_dot_cache__pb2.CancelWarmingResponse.SerializeToString,
             ),
             'GetStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStats,
@@ -826,6 +904,114 @@ class CacheService:
             '/contentfactory.cache.v1.CacheService/BatchLearnSimilar',
             contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarRequest.SerializeToString,
             contentfactory_dot_cache_dot_v1_dot_cache__pb2.BatchLearnSimilarResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Warm(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/contentfactory.cache.v1.CacheService/Warm',
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.WarmRequest.SerializeToString,
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.WarmResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartWarming(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.cache.v1.CacheService/StartWarming',
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.StartWarmingRequest.SerializeToString,
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.StartWarmingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWarming(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.cache.v1.CacheService/GetWarming',
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.GetWarmingRequest.SerializeToString,
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.GetWarmingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelWarming(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contentfactory.cache.v1.CacheService/CancelWarming',
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.CancelWarmingRequest.SerializeToString,
+            contentfactory_dot_cache_dot_v1_dot_cache__pb2.CancelWarmingResponse.FromString,
             options,
             channel_credentials,
             insecure,

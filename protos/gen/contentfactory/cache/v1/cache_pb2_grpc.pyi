@@ -141,6 +141,28 @@ class CacheServiceStub:
     Errors:
       FAILED_PRECONDITION  the semantic tier is off (reason SEMANTIC_OFF).
     """
+    Warm: _grpc.StreamUnaryMultiCallable[_cache_pb2.WarmRequest, _cache_pb2.WarmResponse]
+    """Stores given entries ahead of their use, as far as there is free room: nothing that is held leaves for them, and a
+    key that has an entry keeps it. Entries are stored as they arrive, also if the stream breaks off later. Counts
+    neither as lookups nor towards the budgets of StartWarming.
+    """
+    StartWarming: _grpc.UnaryUnaryMultiCallable[_cache_pb2.StartWarmingRequest, _cache_pb2.StartWarmingResponse]
+    """Begins to bring what is stored and not in memory back into free room, the most promising first: what did not fit at
+    the start, or was left out of it. Goes on after the answer. One warming of a tenant at a time. Its progress is lost
+    at a restart; beginning again goes on where it was.
+    Errors:
+      FAILED_PRECONDITION  another warming of the tenant is running (reason WARMING_RUNNING).
+    """
+    GetWarming: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetWarmingRequest, _cache_pb2.GetWarmingResponse]
+    """Returns how far a warming has come. The last 100 of all tenants are remembered.
+    Errors:
+      NOT_FOUND  the tenant has no such warming, or it is forgotten (reason WARMING_NOT_FOUND).
+    """
+    CancelWarming: _grpc.UnaryUnaryMultiCallable[_cache_pb2.CancelWarmingRequest, _cache_pb2.CancelWarmingResponse]
+    """Ends a warming; what it brought stays. One that has ended stays as it is.
+    Errors:
+      NOT_FOUND  the tenant has no such warming, or it is forgotten (reason WARMING_NOT_FOUND).
+    """
     GetStats: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]
     """Returns the caller's tenant's statistics since this replica started."""
 
@@ -256,6 +278,28 @@ class CacheServiceAsyncStub(CacheServiceStub):
     compares their embeddings. A ticket ends once; one that nobody ends is forgotten after an hour.
     Errors:
       FAILED_PRECONDITION  the semantic tier is off (reason SEMANTIC_OFF).
+    """
+    Warm: _aio.StreamUnaryMultiCallable[_cache_pb2.WarmRequest, _cache_pb2.WarmResponse]  # type: ignore[assignment]
+    """Stores given entries ahead of their use, as far as there is free room: nothing that is held leaves for them, and a
+    key that has an entry keeps it. Entries are stored as they arrive, also if the stream breaks off later. Counts
+    neither as lookups nor towards the budgets of StartWarming.
+    """
+    StartWarming: _aio.UnaryUnaryMultiCallable[_cache_pb2.StartWarmingRequest, _cache_pb2.StartWarmingResponse]  # type: ignore[assignment]
+    """Begins to bring what is stored and not in memory back into free room, the most promising first: what did not fit at
+    the start, or was left out of it. Goes on after the answer. One warming of a tenant at a time. Its progress is lost
+    at a restart; beginning again goes on where it was.
+    Errors:
+      FAILED_PRECONDITION  another warming of the tenant is running (reason WARMING_RUNNING).
+    """
+    GetWarming: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetWarmingRequest, _cache_pb2.GetWarmingResponse]  # type: ignore[assignment]
+    """Returns how far a warming has come. The last 100 of all tenants are remembered.
+    Errors:
+      NOT_FOUND  the tenant has no such warming, or it is forgotten (reason WARMING_NOT_FOUND).
+    """
+    CancelWarming: _aio.UnaryUnaryMultiCallable[_cache_pb2.CancelWarmingRequest, _cache_pb2.CancelWarmingResponse]  # type: ignore[assignment]
+    """Ends a warming; what it brought stays. One that has ended stays as it is.
+    Errors:
+      NOT_FOUND  the tenant has no such warming, or it is forgotten (reason WARMING_NOT_FOUND).
     """
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Returns the caller's tenant's statistics since this replica started."""
@@ -459,6 +503,52 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         compares their embeddings. A ticket ends once; one that nobody ends is forgotten after an hour.
         Errors:
           FAILED_PRECONDITION  the semantic tier is off (reason SEMANTIC_OFF).
+        """
+
+    @_abc_1.abstractmethod
+    def Warm(
+        self,
+        request_iterator: _MaybeAsyncIterator[_cache_pb2.WarmRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.WarmResponse, _abc.Awaitable[_cache_pb2.WarmResponse]]:
+        """Stores given entries ahead of their use, as far as there is free room: nothing that is held leaves for them, and a
+        key that has an entry keeps it. Entries are stored as they arrive, also if the stream breaks off later. Counts
+        neither as lookups nor towards the budgets of StartWarming.
+        """
+
+    @_abc_1.abstractmethod
+    def StartWarming(
+        self,
+        request: _cache_pb2.StartWarmingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.StartWarmingResponse, _abc.Awaitable[_cache_pb2.StartWarmingResponse]]:
+        """Begins to bring what is stored and not in memory back into free room, the most promising first: what did not fit at
+        the start, or was left out of it. Goes on after the answer. One warming of a tenant at a time. Its progress is lost
+        at a restart; beginning again goes on where it was.
+        Errors:
+          FAILED_PRECONDITION  another warming of the tenant is running (reason WARMING_RUNNING).
+        """
+
+    @_abc_1.abstractmethod
+    def GetWarming(
+        self,
+        request: _cache_pb2.GetWarmingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.GetWarmingResponse, _abc.Awaitable[_cache_pb2.GetWarmingResponse]]:
+        """Returns how far a warming has come. The last 100 of all tenants are remembered.
+        Errors:
+          NOT_FOUND  the tenant has no such warming, or it is forgotten (reason WARMING_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def CancelWarming(
+        self,
+        request: _cache_pb2.CancelWarmingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.CancelWarmingResponse, _abc.Awaitable[_cache_pb2.CancelWarmingResponse]]:
+        """Ends a warming; what it brought stays. One that has ended stays as it is.
+        Errors:
+          NOT_FOUND  the tenant has no such warming, or it is forgotten (reason WARMING_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod

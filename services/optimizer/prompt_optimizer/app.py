@@ -13,6 +13,7 @@ from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
 from service_common.storage import DocumentStore, open_store, reached
+from service_common.telemetry.metrics import show
 from service_common.telemetry.store_metrics import count_operations
 
 from prompt_optimizer.builtin.loading import BuiltIn, load_built_in
@@ -91,7 +92,7 @@ def _write_behind(
         most=settings.optimizer_max_unflushed,
         on_refused=REFUSED.inc,
     )
-    UNFLUSHED.set_function(lambda: len(counted))
+    show(UNFLUSHED, lambda: len(counted))
     # Closed last first: the server answers what it has, then the loop ends, then what waits is stored.
     lifecycle.push("write_behind", counted.flush, timeout_s=_FLUSH_TIMEOUT_S)
     lifecycle.spawn("write_behind", counted.run())

@@ -13,6 +13,7 @@ from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
 from service_common.storage import DocumentStore, is_hosted, open_store, reached
 from service_common.storage.metering import Operation
+from service_common.telemetry.metrics import show
 from service_common.telemetry.store_metrics import count_operations
 
 from parallel_processor import metrics
@@ -86,13 +87,13 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
         meter=meter,
         calls=answered,
     )
-    metrics.show(metrics.ACTIVE_WORKERS, lambda: engine.lanes.active)
-    metrics.show(metrics.QUEUE_SIZE, lambda: engine.claims.queued_items)
+    show(metrics.ACTIVE_WORKERS, lambda: engine.lanes.active)
+    show(metrics.QUEUE_SIZE, lambda: engine.claims.queued_items)
     metrics.show_waiting(engine.lanes.waiting_by_priority)
-    metrics.show(metrics.BUDGET_USED, lambda: engine.claims.budget_used_ratio)
-    metrics.show(metrics.THROUGHPUT, engine.finished.per_second)
-    metrics.show(metrics.MEMORY_MB, lambda: meter.read().memory_bytes / 2**20)
-    metrics.show(metrics.CPU_PERCENT, lambda: meter.read().cpu_percent)
+    show(metrics.BUDGET_USED, lambda: engine.claims.budget_used_ratio)
+    show(metrics.THROUGHPUT, engine.finished.per_second)
+    show(metrics.MEMORY_MB, lambda: meter.read().memory_bytes / 2**20)
+    show(metrics.CPU_PERCENT, lambda: meter.read().cpu_percent)
     return ProcessorServicer(
         intake=Intake(
             jobs=stores.jobs,

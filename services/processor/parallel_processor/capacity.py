@@ -33,8 +33,9 @@ class Throughput:
 
     def per_second(self) -> float:
         """Return the rate."""
-        self._forget()
-        return sum(events for _, events in self._recent) / _WINDOW_S
+        horizon = self._clock.monotonic() - _WINDOW_S
+        recent = tuple(self._recent)  # in one step: whoever scrapes asks from another thread
+        return sum(events for moment, events in recent if moment >= horizon) / _WINDOW_S
 
     def _forget(self) -> None:
         horizon = self._clock.monotonic() - _WINDOW_S

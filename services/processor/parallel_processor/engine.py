@@ -15,6 +15,7 @@ from service_common.clock import Clock
 from service_common.config import ConfigError, Problem
 from service_common.lifecycle import Lifecycle
 from service_common.storage import DocumentStore
+from service_common.telemetry.metrics import show
 
 from parallel_processor import metrics
 from parallel_processor.calling import elsewhere, hedging, model_calls
@@ -132,13 +133,13 @@ async def start_engine(
     lanes = open_lanes(settings, clock=clock, rng=rng)
     calls = model_calls(settings, lifecycle, lanes=lanes, clock=clock, rng=rng)
     outcomes = Outcomes(neighbours.optimizer, score_wait_s=settings.processor_score_wait_s)
-    metrics.show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)
+    show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)
     versions = ActiveVersions(stores.versions, neighbours.optimizer, all_tenants=neighbours.acts_for_all)
     await versions.load()
     content = Content(neighbours.cache, keep_cut=settings.processor_cache_truncated)
     recorder = Recorder(stores.measures, interval_s=_MEASURES_S)
     budgets = RetryBudgets()
-    metrics.show(metrics.RETRY_BUDGET, lambda: budgets.left(clock.monotonic()))
+    show(metrics.RETRY_BUDGET, lambda: budgets.left(clock.monotonic()))
     making = Making(
         content=content,
         calls=calls,

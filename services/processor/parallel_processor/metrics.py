@@ -11,7 +11,7 @@ from prometheus_client import Gauge, Histogram
 from service_common.resilience.breaker import StateChanged
 from service_common.rpc.replicas import BREAKER_STATE
 from service_common.storage.metering import Operation
-from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY
+from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY, show
 
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Priority
@@ -185,7 +185,7 @@ def observe_turn(priority: Priority, waited_s: float) -> None:
 def show_waiting(read: Callable[[], Mapping[Priority, int]]) -> None:
     """Let the gauges of who waits be read when they are scraped."""
     for each in Priority:
-        QUEUE_BY_PRIORITY.labels(each.name).set_function(partial(_waiting, read, each))
+        show(QUEUE_BY_PRIORITY.labels(each.name), partial(_waiting, read, each))
 
 
 def _waiting(read: Callable[[], Mapping[Priority, int]], priority: Priority) -> float:
@@ -239,11 +239,6 @@ def observe_job_cost(spent: Mapping[Operation, int]) -> None:
         JOB_STORE_OPERATIONS.labels(operation.value).observe(number)
 
 
-def show(gauge: Gauge, read: Callable[[], float]) -> None:
-    """Let a gauge be read when it is scraped."""
-    gauge.set_function(read)
-
-
 def show_lane(model: str, read: Callable[[], LaneReading | None]) -> None:
     """Let the limit of a model's lane, and what holds it, be read when they are scraped."""
     if _bounded("model", model) != model:
@@ -257,9 +252,9 @@ def show_lane(model: str, read: Callable[[], LaneReading | None]) -> None:
         lane = read()
         return lane is not None and lane.cause is cause
 
-    LIMIT.labels(model).set_function(limit)
+    show(LIMIT.labels(model), limit)
     for each in Cause:
-        LIMIT_CAUSE.labels(model, each.value).set_function(partial(holds, each))
+        show(LIMIT_CAUSE.labels(model, each.value), partial(holds, each))
 
 
 def model_breaker_changed(target: str) -> Callable[[StateChanged], None]:

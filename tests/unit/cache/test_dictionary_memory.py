@@ -44,8 +44,17 @@ print(json.dumps([growth(size) for size in (8192, 16384)]))
 """
 
 
-def test_a_dictionary_takes_what_is_accounted() -> None:
-    """Of 8 and of 16 KiB, ready to pack and unpack, it takes what it says, within a fifth."""
+def _measured() -> list[tuple[int, int]]:
     done = subprocess.run([sys.executable, "-c", _GROWTH], check=True, capture_output=True, text=True)
-    for grown, accounted in json.loads(done.stdout):
+    return [(grown, accounted) for grown, accounted in json.loads(done.stdout)]
+
+
+def test_a_dictionary_takes_what_is_accounted() -> None:
+    """Of 8 and of 16 KiB, ready to pack and unpack, it takes what it says, within a fifth.
+
+    A process that finds memory it gave back before grows by less, so the largest growth of three counts.
+    """
+    runs = [_measured() for _ in range(3)]
+    for of_size in zip(*runs, strict=True):
+        grown, accounted = max(of_size)
         assert 0.8 * grown <= accounted <= 1.2 * grown, (grown, accounted)

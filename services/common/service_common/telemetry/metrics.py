@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -32,10 +33,28 @@ BUILD_INFO = Gauge(
     "build_info", "Always 1; the labels say what runs.", ["service", "version"], registry=REGISTRY
 )
 
+_READINGS = 10
 _POLL_S = 0.05  # how soon a close is noticed
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """Upper bounds, in seconds, of every latency histogram, so that they can be compared."""
+
+
+def show(gauge: Gauge, read: Callable[[], float]) -> None:
+    """Let a gauge be read when it is scraped.
+
+    A scrape has a thread of its own: a collection that changes while it is read says so, and is read again.
+    """
+
+    def reading() -> float:
+        for _ in range(_READINGS):
+            try:
+                return read()
+            except RuntimeError:  # it changed while it was read
+                continue
+        return read()
+
+    gauge.set_function(reading)
 
 
 class _QuietHandler(WSGIRequestHandler):

@@ -54,7 +54,7 @@ def main() -> int:
     report = Report(judging=not quick)
     report.machine()
     with (
-        mock_endpoint() as mock,
+        mock_endpoint(text_characters=100) as mock,  # a text that is cut at its limit is not kept
         TemporaryDirectory(prefix="generate-") as directory,
         _echo() as echo,
         four_services(mock.url, Path(directory)) as services,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
+
+from service_common.frozen import dataclass
 
 ENTRY_OVERHEAD_BYTES = 640
 """What one entry takes beside its bytes: objects, table slots, its places in recency and expiry order.

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
 from service_common.errors import failed_precondition
+from service_common.frozen import dataclass
 
 from content_cache.entry import Address
 

@@ -89,9 +89,13 @@ class Lookups:
                 found.append(None)
             else:
                 found.append(entry)
+        hits = [entry for entry in found if entry is not None]
+        # From here on the entries' own addresses: those made of the keys give their memory back at once.
+        used = [entry.address for entry in hits]
         if self._listener is not None:
-            self._listener.looked_up_all(addresses)
-        self._take_note(tenant, [entry for entry in found if entry is not None], of=len(found))
+            all_hit = len(used) == len(found)
+            self._listener.looked_up_all(used if all_hit else _own(addresses, found))
+        self._take_note(tenant, hits, used, of=len(found))
         return found
 
     def hit(self, entry: Entry) -> None:
@@ -107,13 +111,17 @@ class Lookups:
         if entry is not None and entry.is_gone(now):
             self._gone(entry)
 
-    def _take_note(self, tenant: str, hits: Sequence[Entry], *, of: int) -> None:
+    def _take_note(self, tenant: str, hits: Sequence[Entry], used: Sequence[Address], *, of: int) -> None:
         counters = self._counters[tenant]
         counters.hits += len(hits)
         counters.misses += of - len(hits)
         counters.saved_micros += sum([entry.cost_micros for entry in hits])
-        addresses = [entry.address for entry in hits]
-        self._used_all(addresses)
+        self._used_all(used)
         if self._giants:
-            for address in addresses:
+            for address in used:
                 self._giants.used(address)
+
+
+def _own(addresses: Sequence[Address], found: Sequence[Entry | None]) -> list[Address]:
+    """Return addresses, of entries that were found their own."""
+    return [entry.address if entry else address for address, entry in zip(addresses, found, strict=True)]

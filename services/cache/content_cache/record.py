@@ -7,13 +7,13 @@ a key the one with the later stamp holds.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from sys import intern
 from typing import NamedTuple
 
 import msgpack
+from service_common.frozen import dataclass
 
 from content_cache.entry import Address, Entry
 from content_cache.labels import tags_in

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
 from service_common.clock import Clock
 from service_common.errors import ErrorKind, ServiceError
+from service_common.frozen import dataclass
 from service_common.storage.documents import SAFE_COMMIT_BYTES, Delete, Document, Key, Set, Write
 from service_common.storage.shapes import Collection, Direction, Order, Query, QueryShape, Schema
 from service_common.storage.store import DocumentStore

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from service_common.frozen import dataclass
 from service_common.storage.documents import MAX_DOCUMENT_BYTES, Key
 
 from content_cache.entry import Address

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
+
+from service_common.frozen import dataclass
 
 
 class JobState(IntEnum):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 
 from service_common.errors import ErrorKind, ServiceError
+from service_common.frozen import dataclass
 
 ROLE_ACT_AS = "act_as"
 REQUEST_ID = "x-request-id"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
 import grpc
 
 from service_common.clock import Clock, SystemClock
 from service_common.errors import ErrorKind, ServiceError
+from service_common.frozen import dataclass
 from service_common.resilience.breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from service_common.resilience.deadline import outgoing_timeout_s
 from service_common.resilience.retry import RetryPolicy, retry_delay_s

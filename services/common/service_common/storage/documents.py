@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeAlias, TypeVar
 
 from service_common.errors import ServiceError, invalid_field
+from service_common.frozen import dataclass
 
 T = TypeVar("T")
 

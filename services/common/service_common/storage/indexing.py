@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
 from service_common.errors import invalid_field
+from service_common.frozen import dataclass
 from service_common.storage import ordering
 from service_common.storage.documents import Key, Value
 from service_common.storage.encoding import pack

@@ -7,10 +7,10 @@ effect of several operations; each runs in an `Attempt` of its own, whose effect
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from service_common.errors import ServiceError, aborted, already_exists, invalid_field, not_found
+from service_common.frozen import dataclass
 from service_common.storage.documents import (
     MAX_COMMIT_BYTES,
     Create,

@@ -10,10 +10,10 @@ import hmac
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 
 from service_common.errors import ErrorKind, FieldViolation, ServiceError
+from service_common.frozen import dataclass
 
 from prompt_optimizer.templates.template import Family
 

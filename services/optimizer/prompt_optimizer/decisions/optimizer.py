@@ -7,10 +7,11 @@ prompt while this service is away.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol, TypeAlias
 
 from service_common.errors import ServiceError
+from service_common.frozen import dataclass
 from service_common.output_contract import OutputContract
 
 from prompt_optimizer.decisions.decision import Decision, DecisionIds, sticky_unit

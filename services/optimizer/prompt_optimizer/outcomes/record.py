@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+
+from service_common.frozen import dataclass
 
 from prompt_optimizer.outcomes.outcome import Status
 from prompt_optimizer.outcomes.statistics import Statistics

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
 from service_common.clock import Clock
 from service_common.errors import ServiceError
+from service_common.frozen import dataclass
 
 from prompt_optimizer.decisions.decision import DecisionIds
 from prompt_optimizer.outcomes.experience import Experience

@@ -7,7 +7,8 @@ falls, by up to about eight times. Still, raising any aspect never lowers the wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from service_common.frozen import dataclass
 
 from prompt_optimizer.quality import aspects
 from prompt_optimizer.quality.findings import Finding

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from service_common.frozen import dataclass
 from service_common.output_contract import OutputContract, contract_of
 
 DEFAULT_VARIABLE_BYTES = 65_536

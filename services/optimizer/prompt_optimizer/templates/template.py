@@ -5,10 +5,11 @@ Every transition is a pure function from one state to the next.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from service_common.errors import ServiceError, failed_precondition, not_found
+from service_common.frozen import dataclass
 
 KEPT_ACTIVATIONS = 100
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from service_common.errors import ErrorKind, FieldViolation, ServiceError, failed_precondition
+from service_common.frozen import dataclass
 
 from parallel_processor.jobs.item import Item
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import IntEnum
+
+from service_common.frozen import dataclass
 
 from parallel_processor.jobs.piece import NO_LABELS, Piece, PieceError, PieceSpec, Usage
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from types import MappingProxyType
 
+from service_common.frozen import dataclass
 from service_common.output_contract import OutputContract
 
 NO_LABELS: Mapping[str, str] = MappingProxyType({})

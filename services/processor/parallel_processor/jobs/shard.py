@@ -8,11 +8,12 @@ Data-Intensive Applications", chapter 8).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
 from service_common.errors import aborted
+from service_common.frozen import dataclass
 
 from parallel_processor.jobs.item import ItemCounts, ItemState, Outcome, count_states, total_usage
 from parallel_processor.jobs.job import DEADLINE_EXCEEDED, Job, JobState, Priority, ShardTotals

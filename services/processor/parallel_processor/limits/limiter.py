@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+
+from service_common.frozen import dataclass
 
 from parallel_processor.limits.cause import Cause, Holding
 from parallel_processor.limits.latency import LatencyFit

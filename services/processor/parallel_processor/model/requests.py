@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from service_common.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
+from service_common.frozen import dataclass
 from service_common.telemetry.tracing import current_traceparent, span
 
 from parallel_processor.jobs.piece import Usage

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
+from service_common.frozen import dataclass
 from service_common.output_contract import OutputContract
 
 from parallel_processor.cache_key import cache_key

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Protocol
 
+from service_common.frozen import dataclass
 from service_common.output_contract import OutputContract
 
 from parallel_processor.jobs.piece import PieceSpec, Sampling

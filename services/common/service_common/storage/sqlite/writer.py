@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -17,6 +16,7 @@ from typing import Any
 
 from service_common.clock import Clock
 from service_common.errors import unavailable
+from service_common.frozen import dataclass
 from service_common.storage.documents import Key
 from service_common.storage.indexing import IndexPlan
 from service_common.storage.ordering import microseconds

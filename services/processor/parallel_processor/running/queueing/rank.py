@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from service_common.frozen import dataclass
 
 from parallel_processor.jobs.job import Job, Priority
 from parallel_processor.jobs.terms import NORMAL_WEIGHT

@@ -12,6 +12,8 @@ from service_common.resilience.breaker import StateChanged
 from service_common.rpc.replicas import BREAKER_STATE
 from service_common.storage.metering import Operation
 from service_common.telemetry.metrics import LATENCY_BUCKETS_S, REGISTRY, show
+from service_common.telemetry.tallies import Count as TallyCount
+from service_common.telemetry.tallies import CounterTally, HistogramTally
 
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Priority
@@ -39,21 +41,21 @@ QUEUE_BY_PRIORITY = Gauge(
     ["priority"],
     registry=REGISTRY,
 )
-QUEUE_WAIT = Histogram(
+QUEUE_WAIT = HistogramTally(
     "parallel_queue_wait_seconds",
     "Time items waited in line for a model call, each time they did, by priority.",
     ["priority"],
     buckets=LATENCY_BUCKETS_S,
     registry=REGISTRY,
 )
-TASK_DURATION = Histogram(
+TASK_DURATION = HistogramTally(
     "parallel_task_duration_seconds",
     "Time from when an item could begin to its end, by its final state.",
     ["state"],
     buckets=LATENCY_BUCKETS_S,
     registry=REGISTRY,
 )
-SPEND = Count(
+SPEND = CounterTally(
     "model_spend_micros_total",
     "Cost of answered model calls, in micros of US dollars.",
     ["model", "content_type"],
@@ -82,7 +84,7 @@ BUDGET_REFUSALS = Count(
     ["budget"],
     registry=REGISTRY,
 )
-TOKENS = Count(
+TOKENS = CounterTally(
     "model_tokens_total",
     "Tokens of answered model calls, as the endpoint counted.",
     ["kind"],
@@ -198,16 +200,16 @@ def observe_error(kind: ErrorClass) -> None:
 
 
 @lru_cache(maxsize=_MAX_LABELS)
-def _spend_of(model: str, content_type: str) -> Count:
+def _spend_of(model: str, content_type: str) -> TallyCount:
     return SPEND.labels(_bounded("model", model), _bounded("content_type", content_type))
 
 
 def observe_spend(model: str, content_type: str, usage: Usage) -> None:
     """Count what a call took, of an item or an interactive piece."""
     if usage.model_calls:
-        _PROMPT_TOKENS.inc(usage.prompt_tokens)
-        _OUTPUT_TOKENS.inc(usage.output_tokens)
-        _spend_of(model, content_type).inc(usage.cost_micros)
+        _PROMPT_TOKENS.value += usage.prompt_tokens
+        _OUTPUT_TOKENS.value += usage.output_tokens
+        _spend_of(model, content_type).value += usage.cost_micros
     if usage.uncertain_calls:
         labels = _bounded("model", model), _bounded("content_type", content_type)
         UNCERTAIN_SPEND.labels(*labels).inc(usage.uncertain_spend_micros)

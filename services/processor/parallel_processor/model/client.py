@@ -145,10 +145,10 @@ class ModelClient:
         body = encode_request(request, max_tokens_field=self._max_tokens_field, streamed=True)
         total_s = self._total_s if timeout_s is None else timeout_s
         stream = TextStream(request, on_text, clock=self._clock, most_bytes=self._max_response_bytes)
-        exchange = self._pool.exchange(_request(self._streamed, headers, body))
+        exchange = self._pool.exchange(_request(self._streamed, headers, body), total_s=total_s)
         broken: ModelFailure | None = None
         try:
-            async with asyncio.timeout(total_s), exchange:
+            async with exchange:
                 self._hear(request.model, exchange.headers)
                 if exchange.status != _SUCCESS:
                     refusal = await _read_start(exchange)
@@ -192,9 +192,9 @@ class ModelClient:
     async def _answer(self, request: bytes, *, timeout_s: float | None, model: str = "") -> bytes:
         """Exchange one request for the body of a successful answer."""
         total_s = self._total_s if timeout_s is None else timeout_s
-        exchange = self._pool.exchange(request)
+        exchange = self._pool.exchange(request, total_s=total_s)
         try:
-            async with asyncio.timeout(total_s), exchange:
+            async with exchange:
                 self._hear(model, exchange.headers)
                 if exchange.status == _SUCCESS:
                     return await exchange.read(self._max_response_bytes)

@@ -31,6 +31,8 @@ from parallel_processor.spending.refusal import BudgetRefusedError
 
 _log = structlog.get_logger("parallel_processor.running.journal")
 _NOTHING = Usage()
+_GATHER_S = 0.003
+"""How long the first announcement waits for others; the lease, asked for meanwhile, takes longer."""
 
 
 class ShardLedger(Protocol):
@@ -214,6 +216,8 @@ class Journal:
         try:
             while self.shard.phase not in (ShardPhase.FINISHED, ShardPhase.SETTLED):
                 await self._wake.wait()
+                if self._pending.intents:
+                    await asyncio.sleep(_GATHER_S)
                 await self._company()
                 self._wake.clear()
                 if self._pending:

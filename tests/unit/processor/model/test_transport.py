@@ -63,7 +63,7 @@ def _says(*parts: bytes) -> Talk:
 
 
 async def _read(pool: Pool, limit: int = 1 << 20) -> tuple[int, dict[str, str], bytes]:
-    async with asyncio.timeout(PATIENCE_S), pool.exchange(REQUEST) as answer:
+    async with asyncio.timeout(PATIENCE_S), pool.exchange(REQUEST, total_s=PATIENCE_S) as answer:
         return answer.status, dict(answer.headers), await answer.read(limit)
 
 
@@ -82,7 +82,7 @@ async def test_an_answer_is_the_same_however_it_is_cut(kind: str, cuts: set[int]
             if whole:
                 status, _, body = await _read(pool)
             else:
-                async with pool.exchange(REQUEST) as exchange:
+                async with pool.exchange(REQUEST, total_s=PATIENCE_S) as exchange:
                     status, body = exchange.status, b"".join([each async for each in exchange.chunks()])
             assert (204 if kind == "empty" else 200, b"" if kind == "empty" else BODY) == (status, body)
         pool.close()
@@ -182,7 +182,7 @@ async def test_a_slow_reader_slows_the_sender() -> None:
             sent += len(block)
             await writer.drain()
 
-    async with _server(talk) as port, _pool(port).exchange(REQUEST) as answer:
+    async with _server(talk) as port, _pool(port).exchange(REQUEST, total_s=PATIENCE_S) as answer:
         chunks = answer.chunks()
         got = len(await anext(chunks))
         before = -1
@@ -199,11 +199,52 @@ async def test_exchanges_wait_their_turn() -> None:
     """Never more connections than the limit, and a reader that leaves early makes room."""
     async with _server(_says(ANSWERS["length"])) as port:
         pool = _pool(port, limit=1)
-        async with pool.exchange(REQUEST):
+        async with pool.exchange(REQUEST, total_s=PATIENCE_S):
             waiting = asyncio.create_task(_read(pool))
             await asyncio.sleep(0.02)
             assert not waiting.done()
         assert (await waiting)[2] == BODY
+
+
+async def test_each_exchange_is_given_up_at_its_own_time() -> None:
+    """In whatever order they begin, those that are not answered end in the order of their deadlines; a later
+    one goes on and is answered, over a connection that stays."""
+    answered = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            await answered.wait()
+            writer.write(ANSWERS["length"])
+
+    ended: list[float] = []
+
+    async def give_up(pool: Pool, total_s: float) -> None:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(TimeoutError):
+            async with pool.exchange(REQUEST, total_s=total_s) as answer:
+                await answer.read(1 << 20)
+        assert asyncio.get_running_loop().time() - began >= total_s
+        ended.append(total_s)
+
+    async with _server(talk) as port:
+        pool = _pool(port)
+        patient = asyncio.create_task(_read(pool))
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(*(give_up(pool, total_s) for total_s in (0.3, 0.1, 0.2)))
+        answered.set()
+        assert ended == [0.1, 0.2, 0.3]
+        assert (await patient)[2] == (await _read(pool))[2] == BODY
+        pool.close()
+
+
+async def test_waiting_for_a_connection_counts() -> None:
+    """The time to the deadline runs while others have all connections, too."""
+    async with _server(_says(ANSWERS["length"])) as port:
+        pool = _pool(port, limit=1)
+        async with pool.exchange(REQUEST, total_s=PATIENCE_S):
+            with pytest.raises(TimeoutError):
+                await pool.exchange(REQUEST, total_s=0.05).__aenter__()
+        assert (await _read(pool))[2] == BODY
 
 
 async def test_nobody_there() -> None:

@@ -37,6 +37,7 @@ class Connection(asyncio.Protocol):
         headers: Of the answer, by lower-case name; of a repeated one the values joined by commas.
         complete: Whether the whole answer is there.
         idle_since: When its last exchange ended, by the loop's clock.
+        deadline: When the exchange under way is given up, by the loop's clock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -44,6 +45,7 @@ class Connection(asyncio.Protocol):
         self.headers: dict[str, str] = {}
         self.complete = True
         self.idle_since = 0.0
+        self.deadline = 0.0
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser
@@ -55,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._ends_with_connection = False
         self._reusable = True
-        self._lost: BrokenError | None = None
+        self._lost: BrokenError | TimeoutError | None = None
         self._waits = _Waits.HEAD
         self._waiter: asyncio.Future[None] | None = None
 
@@ -65,13 +67,14 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         return self.complete and self._reusable and transport is not None and not transport.is_closing()
 
-    def begin(self, request: bytes) -> None:
+    def begin(self, request: bytes, deadline: float) -> None:
         """Send a request; the answers of the one before are forgotten."""
         if self._transport is None or self._transport.is_closing():
             raise UnreachableError("the connection was closed")
         self.status, self.headers, self.complete = 0, {}, False
         self._chunks, self._buffered, self._head_bytes, self._head = [], 0, 0, False
         self._limit, self._ends_with_connection = None, False
+        self.deadline = deadline
         self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
 
@@ -80,6 +83,7 @@ class Connection(asyncio.Protocol):
 
         Raises:
             BrokenError: If there will be none.
+            TimeoutError: If it does not come in time.
         """
         while not (self._head or self._lost):
             await self._wait(_Waits.HEAD)
@@ -91,6 +95,7 @@ class Connection(asyncio.Protocol):
 
         Raises:
             BrokenError: If it will not come.
+            TimeoutError: If it does not come in time.
         """
         self._limit = limit
         while not (self.complete or self._lost or self._buffered > limit):
@@ -106,6 +111,7 @@ class Connection(asyncio.Protocol):
 
         Raises:
             BrokenError: If the rest will not come.
+            TimeoutError: If it does not come in time.
         """
         while not (self._chunks or self.complete or self._lost):
             await self._wait(_Waits.BODY)
@@ -120,6 +126,13 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         return data
+
+    def expire(self) -> None:
+        """Give the exchange up: whoever waits for more of it gets a TimeoutError."""
+        if self._lost is None:
+            self._lost = TimeoutError()
+        self.abort()
+        self._wake_if_ready()
 
     def abort(self) -> None:
         """Close at once, so that the other side stops working."""

@@ -6,6 +6,7 @@ Redirects are not followed, no proxy is taken from the environment, and nothing 
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 import zlib
 from collections import deque
@@ -72,37 +73,54 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._closed = False
+        # One timer for all exchanges: the usual one ends long before, and need not set and cancel its own.
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
         """The running loop, asked for once: on CPython 3.11 every asking is a system call."""
         return asyncio.get_running_loop()
 
-    def exchange(self, request: bytes) -> Exchange:
-        """Return an exchange to be entered: it sends a request, whole with its head."""
-        return Exchange(self, request)
+    def exchange(self, request: bytes, *, total_s: float) -> Exchange:
+        """Return an exchange to be entered: it sends a request, whole with its head.
+
+        Args:
+            request: What to send.
+            total_s: From now on, the longest until all of the answer is there.
+        """
+        return Exchange(self, request, self._loop.time() + total_s)
 
     def close(self) -> None:
         """Close every connection; exchanges under way break."""
         self._closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
         for connection in [*self._open]:
             connection.abort()
         self._idle.clear()
         self._open.clear()
 
-    async def take(self) -> Connection:
-        """Return a connection, in turn.
+    async def take(self, deadline: float) -> Connection:
+        """Return a connection, in turn; its exchange will be given up at the deadline.
 
         Raises:
             UnreachableError: If there is none to be had.
             TimeoutError: Not in time.
         """
-        await self._turns.acquire()
+        if self._turns.locked():
+            async with asyncio.timeout_at(deadline):
+                await self._turns.acquire()
+        else:
+            await self._turns.acquire()
         try:
-            return self._kept() or await self._connect()
+            connection = self._kept() or await self._connect(deadline)
         except BaseException:
             self._turns.release()
             raise
+        if deadline < self._alarm_at:
+            self._set_alarm(deadline)
+        return connection
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection whose exchange is over, or close it."""
@@ -128,10 +146,27 @@ class Pool:
             self._open.discard(connection)
         return None
 
-    async def _connect(self) -> Connection:
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm, self._alarm_at = self._loop.call_at(at, self._ring), at
+
+    def _ring(self) -> None:
+        """Give up the exchanges whose time has come, and see to those that are left."""
+        now = self._loop.time()
+        self._alarm, self._alarm_at = None, math.inf
+        under_way = [each for each in self._open if not each.complete]
+        for each in under_way:
+            if each.deadline <= now:
+                each.expire()
+        earliest = min((each.deadline for each in under_way if each.deadline > now), default=None)
+        if earliest is not None:
+            self._set_alarm(earliest)
+
+    async def _connect(self, deadline: float) -> Connection:
         origin = self._origin
         try:
-            async with asyncio.timeout(self._connect_s):
+            async with asyncio.timeout_at(min(deadline, self._loop.time() + self._connect_s)):
                 _, connection = await self._loop.create_connection(
                     lambda: Connection(self._loop),
                     origin.host,
@@ -156,12 +191,13 @@ class Exchange:
         sent: Whether the request was handed to a connection.
     """
 
-    __slots__ = ("_connection", "_pool", "_request", "sent")
+    __slots__ = ("_connection", "_deadline", "_pool", "_request", "sent")
 
-    def __init__(self, pool: Pool, request: bytes) -> None:
+    def __init__(self, pool: Pool, request: bytes, deadline: float) -> None:
         self.sent = False
         self._pool = pool
         self._request = request
+        self._deadline = deadline
         self._connection: Connection
 
     async def __aenter__(self) -> Self:
@@ -169,11 +205,11 @@ class Exchange:
 
         Raises:
             ExchangeError: If there will be no answer.
-            TimeoutError: No connection in time.
+            TimeoutError: No connection, or no answer, in time.
         """
-        self._connection = await self._pool.take()
+        self._connection = await self._pool.take(self._deadline)
         try:
-            self._connection.begin(self._request)
+            self._connection.begin(self._request, self._deadline)
             self.sent = True
             await self._connection.head()
         except BaseException:
@@ -205,6 +241,7 @@ class Exchange:
         Raises:
             TooLargeError: If it is larger than the limit, also only when unpacked.
             BrokenError: If it does not come whole.
+            TimeoutError: If it does not come in time.
         """
         body = await self._connection.body(limit)
         if body is None:
@@ -218,6 +255,7 @@ class Exchange:
 
         Raises:
             BrokenError: If it does not come whole.
+            TimeoutError: If it does not come in time.
         """
         if self.headers.get("content-encoding", "identity") != "identity":
             raise BrokenError("a stream came compressed, which was not asked for")

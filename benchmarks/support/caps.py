@@ -78,7 +78,11 @@ def environment(calls: int) -> Mapping[str, Mapping[str, str]]:
 def against_the_cap(directory: Path, *, calls: int, items: int) -> Outcome:
     """Run one job whose cap bears about six in ten of its items, on two processors, undisturbed."""
     with running_factory(
-        directory, latency_ms=2_000, latency_sigma=0.3, text_characters=_CHARACTERS, env=environment(calls // 2)
+        directory,
+        latency_ms=2_000,
+        latency_sigma=0.3,
+        text_characters=_CHARACTERS,
+        env=environment(calls // 2),
     ) as factory:
         factory.add_processor(SECOND)
         client = factory.client()

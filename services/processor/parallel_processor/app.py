@@ -87,7 +87,7 @@ def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: 
         meter=meter,
         calls=answered,
     )
-    show(metrics.ACTIVE_WORKERS, lambda: engine.lanes.active)
+    show(metrics.ACTIVE_WORKERS, lambda: engine.lanes.calling)
     show(metrics.QUEUE_SIZE, lambda: engine.claims.queued_items)
     metrics.show_waiting(engine.lanes.waiting_by_priority)
     show(metrics.BUDGET_USED, lambda: engine.claims.budget_used_ratio)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
 
 from parallel_processor.model.requests import ModelRequest
 
+_FIELD, _NUMBER, _REAL = struct.Struct(">BI"), struct.Struct(">q"), struct.Struct(">d")
 _HEADER = b"contentfactory.cache.key/1\n"
 _TENANT, _MODEL, _ROLE, _CONTENT, _MAX_TOKENS, _TEMPERATURE, _TOP_P, _SEED, _STOP, _VARIATION = range(1, 11)
 
@@ -31,24 +31,26 @@ def cache_key(tenant: str, request: ModelRequest, *, variation: int) -> str:
 
 def canonical_bytes(tenant: str, request: ModelRequest, *, variation: int) -> bytes:
     """Return the bytes that are hashed: a header, then each field as tag, length and value."""
-    fields = _fields(tenant, request, variation)
-    return _HEADER + b"".join(struct.pack(">BI", tag, len(value)) + value for tag, value in fields)
+    parts = [_HEADER]
 
+    def add(tag: int, value: bytes) -> None:
+        parts.append(_FIELD.pack(tag, len(value)))
+        parts.append(value)
 
-def _fields(tenant: str, request: ModelRequest, variation: int) -> Iterator[tuple[int, bytes]]:
-    yield _TENANT, tenant.encode()
-    yield _MODEL, request.model.encode()
+    add(_TENANT, tenant.encode())
+    add(_MODEL, request.model.encode())
     for message in request.messages:
-        yield _ROLE, message.role.encode()
-        yield _CONTENT, message.content.encode()
-    yield _MAX_TOKENS, struct.pack(">q", request.max_tokens)
+        add(_ROLE, message.role.encode())
+        add(_CONTENT, message.content.encode())
+    add(_MAX_TOKENS, _NUMBER.pack(request.max_tokens))
     if request.temperature is not None:
-        yield _TEMPERATURE, struct.pack(">d", request.temperature)
+        add(_TEMPERATURE, _REAL.pack(request.temperature))
     if request.top_p is not None:
-        yield _TOP_P, struct.pack(">d", request.top_p)
+        add(_TOP_P, _REAL.pack(request.top_p))
     if request.seed is not None:
-        yield _SEED, struct.pack(">q", request.seed)
+        add(_SEED, _NUMBER.pack(request.seed))
     for stop in request.stop:
-        yield _STOP, stop.encode()
+        add(_STOP, stop.encode())
     if variation:
-        yield _VARIATION, struct.pack(">q", variation)
+        add(_VARIATION, _NUMBER.pack(variation))
+    return b"".join(parts)

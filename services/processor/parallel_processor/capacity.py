@@ -106,7 +106,7 @@ class CapacityReading:
         endpoint: Where model calls go.
         elsewhere: Where those of models at other endpoints go, by model.
         limit: The most model calls at a time, over all models.
-        active: Slots for model calls that are taken.
+        active: Model calls under way.
         lanes: How the lane to each model stands.
         stages: The part of their time that finished items spent in each stage, lately.
         waiting: Items that wait for a model call, by priority.
@@ -163,7 +163,7 @@ class Capacity:
             endpoint=self._endpoint,
             elsewhere=self._elsewhere,
             limit=self._lanes.ceiling,
-            active=self._lanes.active,
+            active=self._lanes.calling,
             lanes=self._lanes.read(),
             stages=self._stages.shares(),
             waiting=self._lanes.waiting_by_priority(),

@@ -130,7 +130,7 @@ async def start_engine(
     rng: random.Random,
 ) -> Engine:
     """Put together what runs shards, and set it going."""
-    lanes = open_lanes(settings, clock=clock, rng=rng)
+    lanes = open_lanes(settings, pace, clock=clock, rng=rng)
     calls = model_calls(settings, lifecycle, lanes=lanes, clock=clock, rng=rng)
     outcomes = Outcomes(neighbours.optimizer, score_wait_s=settings.processor_score_wait_s)
     show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)

@@ -11,15 +11,17 @@ from parallel_processor.config import Settings
 from parallel_processor.limits.guard import Guard
 from parallel_processor.limits.lanes import Lanes
 from parallel_processor.limits.pressure import PressurePolicy
+from parallel_processor.pacing import Pacing
 from parallel_processor.running.queueing.tenant_weights import parse_tenant_weights
 
 
-def open_lanes(settings: Settings, *, clock: Clock, rng: random.Random) -> Lanes:
+def open_lanes(settings: Settings, pacing: Pacing, *, clock: Clock, rng: random.Random) -> Lanes:
     """Make the lanes; each is shown in the metrics as it is opened."""
     lanes = Lanes(
         settings.processor_max_concurrency,
         clock=clock,
         rng=rng,
+        prepares=not pacing.commits.ahead.left,
         tenant_weights=parse_tenant_weights(settings.processor_tenant_weights),
         on_turn=metrics.observe_turn,
         on_lane=lambda model: metrics.show_lane(model, lambda: lanes.find(model)),

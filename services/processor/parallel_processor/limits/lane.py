@@ -19,6 +19,23 @@ from parallel_processor.running.slots import OnTurn, Slots
 _NO_CAPACITY = frozenset({FailureClass.RATE_LIMITED, FailureClass.OVERLOADED})
 
 
+_LONGEST_PREPARED_S = 0.05
+"""A cache that takes longer is not made up for: too many calls would be announced that nobody makes yet."""
+
+
+class Pace:
+    """How long something takes of late, as a moving average; 0 before the first."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Take note of one more."""
+        self.seconds += (seconds - self.seconds) * (0.05 if self.seconds else 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class LaneReading:
     """How a lane stands.
@@ -26,7 +43,7 @@ class LaneReading:
     Attributes:
         model: The model.
         limit: How many calls it may have under way; 0 while it pauses.
-        active: Slots taken.
+        active: Slots taken, of calls in preparation too.
         in_flight: Calls under way.
         waiting: Callers that wait for a slot.
         cause: What holds the limit.
@@ -53,6 +70,8 @@ class Lane:
         model: The model.
         slots: Who may call next.
         waiting: Callers that wait for a slot.
+        preparing: How long calls take from their turn until they could begin.
+        calling: How long they take from then on.
         shared: Whether others' calls, not its own limiter, kept it from more the last time it was set.
     """
 
@@ -68,6 +87,7 @@ class Lane:
     ) -> None:
         self.model = model
         self.waiting = 0
+        self.preparing, self.calling = Pace(), Pace()
         self.shared: Holding | None = None
         self._clock = clock
         self._limiter = Limiter(most=most, now=clock.monotonic(), rng=rng)
@@ -124,6 +144,13 @@ class Lane:
             not_yet_begun = max(0, active - self._limiter.in_flight)
             allowed = min(allowed, active + max(0, more - not_yet_begun))
         return allowed
+
+    def ahead(self, limit: int) -> int:
+        """Return how many calls to prepare beyond the limit, so that it is kept full, by Little's law."""
+        if self._rates.known or not self.calling.seconds:
+            return 0
+        prepared_s = min(self.preparing.seconds, _LONGEST_PREPARED_S)
+        return min(limit, round(limit * prepared_s / self.calling.seconds))
 
     def wake_in_s(self, now: float) -> float | None:
         """Return when more may be allowed though nothing happens; None for never."""

@@ -33,27 +33,38 @@ def _unseen(_model: str) -> None:
 
 
 class Hold:
-    """Holds a slot of a lane for as long as its context lasts.
+    """Holds a turn of a lane for as long as its context lasts.
 
     Attributes:
         used: Tokens the call took; None, for one whose tokens are not known, counts as was expected.
     """
 
-    __slots__ = ("_bound", "_lane", "_lanes", "_rank", "_turn", "used")
+    __slots__ = ("_bound", "_lane", "_lanes", "_rank", "_since", "_turn", "begun", "used")
 
     def __init__(self, lanes: Lanes, lane: Lane, rank: Rank, bound: int) -> None:
         self._lanes = lanes
         self._lane = lane
         self._rank = rank
         self._bound = bound
+        self.begun = False
         self.used: int | None = None
 
     async def __aenter__(self) -> Self:
         self._turn = await self._lanes.take(self._lane, self._rank, self._bound)
+        self._since = self._lanes.monotonic()
         return self
 
+    async def begin(self) -> None:
+        """Begin the call that was prepared, as soon as the limit lets it."""
+        self._lane.preparing.note(self._lanes.monotonic() - self._since)
+        await self._lane.slots.begin()
+        self.begun = True
+        self._since = self._lanes.monotonic()
+
     async def __aexit__(self, *_: object) -> None:
-        self._lanes.give_back(self._lane, self._turn, used=self.used)
+        if self.begun:
+            self._lane.calling.note(self._lanes.monotonic() - self._since)
+        self._lanes.give_back(self._lane, self._turn, used=self.used, begun=self.begun)
 
 
 class Lanes:
@@ -62,12 +73,14 @@ class Lanes:
     Attributes:
         most: The most calls at a time over all lanes.
         ceiling: The same, as far as this machine bears it.
+        monotonic: Tells the time.
         queue: Who waits, over all lanes, to be read.
 
     Args:
         most: The most calls at a time over all lanes.
         clock: Time.
         rng: Chance, for pauses.
+        prepares: Whether calls are prepared ahead; not where they are announced ahead anyway.
         tenant_weights: The share of some tenants in each lane; that of all others is 1.
         on_turn: Is told of each call that gets a slot.
         on_lane: Is told of each model whose lane is opened.
@@ -79,6 +92,7 @@ class Lanes:
         *,
         clock: Clock,
         rng: random.Random,
+        prepares: bool = True,
         tenant_weights: Mapping[str, float] | None = None,
         on_turn: OnTurn | None = None,
         on_lane: Callable[[str], None] = _unseen,
@@ -86,7 +100,9 @@ class Lanes:
         self.most = most
         self.ceiling = most
         self._clock = clock
+        self.monotonic = clock.monotonic
         self._rng = rng
+        self._prepares = prepares
         self._tenant_weights = tenant_weights
         self._on_turn = on_turn
         self._on_lane = on_lane
@@ -124,6 +140,11 @@ class Lanes:
         if not self._lanes:
             return self.ceiling
         return max(1, min(self.ceiling, sum(each.slots.limit for each in self._lanes.values())))
+
+    @property
+    def calling(self) -> int:
+        """Calls under way, over all lanes."""
+        return sum(each.slots.calling for each in self._lanes.values())
 
     @property
     def active(self) -> int:
@@ -172,10 +193,10 @@ class Lanes:
         finally:
             lane.waiting -= 1
 
-    def give_back(self, lane: Lane, turn: Turn, *, used: int | None = None) -> None:
+    def give_back(self, lane: Lane, turn: Turn, *, used: int | None = None, begun: bool = False) -> None:
         """Free a slot that was taken: for the lane's next, or another lane that has less than its share."""
         self._set(lane, active=lane.slots.active - 1)
-        lane.slots.give_back(turn, used=used)
+        lane.slots.give_back(turn, used=used, begun=begun)
         if len(self._lanes) > 1 and self.waiting > lane.waiting:
             self._refresh_all()
 
@@ -207,6 +228,8 @@ class Lanes:
         lane.shared = None
         if limit < allowed:
             lane.shared = self._pressed if len(self._lanes) == 1 else Holding(Cause.SHARED, now)
+        # Beside other lanes every turn beyond the limit would be one too many.
+        lane.slots.ahead = lane.ahead(limit) if self._prepares and len(self._lanes) == 1 else 0
         if limit != lane.slots.limit:
             lane.slots.limit = limit
         if limit <= active and lane.model not in self._wakes and (wake_s := lane.wake_in_s(now)) is not None:

@@ -117,7 +117,7 @@ class Claims:
     @property
     def queued_items(self) -> int:
         """Unfinished items of the shards that run here, beyond those that are with the model."""
-        return max(0, sum(run.unfinished for run in self._runs.values()) - self._slots.active)
+        return max(0, sum(run.unfinished for run in self._runs.values()) - self._slots.calling)
 
     @property
     def budget_used_ratio(self) -> float:

@@ -83,9 +83,7 @@ class Content:
         that was cut is given to those who wait for it, and not kept.
         """
         self._held.pop((owner, fill.key), None)
-        return self._filling.post(
-            owner, fill if self._is_worth_keeping(fill) else replace(fill, keep=False)
-        )
+        return self._filling.post(owner, fill if self._is_worth_keeping(fill) else replace(fill, keep=False))
 
     def replace(self, owner: Owner, fill: Fill) -> asyncio.Future[None]:
         """Store content in place of what is there; otherwise as `fill`. A cut text replaces nothing."""

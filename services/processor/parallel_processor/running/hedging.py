@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from service_common.clock import Clock
 
 from parallel_processor.jobs.piece import Usage
+from parallel_processor.limits.lanes import Hold
 from parallel_processor.model.failures import ModelFailure
 from parallel_processor.model.requests import ModelRequest
 from parallel_processor.running.calls import Answer, ModelCalls, OnText
@@ -32,7 +33,7 @@ class Spare:
     """
 
     room: Callable[[], bool]
-    slot: Callable[[], AbstractAsyncContextManager[object]]
+    slot: Callable[[], AbstractAsyncContextManager[Hold]]
     afford: Callable[[], Awaitable[None]]
     lost: Callable[[Usage], None]
 
@@ -138,8 +139,9 @@ class HedgedCalls:
         return not (race.calls[0].done() or race.begun.done())
 
     async def _second(self, request: ModelRequest, race: _Race, spare: Spare) -> Answer:
-        async with spare.slot():
+        async with spare.slot() as slot:
             await spare.afford()
+            await slot.begin()
             race.asked[1] = True
             return await self._calls.call(request, race.lane(1))
 

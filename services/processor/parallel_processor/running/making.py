@@ -152,6 +152,8 @@ class Making:
                 return acceptable(piece, order.contract) or Anew(order, replacing=True)
             try:
                 refused = await refusal_of(announced, persistent=work.persistent)
+                if refused is None:
+                    await slot.begin()
                 answer = refused or await self._generate(order, work, effort, backoff, chain)
                 if isinstance(answer, Answer):
                     filled, slot.used = True, answer.usage.prompt_tokens + answer.usage.output_tokens

@@ -1,12 +1,16 @@
-"""Who may call the model next: bounded slots, given out in the order of a fair queue."""
+"""Who may call the model next: bounded slots, given out in the order of a fair queue.
+
+A slot is taken in two steps. `take` gives the turn to prepare a call, to a few more than may call; `begin`
+lets it be made. So a place with the model does not stand empty while its next call gets its lease.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 from service_common.clock import Clock, SystemClock
 
@@ -15,40 +19,19 @@ from parallel_processor.running.queueing.fair_queue import FairQueue
 from parallel_processor.running.queueing.rank import Rank
 from parallel_processor.running.queueing.tenant_flow import Turn
 
-__all__ = ["Hold", "OnTurn", "Rank", "Slots"]
+__all__ = ["OnTurn", "Rank", "Slots"]
 
 OnTurn: TypeAlias = Callable[[Priority, float], None]
 """Is told, of each call that gets a slot, its job's priority and how many seconds it waited."""
 
 
-class Hold:
-    """Holds a slot for as long as its context lasts.
-
-    Attributes:
-        used: Tokens the call took; None, for one whose tokens are not known, counts as was expected.
-    """
-
-    __slots__ = ("_bound", "_rank", "_slots", "_turn", "used")
-
-    def __init__(self, slots: Slots, rank: Rank, bound: int) -> None:
-        self._slots = slots
-        self._rank = rank
-        self._bound = bound
-        self.used: int | None = None
-
-    async def __aenter__(self) -> Self:
-        self._turn = await self._slots.take(self._rank, self._bound)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._slots.give_back(self._turn, used=self.used)
-
-
 class Slots:
-    """A semaphore with a fair queue. Its mutable state: the queue, how many slots are taken, and who waits.
+    """A semaphore with a fair queue. Its mutable state: the queue, who has a turn, who calls, and who waits.
 
     Attributes:
-        active: Slots taken now.
+        active: Turns taken now, of those who prepare and those who call.
+        calling: Of these, those who call; never more than the limit but for a limit that was lowered.
+        ahead: How many turns are given beyond the limit.
     """
 
     def __init__(
@@ -68,11 +51,14 @@ class Slots:
             on_turn: Is told, of each call that gets a slot, its job's priority and how long it waited.
         """
         self.active = 0
+        self.calling = 0
+        self.ahead = 0
         self._limit = limit
         self._clock = clock or SystemClock()
         self._queue = FairQueue(tenant_weights)
         self._on_turn = on_turn
         self._granted: dict[Turn, asyncio.Future[None]] = {}
+        self._prepared: deque[asyncio.Future[None]] = deque()
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -81,12 +67,13 @@ class Slots:
 
     @property
     def limit(self) -> int:
-        """The most slots at a time; a higher one is used at once, a lower one as slots are given back."""
+        """The most calls at a time; a higher one is used at once, a lower one as calls end."""
         return self._limit
 
     @limit.setter
     def limit(self, limit: int) -> None:
         self._limit = limit
+        self._admit()
         self._grant()
 
     @property
@@ -103,15 +90,6 @@ class Slots:
         """Callers that wait for a slot, by priority."""
         return self._queue.waiting_by_priority()
 
-    def hold(self, rank: Rank, bound: int = 1) -> Hold:
-        """Hold a slot within, when its turn has come.
-
-        Args:
-            rank: Who asks.
-            bound: The most tokens the call may take, about.
-        """
-        return Hold(self, rank, bound)
-
     def rerank(self, rank: Rank) -> None:
         """Let a job's callers that wait stand where its new priority, weight or deadline say."""
         self._queue.change(rank, now=self._now())
@@ -121,7 +99,7 @@ class Slots:
         self._queue.forget_change(tenant, job_id)
 
     async def take(self, rank: Rank, bound: int = 1) -> Turn:
-        """Take a slot, in turn, to be given back; `hold` is the safe way."""
+        """Take the turn to prepare a call, to be given back."""
         turn = self._queue.join(rank, bound, now=self._now())
         granted = self._granted[turn] = self._loop.create_future()
         self._grant()
@@ -137,19 +115,47 @@ class Slots:
             raise
         return turn
 
-    def give_back(self, turn: Turn, *, used: int | None = None) -> None:
-        """Free a slot that was taken.
+    async def begin(self) -> None:
+        """Begin the call of a turn that was taken; waits while as many call as may."""
+        if self.calling < self._limit and not self._prepared:
+            self.calling += 1
+            return
+        admitted: asyncio.Future[None] = self._loop.create_future()
+        self._prepared.append(admitted)
+        try:
+            await admitted
+        except asyncio.CancelledError:
+            if admitted.done() and not admitted.cancelled():
+                self._end()  # it was admitted in the moment of the cancellation
+            raise
+
+    def give_back(self, turn: Turn, *, used: int | None = None, begun: bool = False) -> None:
+        """Give a turn back.
 
         Args:
             turn: What `take` returned.
             used: Tokens the call took; None if that is not known.
+            begun: Whether `begin` returned.
         """
         self.active -= 1
         self._queue.over(turn, used, now=self._now())
+        if begun:
+            self._end()
         self._grant()
 
+    def _end(self) -> None:
+        self.calling -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._prepared and self.calling < self._limit:
+            admitted = self._prepared.popleft()
+            if not admitted.done():
+                self.calling += 1
+                admitted.set_result(None)
+
     def _grant(self) -> None:
-        while self.active < self._limit:
+        while self.active < self._limit + self.ahead:
             now = self._now()
             turn = self._queue.next(now=now)
             if turn is None:

@@ -268,3 +268,20 @@ def test_shares_are_max_min_fair(ceiling: int, wants: list[int]) -> None:
     given_out = sum(min(want, share) for want in wants)
     assert given_out <= ceiling + 1e-6
     assert given_out >= min(ceiling, sum(wants)) - 1e-6
+
+
+def test_as_many_are_prepared_ahead_as_keep_the_calls_going() -> None:
+    """By Little's law, up to the limit; none before anything is known, near a rate, or for a slow cache."""
+    lane = _lanes().of("m")
+    assert lane.ahead(64) == 0
+    lane.preparing.note(0.02)
+    lane.calling.note(0.2)
+    assert (lane.ahead(64), lane.ahead(1)) == (6, 0)
+    for _ in range(1_000):
+        lane.preparing.note(2.0)
+    assert lane.ahead(64) == 16
+    for _ in range(1_000):
+        lane.calling.note(0.001)
+    assert lane.ahead(64) == 64
+    lane.heard(RateHints(Allowance(100, 50, 60.0), None))
+    assert lane.ahead(64) == 0

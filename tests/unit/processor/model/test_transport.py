@@ -207,8 +207,7 @@ async def test_exchanges_wait_their_turn() -> None:
 
 
 async def test_each_exchange_is_given_up_at_its_own_time() -> None:
-    """In whatever order they begin, those that are not answered end in the order of their deadlines; a later
-    one goes on and is answered, over a connection that stays."""
+    """Those that are not answered end in the order of their deadlines; another goes on and is answered."""
     answered = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

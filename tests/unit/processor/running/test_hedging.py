@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.piece import Usage
-from parallel_processor.limits.lanes import Lanes
+from parallel_processor.limits.lanes import Hold, Lanes
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
 from parallel_processor.model.prices import ModelPrice, PriceTable
 from parallel_processor.model.requests import Message, ModelReply, ModelRequest
@@ -18,6 +19,7 @@ from parallel_processor.running.breakers import Breakers
 from parallel_processor.running.calls import Answer, ModelCalls
 from parallel_processor.running.hedges import Hedges
 from parallel_processor.running.hedging import HedgedCalls, Spare
+from parallel_processor.running.slots import Rank
 from service_common.clock import ManualClock
 from service_common.errors import failed_precondition
 from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker
@@ -88,7 +90,7 @@ class Bench:
         rng = random.Random(1)
         breakers = Breakers(lambda model: CircuitBreaker(model, BreakerPolicy(), clock=clock, rng=rng))
         price = ModelPrice(1_000_000, 1_000_000)
-        lanes = Lanes(64, clock=clock, rng=rng)
+        lanes = self.lanes = Lanes(64, clock=clock, rng=rng)
         self.calls = ModelCalls(
             self.endpoint, prices=PriceTable({"m": price}), breakers=breakers, lanes=lanes
         )
@@ -98,11 +100,12 @@ class Bench:
         self.hedged = HedgedCalls(self.calls, self.hedges, clock=clock, on_hedge=self.won.append)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[Hold]:
         """Hold a slot."""
         self.holding += 1
         try:
-            yield
+            async with self.lanes.hold("m", Rank.of(Priority.NORMAL, self.clock.now())) as held:
+                yield held
         finally:
             self.holding -= 1
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parallel_processor.jobs.job import Priority
+from parallel_processor.running.queueing.tenant_flow import Turn
 from parallel_processor.running.slots import Rank, Slots
 
 from tests.unit.processor.samples import NOW
@@ -27,21 +28,30 @@ async def settle() -> None:
 
 
 class Holder:
-    """A task that stands in line, notes its turn, and holds the slot until told."""
+    """A task that stands in line, notes its turn, prepares, and holds the slot until told."""
 
-    def __init__(self, slots: Slots, order: list[str], name: str, where: Rank) -> None:
-        self.release = asyncio.Event()
-        self.holding = False
+    def __init__(
+        self, slots: Slots, order: list[str], name: str, where: Rank, *, prepared: bool = True
+    ) -> None:
+        self.prepared, self.release = asyncio.Event(), asyncio.Event()
+        if prepared:
+            self.prepared.set()
+        self.preparing = self.ready = self.holding = False
         self.task = asyncio.create_task(self._run(slots, order, name, where))
 
     async def _run(self, slots: Slots, order: list[str], name: str, where: Rank) -> None:
-        async with slots.hold(where):
+        turn = await slots.take(where)
+        try:
+            self.preparing = True
+            await self.prepared.wait()
+            self.preparing, self.ready = False, True
+            await slots.begin()
+            self.ready, self.holding = False, True
             order.append(name)
-            self.holding = True
-            try:
-                await self.release.wait()
-            finally:
-                self.holding = False
+            await self.release.wait()
+        finally:
+            slots.give_back(turn, begun=self.holding)
+            self.preparing = self.ready = self.holding = False
 
 
 async def test_the_most_urgent_goes_next_and_equal_jobs_take_turns() -> None:
@@ -115,12 +125,12 @@ async def test_what_a_call_took_is_charged_and_not_what_it_might_have_taken() ->
 
     async def work(tenant: str, used: int) -> None:
         for _ in range(100):
-            async with slots.hold(Rank.of(Priority.NORMAL, NOW, tenant=tenant), 1_000) as slot:
-                slot.used = used
-                calls[tenant] += 1
-                await asyncio.sleep(0)
-                if calls.total() == 110:
-                    frugal.append(calls["frugal"])
+            turn = await slots.take(Rank.of(Priority.NORMAL, NOW, tenant=tenant), 1_000)
+            calls[tenant] += 1
+            await asyncio.sleep(0)
+            if calls.total() == 110:
+                frugal.append(calls["frugal"])
+            slots.give_back(turn, used=used)
 
     frugal: list[int] = []
     tasks = [asyncio.create_task(work(*each)) for each in [("lavish", 1_000), ("frugal", 100)] for _ in "ab"]
@@ -128,15 +138,38 @@ async def test_what_a_call_took_is_charged_and_not_what_it_might_have_taken() ->
     assert frugal[0] >= 90
 
 
+async def test_calls_are_prepared_ahead_and_made_in_the_order_in_which_they_are_ready() -> None:
+    """Beyond the limit a turn is given to prepare; a call that is ready waits for one that ends."""
+    slots, order = Slots(1), list[str]()
+    slots.ahead = 2
+    holders = [Holder(slots, order, name, rank(), prepared=name == "a") for name in "abcd"]
+    await settle()
+    assert (slots.active, slots.calling, slots.waiting) == (3, 1, 1)
+    for each in (holders[2], holders[1]):
+        each.prepared.set()
+        await settle()
+    assert (order, slots.calling) == (["a"], 1)
+    for each in holders:
+        each.prepared.set()
+        each.release.set()
+    await asyncio.gather(*(each.task for each in holders))
+    assert order == ["a", "c", "b", "d"]
+    assert (slots.active, slots.calling) == (0, 0)
+
+
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["come", "come", "leave", "cancel", "wait"]), st.integers(0, 30)), max_size=60
+    st.tuples(
+        st.sampled_from(["come", "come", "prepare", "leave", "cancel", "limit", "ahead", "wait"]),
+        st.integers(0, 30),
+    ),
+    max_size=80,
 )
 
 
 @settings(deadline=None, max_examples=200)
 @given(limit=st.integers(1, 4), steps=STEPS)
 def test_no_history_of_cancellations_leaks_a_slot(limit: int, steps: list[tuple[str, int]]) -> None:
-    """Holders never exceed the limit, no slot is free beside a waiter, and at the end all are free."""
+    """Counts are true, nobody waits beside a free place, in line or ready, and at the end all are free."""
     asyncio.run(_live(Slots(limit), steps))
 
 
@@ -144,15 +177,58 @@ async def _live(slots: Slots, steps: list[tuple[str, int]]) -> None:
     holders: list[Holder] = []
     for action, number in steps:
         if action == "come":
-            holders.append(Holder(slots, [], "x", rank(Priority(1 + number % 4))))
+            holders.append(Holder(slots, [], "x", rank(Priority(1 + number % 4)), prepared=bool(number % 3)))
+        elif action == "limit":
+            slots.limit = number % 5
+        elif action == "ahead":
+            slots.ahead = number % 3
         elif action == "wait":
             await settle()
-            assert sum(each.holding for each in holders) == slots.active <= slots.limit
-            assert slots.active == slots.limit or not slots.waiting
+            _check(slots, holders)
         elif holders:
             each = holders[number % len(holders)]
-            each.release.set() if action == "leave" else each.task.cancel()
+            {"prepare": each.prepared.set, "leave": each.release.set, "cancel": each.task.cancel}[action]()
+    slots.limit = max(1, slots.limit)
     for each in holders:
+        each.prepared.set()
         each.release.set()
     await asyncio.gather(*(each.task for each in holders), return_exceptions=True)
-    assert (slots.active, slots.waiting) == (0, 0)
+    assert (slots.active, slots.calling, slots.waiting) == (0, 0, 0)
+
+
+def _check(slots: Slots, holders: list[Holder]) -> None:
+    assert slots.calling == sum(each.holding for each in holders)
+    assert slots.active == sum(each.preparing or each.ready or each.holding for each in holders)
+    assert slots.calling >= slots.limit or not any(each.ready for each in holders)
+    assert slots.active >= slots.limit or not slots.waiting
+
+
+@settings(deadline=None, max_examples=100)
+@given(limit=st.integers(1, 4), ahead=st.integers(0, 3), steps=STEPS)
+def test_the_limit_holds_for_calls_and_with_those_ahead_for_turns(
+    limit: int, ahead: int, steps: list[tuple[str, int]]
+) -> None:
+    """While neither is changed, never more call than the limit, nor have a turn than are let ahead of it."""
+    fixed = [each for each in steps if each[0] not in ("limit", "ahead")]
+
+    async def live() -> None:
+        slots = Slots(limit)
+        slots.ahead = ahead
+        most = [0, 0]
+        begin, take = slots.begin, slots.take
+
+        async def counted_begin() -> None:
+            await begin()
+            most[0] = max(most[0], slots.calling)
+
+        async def counted_take(where: Rank, bound: int = 1) -> Turn:
+            turn = await take(where, bound)
+            most[1] = max(most[1], slots.active)
+            return turn
+
+        slots.begin, slots.take = counted_begin, counted_take  # type: ignore[method-assign]  # watched
+        await _live(slots, fixed)
+        assert most[0] <= limit
+        assert most[1] <= limit + ahead
+
+    asyncio.run(live())

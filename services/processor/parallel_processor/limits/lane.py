@@ -108,7 +108,7 @@ class Lane:
         """Take note of a call that begins; tell its end by exactly one of the three below."""
         if self._rates.known:
             self._rates.begin(self._clock.monotonic())
-        return self._limiter.begin(self.slots.active)
+        return self._limiter.begin(self.slots.calling)
 
     def answered(self, ticket: Ticket, reply: ModelReply) -> None:
         """Take note of an answer."""

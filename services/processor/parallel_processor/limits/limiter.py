@@ -49,7 +49,7 @@ class Ticket:
     Attributes:
         generation: How often the limit had changed.
         in_flight: Calls under way, this one included.
-        busy: Slots taken, this one's included.
+        busy: Calls that were let begin, this one included.
     """
 
     generation: int
@@ -109,7 +109,7 @@ class Limiter:
     def begin(self, busy: int) -> Ticket:
         """Take note of a call that begins; tell its end by exactly one of the four below."""
         self.in_flight += 1
-        # Slots given out before the limit was lowered are too many: what their calls meet is no news.
+        # More than the limit were let call before it was lowered: what they meet is no news.
         generation = self._generation if busy <= self.limit else _BEFORE_ALL
         return Ticket(generation, self.in_flight, busy)
 

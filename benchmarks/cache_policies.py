@@ -18,6 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from content_cache import garbage
+from content_cache.accesses import FOLLOWED
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import POLICIES, make_policy
@@ -152,7 +153,7 @@ def _entry(number: int, cache: ContentCache) -> Entry:
 def _lookups(report: Report) -> None:
     """What a hit costs with each policy, and what the miss-ratio curve adds to it."""
     caches = {name: full_cache(name, LOOKED_UP) for name in POLICIES}
-    rates = {rate: f"lru, {rate:g} of the keys followed" for rate in (1.0, 1 / 32)}
+    rates = {rate: f"lru, {rate:g} of the keys followed" for rate in (1.0, FOLLOWED)}
     for rate, label in rates.items():
         caches[label] = full_cache("lru", LOOKED_UP, MissRatioCurve(rate=rate))
     times = dict.fromkeys(caches, float("inf"))

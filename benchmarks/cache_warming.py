@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from content_cache.accesses import Accesses
+from content_cache.accesses import FOLLOWED, Accesses
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
@@ -184,7 +184,7 @@ def _listening(report: Report) -> None:
 
     listeners: dict[str, Callable[[], AccessListener | None]] = {
         "nobody": lambda: None,
-        "curve": lambda: MissRatioCurve(rate=1 / 32),
+        "curve": lambda: MissRatioCurve(rate=FOLLOWED),
         "all": lambda: Accesses(capacity=lambda: 1 << 24, held=nothing),
     }
     caches = {name: full_cache("lru", LOOKED_UP, make()) for name, make in listeners.items()}

@@ -17,7 +17,7 @@ from content_cache.miss_ratio_curve import MissRatioCurve
 from content_cache.shadows import Shadows
 from content_cache.use_sample import UseSample
 
-FOLLOWED: Final = 1 / 32
+FOLLOWED: Final = 1 / 64
 """Part of all keys that the curve and the shadow policies follow: what a lookup can afford."""
 
 _HASHES: Final = 1 << 24
@@ -107,17 +107,15 @@ class Accesses:
             self._take_in(recent[self._offset :: _THINNED])
             self._offset = (self._offset + 1) % _THINNED
             recent.clear()
-        sampled, followed, used, passed = self._sampled, self._followed, self._used, 0
-        for address in addresses:
-            place = hash(address) & _LOW_BITS
-            if place < sampled and address in used:
+        sampled, followed, used = self._sampled, self._followed, self._used
+        self.curve.lookups += len(addresses)
+        for address in [each for each in addresses if hash(each) & _LOW_BITS < sampled]:
+            if address in used:
                 used[address] += 1
-            if place < followed:
+            if hash(address) & _LOW_BITS < followed:
+                self.curve.lookups -= 1  # it counts for itself
                 self.curve.looked_up(address)
                 self.shadows.looked_up(address)
-            else:
-                passed += 1
-        self.curve.lookups += passed
 
     def stored(self, address: Address, size_bytes: int) -> None:
         """An entry was stored, perhaps in another's place."""

@@ -121,10 +121,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         if self._tier:
             await self._tier.bring(tenant, asked)
         with self._batch_get as cache:
-            found: list[Entry | Message | None] = [*cache.get_many(tenant, asked)]
+            found = self._opening.all_sent(cache, cache.get_many(tenant, asked))
+            answers: list[bytes | Message | None] = [*found]
             for index, error in bad.items():
-                found.insert(index, convert.get_error(error))
-            answers = self._opening.all_sent(cache, found)
+                answers.insert(index, convert.get_error(error))
             results.looked_up(answers, excess=lambda: convert.get_error(no_room()))
         return results.serialized()
 

@@ -6,9 +6,8 @@ next caller generates it anew. Only while its dictionary has not been looked for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from zstandard import ZstdDecompressor
 
@@ -23,7 +22,6 @@ from content_cache.outcomes import Stale
 from content_cache.waiting import Decided
 
 UNREAD = "dictionary_unread"
-OtherT = TypeVar("OtherT")
 
 
 class Opening:
@@ -53,15 +51,12 @@ class Opening:
         counters.misses += 1
         return None
 
-    def all_sent(
-        self, cache: ContentCache, found: Iterable[Entry | OtherT | None]
-    ) -> Iterator[bytes | OtherT | None]:
-        """Yield what `cache.get_many` found as `sent` does, one at a time, and what is no entry as it is."""
-        for each in found:
-            if not isinstance(each, Entry):
-                yield each
-            else:
-                yield self.sent(cache, each) if each.packing else each.encoded
+    def all_sent(self, cache: ContentCache, found: Iterable[Entry | None]) -> list[bytes | None]:
+        """Return what `cache.get_many` found as `sent` does, each in its place."""
+        return [
+            None if each is None else self.sent(cache, each) if each.packing else each.encoded
+            for each in found
+        ]
 
     def acquire(
         self, cache: ContentCache, address: Address, *, holder: str, epoch: int, ttl_s: float

@@ -47,7 +47,8 @@ class _Holder:
         self.task = asyncio.create_task(self._run(lanes))
 
     async def _run(self, lanes: Lanes) -> None:
-        async with lanes.hold(self.model, RANK):
+        async with lanes.hold(self.model, RANK) as held:
+            await held.begin()
             self.holding = True
             try:
                 await self._let_go.wait()

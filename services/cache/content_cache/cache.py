@@ -102,12 +102,16 @@ class ContentCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def begin_turn(self) -> None:
-        """Let time move on; leases that ran out meanwhile end here."""
+    def begin_turn(self) -> bool:
+        """Let time move on; leases that ran out meanwhile end here. Tell whether any did."""
         self.now = self._clock.now()
-        self._seconds = self._clock.monotonic()
-        for address in self._leases.expire(self._seconds):
-            self._effects.decided.append((address, None))
+        self._seconds = seconds = self._clock.monotonic()
+        alarm = self._leases.next_alarm()
+        if alarm is None or alarm > seconds:
+            return False
+        ended = self._leases.expire(seconds)
+        self._effects.decided += [(address, None) for address in ended]
+        return bool(ended)
 
     def take_effects(self) -> Effects:
         """Return what the turn asks of the world outside, once."""

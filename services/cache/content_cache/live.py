@@ -60,10 +60,11 @@ class LiveCache:
         """
         if not self._loaded:
             raise unavailable("CACHE_LOADING", "the cache is loading its content; try again in a moment")
-        self.cache.begin_turn()
-        # What ran out meanwhile goes to those who waited, before anyone who comes now.
-        self._perform_all()
-        return self.cache
+        cache = self.cache
+        if cache.begin_turn():
+            # What ran out meanwhile goes to those who waited, before anyone who comes now.
+            self._perform_all()
+        return cache
 
     def end(self) -> None:
         """End a turn: do what its steps ask for."""

@@ -17,6 +17,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -42,6 +43,9 @@ _Metadata = Mapping[str, str | bytes]
 BehaviourT = TypeVar("BehaviourT", bound=Callable[..., Any])
 _DECODE = "decoded_by"
 _NO_ATTRIBUTES: Mapping[str, str] = {}
+_PROCESS = f"{random.getrandbits(32):08x}"
+_numbers = count()
+"""Calls that bring no request id are named by this process's name and a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +293,7 @@ def _request_id(metadata: _Metadata) -> str:
     given = metadata.get(REQUEST_ID)
     if isinstance(given, str) and _REQUEST_ID_FORMAT.fullmatch(given):
         return given
-    return f"{random.getrandbits(64):016x}"
+    return f"{_PROCESS}{next(_numbers):08x}"
 
 
 def _code_of_cancellation(context: Context) -> grpc.StatusCode:

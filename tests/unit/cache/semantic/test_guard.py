@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from content_cache.semantic.guard import Verdict, compare, signature
-from content_cache.semantic.words import BINDING
+from content_cache.semantic.words import BINDING, TO_BE
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -109,6 +109,7 @@ def test_a_binding_word_more_is_vetoed(words: list[str], place: int, binding: st
     changed = [*words[:place], binding, *words[place:]]
     before, after = f"explain {' '.join(words)}", f"explain {' '.join(changed)}"
     assume(signature(before) != signature(after))
+    assume(changed[-1] not in TO_BE)  # there it is the question's own, as in `explain what tides are`
     assert verdict(before, after).is_veto
 
 

@@ -1,7 +1,7 @@
 """Who is served how much, and how soon urgent work begins, by the endpoint's own log.
 
 Real processes on two cores: four services, the mock model endpoint and the client; the processor's store is
-SQLite. Each tenant's items ask for a model of the tenant's name, so that the endpoint can tell them apart.
+SQLite. All ask for one model, for that is what is shared; whose a call is, its messages' hash tells.
 Run it from the repository's root: `python -m benchmarks.fairness`, or with `--quick`.
 """
 
@@ -25,6 +25,7 @@ from contentfactory.processor.v1 import processor_pb2 as pb
 
 from benchmarks.support.report import Report
 from tests.support.factory import PROCESSOR, Factory, running_factory
+from tests.support.mock_behaviour import digest_of
 
 CORES = 2
 SLOTS = 32
@@ -43,6 +44,9 @@ _SETTLING_S = 2.0
 """Until so long after the last start the shares are not looked at: the queue is being filled."""
 
 _URGENT = "urgent"
+_whose: dict[str, str] = {}
+"""By the hash of its messages, whom a call is made for."""
+
 _SERVED = 200
 
 
@@ -51,7 +55,7 @@ class Answer:
     """One answered call, by the endpoint's log."""
 
     time: float
-    model: str
+    whose: str
     tokens: int
 
 
@@ -105,15 +109,15 @@ def _urgent_jobs(report: Report, queued: int, *, jobs: int) -> None:
         time.sleep(_SETTLING_S)
         began: dict[str, float] = {}
         for number in range(jobs):
-            model = f"{_URGENT}-{number % 100}"
+            name = f"{_URGENT}-{number}"
             client = factory.client(token=names[number % 2])
-            job_id = client.draft([_item(model, 0, tokens=100)], priority=pb.JOB_PRIORITY_URGENT)
-            began[model] = time.time()
+            job_id = client.draft([_item(name, 0, tokens=100)], priority=pb.JOB_PRIORITY_URGENT)
+            began[name] = time.time()
             client.start(job_id)
             client.wait(job_id)
-        answered = {each.model: each.time for each in _answers(factory)}
-        waited = [answered[model] - latency_s - at for model, at in began.items()]
-        left = queued - sum(each.model == "busy" for each in _answers(factory))
+        answered = {each.whose: each.time for each in _answers(factory)}
+        waited = [answered[name] - latency_s - at for name, at in began.items()]
+        left = queued - sum(each.whose == "busy" for each in _answers(factory))
     report.remark(
         f"{left} of {queued} items in {QUEUED_JOBS} jobs were still queued behind the last urgent job"
     )
@@ -147,11 +151,12 @@ def _factory(
             yield factory
 
 
-def _item(model: str, number: int, *, tokens: int) -> pb.JobItem:
+def _item(whose: str, number: int, *, tokens: int) -> pb.JobItem:
     item = pb.JobItem(item_id=f"item-{number}")
     item.spec.raw.max_tokens = tokens
-    item.spec.raw.messages.add(role=pb.ChatMessage.ROLE_USER, content=f"{model} {number}")
-    item.spec.model = model
+    content = f"{whose} {number}"
+    item.spec.raw.messages.add(role=pb.ChatMessage.ROLE_USER, content=content)
+    _whose[digest_of([{"role": "user", "content": content}])] = whose
     item.spec.cache_policy = pb.CACHE_POLICY_BYPASS
     return item
 
@@ -173,9 +178,9 @@ def _served(factory: Factory, names: tuple[str, ...], *, seconds: float) -> Coun
     served: Counter[str] = Counter(dict.fromkeys(names, 0))
     last: dict[str, float] = {}
     for each in answers:
-        last[each.model] = each.time
+        last[each.whose] = each.time
         if begins_at <= each.time < ends_at:
-            served[each.model] += each.tokens
+            served[each.whose] += each.tokens
     short = [name for name in names if last.get(name, 0.0) < ends_at - 1.0]
     if short:
         raise RuntimeError(f"no backlog was left of {', '.join(short)}: nothing was measured")
@@ -185,7 +190,7 @@ def _served(factory: Factory, names: tuple[str, ...], *, seconds: float) -> Coun
 def _answers(factory: Factory) -> list[Answer]:
     lines = map(orjson.loads, (factory.directory / "model.log").read_bytes().splitlines())
     return [
-        Answer(each["time"], each["model"], each["prompt_tokens"] + each["output_tokens"])
+        Answer(each["time"], _whose[each["hash"]], each["prompt_tokens"] + each["output_tokens"])
         for each in lines
         if each["status"] == _SERVED
     ]

@@ -45,6 +45,11 @@ class Delivery(Enum):
     HANG = "HANG"
 
 
+def digest_of(messages: list[dict[str, str]]) -> str:
+    """Return the hash by which the endpoint's log names messages."""
+    return blake2b(orjson.dumps(messages), digest_size=12).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request for a completion, as it came.
@@ -74,7 +79,7 @@ class Call:
         """Read a request's body."""
         parsed: dict[str, Any] = orjson.loads(body)
         messages = parsed["messages"]
-        digest = blake2b(orjson.dumps(messages), digest_size=12).hexdigest()
+        digest = digest_of(messages)
         limit = parsed.get("max_tokens") or parsed.get("max_completion_tokens") or 1 << 30
         stream = bool(parsed.get("stream"))
         include_usage = stream and bool((parsed.get("stream_options") or {}).get("include_usage"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 from hypothesis import given, settings
@@ -187,7 +188,9 @@ async def _live(slots: Slots, steps: list[tuple[str, int]]) -> None:
             _check(slots, holders)
         elif holders:
             each = holders[number % len(holders)]
-            {"prepare": each.prepared.set, "leave": each.release.set, "cancel": each.task.cancel}[action]()
+            deeds: dict[str, Callable[[], object]]
+            deeds = {"prepare": each.prepared.set, "leave": each.release.set, "cancel": each.task.cancel}
+            deeds[action]()
     slots.limit = max(1, slots.limit)
     for each in holders:
         each.prepared.set()
@@ -226,7 +229,7 @@ def test_the_limit_holds_for_calls_and_with_those_ahead_for_turns(
             most[1] = max(most[1], slots.active)
             return turn
 
-        slots.begin, slots.take = counted_begin, counted_take  # type: ignore[method-assign]  # watched
+        slots.begin, slots.take = counted_begin, counted_take  # type: ignore[method-assign,assignment]  # watched
         await _live(slots, fixed)
         assert most[0] <= limit
         assert most[1] <= limit + ahead

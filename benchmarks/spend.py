@@ -19,7 +19,7 @@ from benchmarks.support.guesses import estimated_and_run
 from benchmarks.support.report import Report
 
 CALLS = 1_000
-ITEMS = 6_000
+ITEMS = 10_000
 KILLS = 10
 KILLED_ITEMS = 1_500
 KILLED_CALLS = 400

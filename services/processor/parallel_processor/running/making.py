@@ -139,7 +139,6 @@ class Making:
         filled = False
         async with self._lanes.hold(order.request.model, work.rank, tokens_bound(order.request)) as slot:
             effort.spend("wait", self._clock.monotonic() - began)
-            announced = work.announce(worst_case)  # on its way while the lease is asked for
             if use_lease:
                 acquisition = await self._content.acquire(work.owner, work.holder, work.epoch, order.key)
             if acquisition.outcome is Acquired.BUSY:
@@ -151,7 +150,7 @@ class Making:
                 piece = piece_of(acquisition.entry, order.prompt, order.key)
                 return acceptable(piece, order.contract) or Anew(order, replacing=True)
             try:
-                refused = await refusal_of(announced, persistent=work.persistent)
+                refused = await refusal_of(work.announce(worst_case), persistent=work.persistent)
                 if refused is None:
                     await slot.begin()
                 answer = refused or await self._generate(order, work, effort, backoff, chain)

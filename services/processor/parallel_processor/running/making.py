@@ -1,7 +1,8 @@
 """One piece from prompt to content: slot, lease, call, score, fill; and what to do when one of them fails.
 
-Nothing scarce is held while waiting (law 3): the slot is taken before the cache lease and the lease just
-before the call; a piece that finds its key busy, or must back off, gives both back and stands in line again.
+Nothing scarce is held while waiting (law 3): the turn is taken before the cache lease, and the lease just
+before the call, which begins as soon as a place with the model is free (0148); a piece that finds its key
+busy, or must back off, gives both back and stands in line again.
 """
 
 from __future__ import annotations

@@ -2905,7 +2905,7 @@ class GetCapacityResponse(_message.Message):
     lanes.
     """
     active_calls: _builtins.int
-    """Model calls now, with those that are being prepared."""
+    """Model calls under way."""
     leased_shards: _builtins.int
     """Shards this replica holds the lease of."""
     cpu_percent: _builtins.float

@@ -11,7 +11,7 @@ Steps are grouped in turns: `begin_turn` reads the clock once and time stands st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from service_common.clock import Clock
@@ -46,6 +46,8 @@ class ContentCache:
         labels: Which entries have which labels.
         rules: What has been purged.
         sizes: What entries take.
+        alarms: By their monotonic seconds, the earliest first, the moments at which leases may end.
+        effects: What the turn has asked for so far; to be looked at only.
     """
 
     def __init__(
@@ -88,8 +90,9 @@ class ContentCache:
         self._entries: Table[Entry] = Table()
         self._expiry = ExpiryIndex()
         self._leases = LeaseTable(new_token)
+        self.alarms: Sequence[tuple[float, Address, str]] = self._leases.alarms
         self._counters = TenantTable()
-        self._effects = Effects()
+        self.effects = Effects()
         self._lookups = Lookups(
             self._entries,
             self._counters,
@@ -106,19 +109,18 @@ class ContentCache:
         """Let time move on; leases that ran out meanwhile end here. Tell whether any did."""
         self.now = self._clock.now()
         self._seconds = seconds = self._clock.monotonic()
-        alarm = self._leases.next_alarm()
-        if alarm is None or alarm > seconds:
+        if not self.alarms or self.alarms[0][0] > seconds:
             return False
         ended = self._leases.expire(seconds)
-        self._effects.decided += [(address, None) for address in ended]
+        self.effects.decided += [(address, None) for address in ended]
         return bool(ended)
 
     def take_effects(self) -> Effects:
         """Return what the turn asks of the world outside, once."""
-        effects = self._effects
+        effects = self.effects
         if not (effects.changed or effects.decided):
             return NO_EFFECTS
-        self._effects = Effects()
+        self.effects = Effects()
         return effects
 
     def get(self, address: Address) -> Entry | None:
@@ -215,7 +217,7 @@ class ContentCache:
         if not keep:
             if lease is not None and lease.token == token:
                 self._leases.fulfil(address, token)
-                self._effects.decided.append((address, entry))
+                self.effects.decided.append((address, entry))
             return FillOutcome.PASSED_ON
         try:
             self.sizes.check(entry, self.max_bytes)
@@ -334,7 +336,7 @@ class ContentCache:
         return self.sizes.exceeds_quota(entry, self.counters(entry.address.tenant).size_bytes)
 
     def _decide(self, address: Address) -> None:
-        self._effects.decided.append((address, self.peek(address)))
+        self.effects.decided.append((address, self.peek(address)))
 
     def _put(self, entry: Entry) -> None:
         before = self._entries.get(entry.address)
@@ -346,7 +348,7 @@ class ContentCache:
             self._forget(before)
         self._make_room(entry)
         self._insert(entry)
-        self._effects.changed.append((entry.address, before))
+        self.effects.changed.append((entry.address, before))
 
     def _make_room(self, entry: Entry) -> None:
         while self._quota is not None and self._exceeds_quota(entry):
@@ -365,7 +367,7 @@ class ContentCache:
         counters.quota_evictions += for_quota
         counters.evictions += not for_quota
         self._forget(victim)
-        self._effects.changed.append((address, victim))
+        self.effects.changed.append((address, victim))
 
     def _expire(self, entry: Entry) -> None:
         self.counters(entry.address.tenant).expirations += 1
@@ -373,7 +375,7 @@ class ContentCache:
 
     def _remove(self, entry: Entry) -> None:
         self._forget(entry)
-        self._effects.changed.append((entry.address, entry))
+        self.effects.changed.append((entry.address, entry))
         if self._listener is not None:
             self._listener.dropped(entry.address)
 

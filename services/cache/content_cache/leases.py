@@ -58,16 +58,20 @@ def era_of_token(token: str) -> int:
 
 
 class LeaseTable:
-    """All leases. `expire` comes before all other calls of a moment, so what is in the table is live."""
+    """All leases. `expire` comes before all other calls of a moment, so what is in the table is live.
 
-    __slots__ = ("_alarms", "_filled", "_leases", "_new_token", "_per_tenant")
+    Attributes:
+        alarms: A heap of when to call `expire`, always the same list; to be looked at only. At least one per
+            lease at or before its end; those of ended or renewed leases ring in vain.
+    """
+
+    __slots__ = ("_filled", "_leases", "_new_token", "_per_tenant", "alarms")
 
     def __init__(self, new_token: Callable[[], str]) -> None:
         self._new_token = new_token
         self._leases: dict[Address, Lease] = {}
         self._per_tenant: Counter[str] = Counter()
-        # At least one alarm per lease at or before its end; alarms of ended or renewed leases ring in vain.
-        self._alarms: list[tuple[float, Address, str]] = []
+        self.alarms: list[tuple[float, Address, str]] = []
         self._filled: OrderedDict[tuple[Address, str], None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -83,13 +87,13 @@ class LeaseTable:
 
     def next_alarm(self) -> float | None:
         """Return when `expire` should be called next, not later than the first end; None without leases."""
-        return self._alarms[0][0] if self._alarms and self._leases else None
+        return self.alarms[0][0] if self.alarms and self._leases else None
 
     def expire(self, now: float) -> list[Address]:
         """End the leases whose time has run out and return their keys."""
         ended: list[Address] = []
-        while self._alarms and self._alarms[0][0] <= now:
-            _, address, token = heappop(self._alarms)
+        while self.alarms and self.alarms[0][0] <= now:
+            _, address, token = heappop(self.alarms)
             lease = self._leases.get(address)
             if lease is None or lease.token != token:
                 continue
@@ -178,8 +182,8 @@ class LeaseTable:
         self._per_tenant[lease.address.tenant] -= 1
 
     def _set_alarm(self, lease: Lease) -> None:
-        if len(self._alarms) > 2 * len(self._leases) + _SPARE_ALARMS:
-            self._alarms = [(each.expires_at, each.address, each.token) for each in self._leases.values()]
-            heapify(self._alarms)
+        if len(self.alarms) > 2 * len(self._leases) + _SPARE_ALARMS:
+            self.alarms[:] = [(each.expires_at, each.address, each.token) for each in self._leases.values()]
+            heapify(self.alarms)
             return
-        heappush(self._alarms, (lease.expires_at, lease.address, lease.token))
+        heappush(self.alarms, (lease.expires_at, lease.address, lease.token))

@@ -68,8 +68,12 @@ class LiveCache:
 
     def end(self) -> None:
         """End a turn: do what its steps ask for."""
-        self._perform_all()
-        self._set_alarm()
+        cache = self.cache
+        effects, alarms = cache.effects, cache.alarms
+        if effects.changed or effects.decided:
+            self._perform_all()
+        if alarms and (self._alarm is None or alarms[0][0] < self._alarm_at):
+            self._set_alarm()
 
     async def decisions(
         self, turn: Turn, addresses: Sequence[Address], claim: Claim | None = None

@@ -79,7 +79,7 @@ def test_alarms_stay_few(table: LeaseTable) -> None:
     for _ in range(20_000):
         lease = acquire(table, "h", ttl_s=600)
         assert table.release(K, lease.token)
-    assert len(table._alarms) < 2_000
+    assert len(table.alarms) < 2_000
 
 
 def test_remembered_fills_are_bounded(table: LeaseTable) -> None:

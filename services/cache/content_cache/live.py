@@ -163,17 +163,17 @@ class LiveCache:
 class Turn:
     """`with turn as cache:` is one turn; not to be nested."""
 
-    __slots__ = ("_clock", "_live", "_observe", "_started")
+    __slots__ = ("_begin", "_end", "_monotonic", "_observe", "_started")
 
     def __init__(self, live: LiveCache, clock: Clock, observe: Observe) -> None:
-        self._live = live
-        self._clock = clock
+        self._begin, self._end = live.begin, live.end
+        self._monotonic = clock.monotonic
         self._observe = observe
         self._started = 0.0
 
     def __enter__(self) -> ContentCache:
-        self._started = self._clock.monotonic()
-        return self._live.begin()
+        self._started = self._monotonic()
+        return self._begin()
 
     def __exit__(
         self,
@@ -181,5 +181,5 @@ class Turn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._live.end()
-        self._observe(self._clock.monotonic() - self._started)
+        self._end()
+        self._observe(self._monotonic() - self._started)

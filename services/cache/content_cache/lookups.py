@@ -70,10 +70,15 @@ class Lookups:
             self._missed(entry, now)
         if self._listener is not None:
             self._listener.looked_up(address)
+        counters = self._counters[address.tenant]
         if entry is None or missing:
-            self._counters[address.tenant].misses += 1
+            counters.misses += 1
             return None
-        self.hit(entry)
+        counters.hits += 1
+        counters.saved_micros += entry.cost_micros
+        self._used(address)
+        if self._giants:
+            self._giants.used(address)
         return entry
 
     def many(self, tenant: str, keys: Iterable[str], now: datetime) -> list[Entry | None]:

@@ -52,6 +52,7 @@ class ReadThrough:
 
     Attributes:
         counts: What came of it so far.
+        left: What is left in the store, by address, without its bytes; to be read.
     """
 
     def __init__(self, repository: EntryRepository, *, clock: Clock) -> None:
@@ -59,14 +60,14 @@ class ReadThrough:
         self._repository = repository
         self._clock = clock
         self._turn: Turn | None = None
-        self._left: dict[Address, Entry] = {}
+        self.left: dict[Address, Entry] = {}
         self._remove: Callable[[Address], None] = _forget_it
         self._asks_again_at = 0.0
         # Many ask for the same segments at once: the first one reads them, the others find them read.
         self._lock = asyncio.Lock()
 
     def __len__(self) -> int:
-        return len(self._left)
+        return len(self.left)
 
     def open(self, left: Mapping[Address, Entry], turn: Turn, *, remove: Callable[[Address], None]) -> None:
         """Take note of what the load left in the store.
@@ -76,25 +77,25 @@ class ReadThrough:
             turn: The turns in which they are brought back.
             remove: Removes one from the store.
         """
-        self._left = dict(left)
+        self.left = dict(left)
         self._turn = turn
         self._remove = remove
 
     def forget(self, address: Address) -> None:
         """Take note that a key changed in memory: what is stored of it is old."""
-        self._left.pop(address, None)
+        self.left.pop(address, None)
 
     def of_tenant(self, tenant: str) -> list[Address]:
         """Return the keys of a tenant's entries that are left in the store."""
-        return [address for address in self._left if address.tenant == tenant]
+        return [address for address in self.left if address.tenant == tenant]
 
     def left_of(self, tenant: str) -> list[Entry]:
         """Return what is known of a tenant's entries that are left in the store; they have no bytes."""
-        return [entry for address, entry in self._left.items() if address.tenant == tenant]
+        return [entry for address, entry in self.left.items() if address.tenant == tenant]
 
     def segment_of(self, address: Address) -> Key | None:
         """Return the document an entry is left in; None if it is not left in any."""
-        return self._repository.directory.segment_of(address) if address in self._left else None
+        return self._repository.directory.segment_of(address) if address in self.left else None
 
     async def fetch(self, segments: Sequence[Key]) -> list[Entry]:
         """Read what is left in some documents, ahead of any call and without holding one up.
@@ -104,11 +105,11 @@ class ReadThrough:
         """
         found = await self._repository.read(segments)
         self.counts.damaged += found.damaged
-        return [each.entry for each in found.records if each.entry is not None and each.address in self._left]
+        return [each.entry for each in found.records if each.entry is not None and each.address in self.left]
 
     def admit(self, entry: Entry, cache: ContentCache) -> bool:
         """Put what was fetched into free memory; tell whether it is there now for it."""
-        if entry.address not in self._left or not cache.restore(entry):
+        if entry.address not in self.left or not cache.restore(entry):
             return False
         self.forget(entry.address)
         self.counts.entries += 1
@@ -116,18 +117,18 @@ class ReadThrough:
 
     def enforce(self, address: Address, rules: PurgeRules) -> bool:
         """Remove an entry from the store if it is purged; tell whether it was."""
-        entry = self._left.get(address)
+        entry = self.left.get(address)
         if entry is None or not rules.deletes(entry):
             return False
-        del self._left[address]
+        del self.left[address]
         self._remove(address)
         return True
 
     async def bring(self, tenant: str, keys: Iterable[str]) -> None:
         """Bring back what is stored and not in memory of some keys; what does not come is missing."""
-        if not self._left:
+        if not self.left:
             return
-        wanted = [address for key in keys if (address := Address(tenant, key)) in self._left]
+        wanted = [address for key in keys if (address := Address(tenant, key)) in self.left]
         if not wanted or self._clock.monotonic() < self._asks_again_at:
             return
         try:
@@ -140,7 +141,7 @@ class ReadThrough:
 
     async def _read(self, wanted: Sequence[Address]) -> None:
         async with self._lock:
-            missing = [address for address in wanted if address in self._left]
+            missing = [address for address in wanted if address in self.left]
             segments: dict[Key, None] = {}
             for address in missing:
                 segment = self._repository.directory.segment_of(address)
@@ -160,8 +161,8 @@ class ReadThrough:
             return
         with self._turn as cache:
             for entry in entries:
-                # What changed in memory while the store was asked is not in `_left` any more.
-                if entry.address in self._left and cache.restore(entry, make_room=entry.address in wanted):
+                # What changed in memory while the store was asked is not in `left` any more.
+                if entry.address in self.left and cache.restore(entry, make_room=entry.address in wanted):
                     self.forget(entry.address)
                     self.counts.entries += 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -104,11 +104,13 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         """Look one entry up."""
         validation.check_key("key", key)
         tenant = _tenant()
-        if self._tier:
+        if self._tier.left:
             await self._tier.bring(tenant, (key,))
         with self._get as cache:
             entry = cache.get(Address(tenant, key))
-            encoded = None if entry is None else self._opening.sent(cache, entry)
+            if entry is None:
+                return b""
+            encoded = self._opening.sent(cache, entry) if entry.packing else entry.encoded
         return wire.get_response(encoded)
 
     @decoded_by(request_bytes.batch_get_keys)
@@ -118,13 +120,13 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         tenant, results = _tenant(), self._results(len(keys))
         bad = validation.bad_keys("requests", keys)
         asked = [key for index, key in enumerate(keys) if index not in bad] if bad else keys
-        if self._tier:
+        if self._tier.left:
             await self._tier.bring(tenant, asked)
         with self._batch_get as cache:
-            found = self._opening.all_sent(cache, cache.get_many(tenant, asked))
-            answers: list[bytes | Message | None] = [*found]
-            for index, error in bad.items():
-                answers.insert(index, convert.get_error(error))
+            answers: Sequence[bytes | Message | None]
+            answers = self._opening.all_sent(cache, cache.get_many(tenant, asked))
+            if bad:
+                answers = _with_errors(answers, bad)
             results.looked_up(answers, excess=lambda: convert.get_error(no_room()))
         return results.serialized()
 
@@ -378,6 +380,16 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     def _room(self, count: int) -> int:
         return self._max_message_bytes - count * _FRAME_BYTES
+
+
+def _with_errors(
+    answers: Sequence[bytes | Message | None], bad: Mapping[int, ServiceError]
+) -> Sequence[bytes | Message | None]:
+    """Return answers with the errors of what could not be asked in their places."""
+    whole = [*answers]
+    for index, error in bad.items():
+        whole.insert(index, convert.get_error(error))
+    return whole
 
 
 def _tenant() -> str:

@@ -82,16 +82,17 @@ class BatchResults:
         """
         add, room = self._parts.append, self._room
         for answer in answers:
-            if answer is None:
+            if isinstance(answer, bytes):  # the usual case first
+                if (size := len(answer)) <= room:
+                    room -= size
+                    add(_found_head(size))
+                    add(answer)
+                else:
+                    self.add(excess())
+            elif answer is None:
                 add(_MISS)
-            elif not isinstance(answer, bytes):
-                self.add(answer)
-            elif (size := len(answer)) <= room:
-                room -= size
-                add(_found_head(size))
-                add(answer)
             else:
-                self.add(excess())
+                self.add(answer)
         self._room = room
 
     def hit(self, encoded: bytes) -> None:

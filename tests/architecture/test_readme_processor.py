@@ -11,6 +11,7 @@ from parallel_processor.config import Settings
 from prometheus_client import Counter, Gauge, Histogram
 from service_common.config import variables
 from service_common.rpc.replicas import BREAKER_STATE
+from service_common.telemetry.tallies import CounterTally, HistogramTally
 
 SERVICE = Path(__file__).parents[2] / "services/processor"
 README = (SERVICE / "README.md").read_text(encoding="utf-8")
@@ -38,6 +39,7 @@ def test_every_variable_is_listed_with_its_default() -> None:
 def test_every_metric_is_listed_with_its_type_and_labels() -> None:
     """The table of metrics is what `metrics.py` declares."""
     declared = [each for each in vars(metrics).values() if isinstance(each, Counter | Gauge | Histogram)]
+    tallies = [each for each in vars(metrics).values() if isinstance(each, CounterTally | HistogramTally)]
     expected = {
         (
             each._name + ("_total" if isinstance(each, Counter) else ""),
@@ -46,6 +48,11 @@ def test_every_metric_is_listed_with_its_type_and_labels() -> None:
         )
         for each in declared
         if each is not BREAKER_STATE
+    } | {
+        (f"{each._name}_total", "counter", ", ".join(each._labels))
+        if isinstance(each, CounterTally)
+        else (each._name, "histogram", ", ".join(each._labels))
+        for each in tallies
     }
     assert {(name, kind, labels) for name, kind, labels, _ in table("Metrics")} == expected
 

@@ -27,7 +27,7 @@ from content_cache.leases import Lease, LeaseTable
 from content_cache.leave_first import LeaveFirst
 from content_cache.lookups import Lookups
 from content_cache.miss_ratio_curve import AccessListener
-from content_cache.outcomes import NO_EFFECTS, Effects, FillOutcome, Stale
+from content_cache.outcomes import Effects, FillOutcome, Stale
 from content_cache.quota import Quota
 from content_cache.rules import PurgeRules
 from content_cache.sizes import Sizes
@@ -84,14 +84,14 @@ class ContentCache:
         self._policy = LeaveFirst(policy)
         self._early = early or EarlyRefresh(lambda: 0.0)
         self._quota = quota
-        self.sizes = Sizes(self.labels, quota, extra_bytes=policy.extra_bytes + extra_bytes)
+        self._counters = TenantTable()
+        self.sizes = Sizes(self.labels, quota, self._counters, extra_bytes=policy.extra_bytes + extra_bytes)
         self._listener = listener
         self._giants = Giants(max_bytes)
         self._entries: Table[Entry] = Table()
         self._expiry = ExpiryIndex()
         self._leases = LeaseTable(new_token)
         self.alarms: Sequence[tuple[float, Address, str]] = self._leases.alarms
-        self._counters = TenantTable()
         self.effects = Effects()
         self._lookups = Lookups(
             self._entries,
@@ -117,10 +117,7 @@ class ContentCache:
 
     def take_effects(self) -> Effects:
         """Return what the turn asks of the world outside, once."""
-        effects = self.effects
-        if not (effects.changed or effects.decided):
-            return NO_EFFECTS
-        self.effects = Effects()
+        effects, self.effects = self.effects, Effects()
         return effects
 
     def get(self, address: Address) -> Entry | None:
@@ -269,7 +266,7 @@ class ContentCache:
             return False
         if make_room and self.sizes.fits_alone(entry, self.max_bytes):
             self._make_room(entry)
-        if self.size_bytes + self.sizes.added(entry) > self.max_bytes or self._exceeds_quota(entry):
+        if self.size_bytes + self.sizes.added(entry) > self.max_bytes or self.sizes.exceeds_quota(entry):
             return False
         tags = self.labels.shared(entry.address.tenant, entry.tags)
         self._insert(entry if tags is entry.tags else replace(entry, tags=tags))
@@ -332,9 +329,6 @@ class ContentCache:
         """Return how many leases a tenant's callers hold, or everybody's."""
         return len(self._leases) if tenant is None else self._leases.count(tenant)
 
-    def _exceeds_quota(self, entry: Entry) -> bool:
-        return self.sizes.exceeds_quota(entry, self.counters(entry.address.tenant).size_bytes)
-
     def _decide(self, address: Address) -> None:
         self.effects.decided.append((address, self.peek(address)))
 
@@ -351,7 +345,7 @@ class ContentCache:
         self.effects.changed.append((entry.address, before))
 
     def _make_room(self, entry: Entry) -> None:
-        while self._quota is not None and self._exceeds_quota(entry):
+        while self._quota is not None and self.sizes.exceeds_quota(entry):
             self._evict(self._quota.victim_of(entry.address.tenant), for_quota=True)
         # After the limit was lowered nobody's call evicts for all: it only must not make it worse.
         limit, size = max(self.max_bytes, self.size_bytes), self.bytes_of(entry)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from contentfactory.cache.v1 import cache_pb2
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from service_common.errors import ServiceError, invalid_field
 from service_common.rpc.fields import Fields
@@ -200,6 +202,16 @@ def acquire_error(error: ServiceError) -> cache_pb2.BatchAcquireResponse.Result:
 def get_error(error: ServiceError) -> cache_pb2.BatchGetResponse.Result:
     """Return the result of a key that could not be looked up."""
     return cache_pb2.BatchGetResponse.Result(error=to_status(error))
+
+
+def with_errors(
+    answers: Sequence[bytes | Message | None], errors: Mapping[int, ServiceError]
+) -> Sequence[bytes | Message | None]:
+    """Return lookups' answers with the errors of what could not be looked up in their places."""
+    whole = [*answers]
+    for index, error in errors.items():
+        whole.insert(index, get_error(error))
+    return whole
 
 
 def fill_outcome(outcome: FillOutcome) -> cache_pb2.FillOutcome.ValueType:

@@ -16,7 +16,7 @@ from service_common.errors import unavailable
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.leases import Lease
-from content_cache.outcomes import NO_EFFECTS, Effects
+from content_cache.outcomes import Effects
 from content_cache.waiting import Claim, Decided, WaitingRoom
 
 Changed = Callable[[Address, Entry | None], None]
@@ -113,7 +113,7 @@ class LiveCache:
 
     def _perform_all(self) -> None:
         effects = self.cache.take_effects()
-        if effects is not NO_EFFECTS:
+        if effects:
             self._perform(effects)
 
     def _perform(self, effects: Effects) -> None:

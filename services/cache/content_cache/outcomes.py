@@ -46,7 +46,3 @@ class Effects:
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.decided)
-
-
-NO_EFFECTS = Effects()
-"""What most turns ask: nothing. Not to be added to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -126,7 +126,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             answers: Sequence[bytes | Message | None]
             answers = self._opening.all_sent(cache, cache.get_many(tenant, asked))
             if bad:
-                answers = _with_errors(answers, bad)
+                answers = convert.with_errors(answers, bad)
             results.looked_up(answers, excess=lambda: convert.get_error(no_room()))
         return results.serialized()
 
@@ -380,16 +380,6 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     def _room(self, count: int) -> int:
         return self._max_message_bytes - count * _FRAME_BYTES
-
-
-def _with_errors(
-    answers: Sequence[bytes | Message | None], bad: Mapping[int, ServiceError]
-) -> Sequence[bytes | Message | None]:
-    """Return answers with the errors of what could not be asked in their places."""
-    whole = [*answers]
-    for index, error in bad.items():
-        whole.insert(index, convert.get_error(error))
-    return whole
 
 
 def _tenant() -> str:

@@ -7,6 +7,7 @@ from service_common.errors import resource_exhausted
 from content_cache.entry import Entry
 from content_cache.labels import LabelIndex, group_bytes
 from content_cache.quota import QUOTA_BYTES, Quota
+from content_cache.stats import TenantTable
 
 
 class Sizes:
@@ -18,14 +19,17 @@ class Sizes:
         reserved_bytes: What is taken beside all entries, compression's dictionaries for one.
     """
 
-    __slots__ = ("_labels", "_quota", "limited", "own_bytes", "reserved_bytes")
+    __slots__ = ("_counters", "_labels", "_quota", "limited", "own_bytes", "reserved_bytes")
 
-    def __init__(self, labels: LabelIndex, quota: Quota | None, *, extra_bytes: int = 0) -> None:
+    def __init__(
+        self, labels: LabelIndex, quota: Quota | None, counters: TenantTable, *, extra_bytes: int = 0
+    ) -> None:
         self.limited = quota is not None
         self.reserved_bytes = 0
         self.own_bytes = extra_bytes + (QUOTA_BYTES if quota else 0)
         self._labels = labels
         self._quota = quota
+        self._counters = counters
 
     def added(self, entry: Entry) -> int:
         """Return what an entry would take if it were put in now."""
@@ -47,9 +51,11 @@ class Sizes:
                 f"the entry takes {self._alone(entry)} bytes of memory; the limit is {self._most(max_bytes)}",
             )
 
-    def exceeds_quota(self, entry: Entry, taken: int) -> bool:
-        """Tell whether a tenant whose entries take so much has no room for another one."""
-        return self._quota is not None and taken + self.added(entry) > self._quota.max_bytes
+    def exceeds_quota(self, entry: Entry) -> bool:
+        """Tell whether its tenant has no room for another entry."""
+        if self._quota is None:
+            return False
+        return self._counters[entry.address.tenant].size_bytes + self.added(entry) > self._quota.max_bytes
 
     def _alone(self, entry: Entry) -> int:
         return entry.size_bytes + group_bytes(entry.tags) + self.own_bytes

@@ -331,8 +331,7 @@ def store_if_free(cache: ContentCache, entry: Entry, stored: Stored) -> Kept:
     if cache.peek(entry.address) is not None or stored.segment_of(entry.address) is not None:
         return Kept.HELD
     size = cache.sizes.added(entry)
-    taken = cache.counters(entry.address.tenant).size_bytes
-    if cache.size_bytes + size > cache.max_bytes or cache.sizes.exceeds_quota(entry, taken):
+    if cache.size_bytes + size > cache.max_bytes or cache.sizes.exceeds_quota(entry):
         return Kept.NO_ROOM
     cache.set(entry)
     return Kept.STORED

@@ -94,12 +94,11 @@ class Lookups:
                 found.append(None)
             else:
                 found.append(entry)
-        hits = [entry for entry in found if entry is not None]
+        hits = cast("list[Entry]", found) if all(found) else [entry for entry in found if entry is not None]
         # From here on the entries' own addresses: those made of the keys give their memory back at once.
         used = [entry.address for entry in hits]
         if self._listener is not None:
-            all_hit = len(used) == len(found)
-            self._listener.looked_up_all(used if all_hit else _own(addresses, found))
+            self._listener.looked_up_all(used if hits is found else _own(addresses, found))
         self._take_note(tenant, hits, used, of=len(found))
         return found
 

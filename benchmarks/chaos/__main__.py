@@ -24,7 +24,7 @@ from benchmarks.chaos.promises import violations
 from benchmarks.chaos.run import FULL, QUICK, Came, chaos_items, run
 from benchmarks.support.report import Report
 
-ITEMS, QUICK_ITEMS = 20_000, 2_000
+ITEMS, QUICK_ITEMS = 20_000, 4_000
 MOST_TAKEOVER_S = 60.0
 """What a dead worker had reserved is inherited by then, and its shards go on."""
 

@@ -158,6 +158,22 @@ async def test_calls_are_prepared_ahead_and_made_in_the_order_in_which_they_are_
     assert (slots.active, slots.calling) == (0, 0)
 
 
+async def test_a_call_cancelled_in_the_moment_it_may_begin_gives_its_place_back() -> None:
+    """What was admitted and never ran is no call: its place goes to the next that is ready."""
+    slots, order = Slots(1), list[str]()
+    slots.ahead = 2
+    holders = [Holder(slots, order, name, rank()) for name in "abc"]
+    await settle()
+    slots.limit = 2
+    holders[1].task.cancel()
+    await settle()
+    assert (order, slots.calling, slots.active) == (["a", "c"], 2, 2)
+    for each in holders:
+        each.release.set()
+    await asyncio.gather(*(each.task for each in holders), return_exceptions=True)
+    assert (slots.calling, slots.active) == (0, 0)
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["come", "come", "prepare", "leave", "cancel", "limit", "ahead", "wait"]),

@@ -74,7 +74,7 @@ class Lookups:
         if entry is None or missing:
             counters.misses += 1
             return None
-        counters.hits += 1
+        counters.hits += 1  # from here on as `hit`, without its call
         counters.saved_micros += entry.cost_micros
         self._used(address)
         if self._giants:

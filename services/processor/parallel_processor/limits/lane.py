@@ -20,10 +20,10 @@ _NO_CAPACITY = frozenset({FailureClass.RATE_LIMITED, FailureClass.OVERLOADED})
 
 
 _LONGEST_PREPARED_S = 0.05
-"""A cache that takes longer is not made up for: too many calls would be announced that nobody makes yet."""
+"""A cache that takes longer is not made up for: too many leases would be held by calls that wait."""
 
 
-class Pace:
+class MovingAverage:
     """How long something takes of late, as a moving average; 0 before the first."""
 
     __slots__ = ("seconds",)
@@ -87,7 +87,7 @@ class Lane:
     ) -> None:
         self.model = model
         self.waiting = 0
-        self.preparing, self.calling = Pace(), Pace()
+        self.preparing, self.calling = MovingAverage(), MovingAverage()
         self.shared: Holding | None = None
         self._clock = clock
         self._limiter = Limiter(most=most, now=clock.monotonic(), rng=rng)

@@ -1,7 +1,7 @@
 """What a shard's worker makes durable: calls before they are made, results soon after they are there.
 
-Everything that is ready when a commit begins goes into it, so commits grow with load. An announcement is
-committed at once, because a call waits for it; results alone wait a little for company. Where commits are
+Everything that is ready when a commit begins goes into it, so commits grow with load. An announcement waits
+milliseconds for others, because a call waits for it; results alone wait longer for company. Where commits are
 dear, a commit also announces calls that stand in line, so that they need none of their own.
 """
 
@@ -32,7 +32,7 @@ from parallel_processor.spending.refusal import BudgetRefusedError
 _log = structlog.get_logger("parallel_processor.running.journal")
 _NOTHING = Usage()
 _GATHER_S = 0.003
-"""How long the first announcement waits for others; the lease, asked for meanwhile, takes longer."""
+"""How long an announcement waits for others: a call begins later by it, and a commit carries more."""
 
 
 class ShardLedger(Protocol):

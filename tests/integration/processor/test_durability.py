@@ -44,7 +44,7 @@ def test_everything_is_there_after_a_restart(tmp_path: Path, database: Database,
 
 @on_durable_stores
 def test_a_killed_processor_resumes_its_job(tmp_path: Path, database: Database) -> None:
-    """No item is lost, no result doubled, and exactly the calls in flight are counted as uncertain."""
+    """No item is lost, no result doubled, and only calls that had begun or were announced are uncertain."""
     with ExitStack() as stack:
         mock = stack.enter_context(mock_endpoint(latency_ms=30))
         environment = (
@@ -62,7 +62,8 @@ def test_a_killed_processor_resumes_its_job(tmp_path: Path, database: Database) 
         results = client.finish(job_id)
         job, counts = client.job(job_id), mock.counts()
     assert len(results) == job.counts.succeeded == 80
-    assert 1 <= job.usage.uncertain_calls <= 8
+    # Four with the model, four announced next to them, and as many answers again on their way to the store.
+    assert 1 <= job.usage.uncertain_calls <= 12
     assert 80 <= counts["requests"] <= 80 + job.usage.uncertain_calls
     per_call = job.usage.uncertain_spend_micros / job.usage.uncertain_calls
     assert per_call >= max(each.piece.cost_micros for each in results.values())

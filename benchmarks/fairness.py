@@ -1,7 +1,8 @@
 """Who is served how much, and how soon urgent work begins, by the endpoint's own log.
 
 Real processes on two cores: four services, the mock model endpoint and the client; the processor's store is
-SQLite. All ask for one model, for that is what is shared; whose a call is, its messages' hash tells.
+SQLite. All ask for one model, and two tenants once more for one of their own each: then the processor's own
+ceiling is what they share. Whose a call is, its messages' hash tells.
 Run it from the repository's root: `python -m benchmarks.fairness`, or with `--quick`.
 """
 
@@ -67,23 +68,27 @@ def main() -> int:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     report = Report(judging=not quick)
     report.machine()
-    _two_tenants(report, seconds=6.0 if quick else 30.0, many=MANY // (10 if quick else 1))
+    for own_models in (False, True):
+        _two_tenants(
+            report, own_models=own_models, seconds=6.0 if quick else 30.0, many=MANY // (10 if quick else 1)
+        )
     _ten_tenants(report, seconds=6.0 if quick else 20.0, items=300 if quick else 2_000)
     _urgent_jobs(report, QUEUED // (10 if quick else 1), jobs=10 if quick else URGENT_JOBS)
     return int(report.short)
 
 
-def _two_tenants(report: Report, *, seconds: float, many: int) -> None:
+def _two_tenants(report: Report, *, own_models: bool, seconds: float, many: int) -> None:
     """One has a hundred times the items, the other's are fifty times as large."""
     names = ("many", "few")
+    what = "two_models" if own_models else "two_tenants"
     with _factory(names, latency_ms=200, text_characters=4 * SMALL_TOKENS * TIMES_LARGER) as factory:
-        _start(factory, "many", many, tokens=SMALL_TOKENS)
-        _start(factory, "few", FEW, tokens=SMALL_TOKENS * TIMES_LARGER)
+        _start(factory, "many", many, tokens=SMALL_TOKENS, model="of-many" if own_models else "")
+        _start(factory, "few", FEW, tokens=SMALL_TOKENS * TIMES_LARGER, model="of-few" if own_models else "")
         served = _served(factory, names, seconds=seconds)
-    report.figure("fairness_few_tokens", served["few"], "tokens")
-    report.figure("fairness_many_tokens", served["many"], "tokens")
+    report.figure(f"fairness_{what}_few_tokens", served["few"], "tokens")
+    report.figure(f"fairness_{what}_many_tokens", served["many"], "tokens")
     ratio = max(served.values()) / max(1.0, min(served.values()))
-    report.figure("fairness_two_tenants_max_to_min", ratio, "ratio", at_most=MOST_UNEQUAL)
+    report.figure(f"fairness_{what}_max_to_min", ratio, "ratio", at_most=MOST_UNEQUAL)
 
 
 def _ten_tenants(report: Report, *, seconds: float, items: int) -> None:
@@ -151,8 +156,9 @@ def _factory(
             yield factory
 
 
-def _item(whose: str, number: int, *, tokens: int) -> pb.JobItem:
+def _item(whose: str, number: int, *, tokens: int, model: str = "") -> pb.JobItem:
     item = pb.JobItem(item_id=f"item-{number}")
+    item.spec.model = model
     item.spec.raw.max_tokens = tokens
     content = f"{whose} {number}"
     item.spec.raw.messages.add(role=pb.ChatMessage.ROLE_USER, content=content)
@@ -161,10 +167,10 @@ def _item(whose: str, number: int, *, tokens: int) -> pb.JobItem:
     return item
 
 
-def _start(factory: Factory, tenant: str, items: int, *, tokens: int) -> None:
+def _start(factory: Factory, tenant: str, items: int, *, tokens: int, model: str = "") -> None:
     """Start a job of a tenant whose items have an output of so many tokens."""
     client = factory.client(token=tenant)
-    client.submit([_item(tenant, number, tokens=tokens) for number in range(items)])
+    client.submit([_item(tenant, number, tokens=tokens, model=model) for number in range(items)])
 
 
 def _served(factory: Factory, names: tuple[str, ...], *, seconds: float) -> Counter[str]:

@@ -104,6 +104,10 @@ class Lane:
         """Whether a slot is free and nobody waits for it."""
         return self.slots.active < self.slots.limit and not self.waiting
 
+    def has_slot(self, now: float) -> bool:
+        """Whether its own limiter lets one more have a slot."""
+        return self.slots.active < self.allowed(self.slots.active, now)
+
     def begin(self) -> Ticket:
         """Take note of a call that begins; tell its end by exactly one of the three below."""
         if self._rates.known:

@@ -1,7 +1,7 @@
 """The lanes to the models of one endpoint, under one ceiling over all of them.
 
-Each lane's slots are as many as its limiter allows. Where all together would be more than the ceiling, those
-that have less than an equal share go first, so that a lane with a long queue cannot keep a short one out.
+Each lane's slots are as many as its limiter allows. Where all together would be more than the ceiling,
+tenants share it in tokens, whatever models they ask for; of one tenant's lanes the emptiest goes first.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Self
 
 from service_common.clock import Clock
@@ -17,7 +17,7 @@ from service_common.clock import Clock
 from parallel_processor.jobs.job import Priority
 from parallel_processor.limits.cause import Cause, Holding
 from parallel_processor.limits.lane import Lane, LaneReading
-from parallel_processor.limits.shares import fair_share
+from parallel_processor.running.queueing.accounts import Accounts
 from parallel_processor.running.queueing.queue import QueueOfQueues
 from parallel_processor.running.queueing.tenant_flow import Turn
 from parallel_processor.running.slots import OnTurn, Rank
@@ -68,7 +68,10 @@ class Hold:
 
 
 class Lanes:
-    """Slots by model. Its mutable state: the lanes, the ceiling, and when each lane wakes by itself.
+    """Slots by model.
+
+    Its mutable state: the lanes and those in use, tenants' accounts while these are several, the ceiling, and
+    when each lane wakes by itself.
 
     Attributes:
         most: The most calls at a time over all lanes.
@@ -103,10 +106,12 @@ class Lanes:
         self.monotonic = clock.monotonic
         self._rng = rng
         self._prepares = prepares
-        self._tenant_weights = tenant_weights
+        self._tenant_weights = tenant_weights or {}
         self._on_turn = on_turn
         self._on_lane = on_lane
         self._lanes: dict[str, Lane] = {}
+        self._in_use: dict[str, Lane] = {}
+        self._accounts: Accounts | None = None
         self.queue = QueueOfQueues(lambda: [each.slots.queue for each in self._lanes.values()])
         self._wakes: dict[str, asyncio.TimerHandle] = {}
         self._pressed = Holding(Cause.MOST, clock.monotonic())
@@ -126,7 +131,7 @@ class Lanes:
             )
             self._lanes[model] = lane
             self._on_lane(model)
-            self.refresh(lane)
+            self._set(lane, active=0)
         return lane
 
     def find(self, model: str) -> LaneReading | None:
@@ -144,17 +149,17 @@ class Lanes:
     @property
     def calling(self) -> int:
         """Calls under way, over all lanes."""
-        return sum(each.slots.calling for each in self._lanes.values())
+        return sum(each.slots.calling for each in self._in_use.values())
 
     @property
     def active(self) -> int:
         """Slots taken, over all lanes."""
-        return sum(each.slots.active for each in self._lanes.values())
+        return sum(each.slots.active for each in self._in_use.values())
 
     @property
     def waiting(self) -> int:
         """Callers that wait for a slot, over all lanes."""
-        return sum(each.waiting for each in self._lanes.values())
+        return sum(each.waiting for each in self._in_use.values())
 
     def rerank(self, rank: Rank) -> None:
         """Let a job's callers that wait stand where its new priority, weight or deadline say."""
@@ -186,19 +191,33 @@ class Lanes:
 
     async def take(self, lane: Lane, rank: Rank, bound: int = 1) -> Turn:
         """Take a slot, in turn, to be given back; `hold` is the safe way."""
-        self.refresh(lane)
+        if lane.model not in self._in_use:
+            self._use(lane)
         lane.waiting += 1
         try:
-            return await lane.slots.take(rank, bound)
+            if self._accounts is None:
+                self._set(lane, active=lane.slots.active)
+                turn = lane.slots.join(rank, bound)
+            else:
+                turn = lane.slots.join(rank, bound)
+                self._share_out(self._accounts)
+            return await lane.slots.wait(turn)
+        except asyncio.CancelledError:
+            if self._accounts is not None:
+                self._share_out(self._accounts)  # it may have been given one in that moment
+            raise
         finally:
             lane.waiting -= 1
+            self._leave(lane)
 
     def give_back(self, lane: Lane, turn: Turn, *, used: int | None = None, begun: bool = False) -> None:
-        """Free a slot that was taken: for the lane's next, or another lane that has less than its share."""
-        self._set(lane, active=lane.slots.active - 1)
+        """Free a slot that was taken: for the lane's next, or for the tenant that was served least."""
+        if self._accounts is None:
+            self._set(lane, active=lane.slots.active - 1)
         lane.slots.give_back(turn, used=used, begun=begun)
-        if len(self._lanes) > 1 and self.waiting > lane.waiting:
-            self._refresh_all()
+        if self._accounts is not None:
+            self._share_out(self._accounts)
+        self._leave(lane)
 
     def press(self, ceiling: int, cause: Cause) -> None:
         """Set how many calls this machine bears, and why not more."""
@@ -206,30 +225,97 @@ class Lanes:
             return
         self.ceiling = ceiling
         self._pressed = Holding(cause, self._clock.monotonic())
-        self._refresh_all()
+        if self._accounts is not None:
+            self._share_out(self._accounts)
+        else:
+            for each in self._lanes.values():
+                self._set(each, active=each.slots.active)
 
     def refresh(self, lane: Lane) -> None:
         """Set a lane's slots by what its limiter allows now."""
-        self._set(lane, active=lane.slots.active)
+        if self._accounts is not None:
+            self._share_out(self._accounts)
+        else:
+            self._set(lane, active=lane.slots.active)
 
     def _forget_idle(self) -> None:
         if len(self._lanes) >= _MANY:
             self._lanes = {model: lane for model, lane in self._lanes.items() if not lane.idle}
 
-    def _refresh_all(self) -> None:
-        for each in sorted(self._lanes.values(), key=lambda lane: lane.slots.active):
-            self.refresh(each)
+    def _use(self, lane: Lane) -> None:
+        """Count a lane among those in use, and its tenants in accounts over all of them."""
+        self._in_use[lane.model] = lane
+        if len(self._in_use) == 1:
+            return
+        newcomers: Collection[Lane] = (lane,)
+        if self._accounts is None:
+            self._accounts = Accounts(self._tenant_weights)
+            newcomers = self._in_use.values()
+        now = self._clock.now().timestamp()
+        for each in newcomers:
+            each.slots.by_itself = False
+            each.slots.queue.account_to(self._accounts, now=now)
+
+    def _leave(self, lane: Lane) -> None:
+        """Count a lane no longer among those in use, if nobody uses it."""
+        if lane.waiting or lane.slots.active or self._in_use.pop(lane.model, None) is None:
+            return
+        self._by_itself(lane)
+        if len(self._in_use) == 1 and self._accounts is not None:
+            self._accounts = None
+            (last,) = self._in_use.values()
+            self._by_itself(last)
+            self._set(last, active=last.slots.active)
+
+    @staticmethod
+    def _by_itself(lane: Lane) -> None:
+        lane.slots.queue.accounts = None
+        lane.slots.by_itself = True
+
+    def _share_out(self, accounts: Accounts) -> None:
+        """Give what the ceiling leaves to the lanes in use that have room."""
+        now = self._clock.monotonic()
+        while self.ceiling > self.active:
+            open_ = [each for each in self._in_use.values() if each.slots.waiting and each.has_slot(now)]
+            if not open_:
+                break
+            accounts.short = self.active + 1 >= self.ceiling
+            if len(open_) == 1:  # nobody of another lane competes: the order is its own
+                open_[0].slots.give()
+            else:
+                self._give_next(open_, accounts)
+        for each in self._in_use.values():
+            self._set(each, active=each.slots.active)
+
+    def _give_next(self, lanes: Sequence[Lane], accounts: Accounts) -> None:
+        """Give the next turn of several lanes: to urgent work, else to the tenant that was served least."""
+        now = self._clock.now().timestamp()
+        urgent = [name for each in lanes if (name := each.slots.queue.urgent()) is not None]
+        leads = {name: accounts.lead_of(name) for name in urgent}
+        tenant = min(leads, key=leads.__getitem__, default=None)
+        if tenant is None or leads[tenant] == float("inf"):
+            tenant = accounts.next(lambda name: any(each.slots.queue.loads(name)[1] for each in lanes))
+        assert tenant is not None, "something waits in each of these lanes, and each has an account"
+        turns = [(each, each.slots.queue.peek(tenant, now=now)) for each in lanes]
+        lane, turn = min(
+            ((lane, turn) for lane, turn in turns if turn is not None),
+            key=lambda each: (-each[1].job.level, each[0].slots.active, each[1].since),
+        )
+        lane.slots.give(turn)
 
     def _set(self, lane: Lane, *, active: int) -> None:
         """Set a lane's slots, and when to do so again though nothing happens."""
         now = self._clock.monotonic()  # one time for both: what is not allowed now must wake later
         allowed = lane.allowed(active, now)
-        limit = min(allowed, self._share(lane, active, now))
-        lane.shared = None
-        if limit < allowed:
-            lane.shared = self._pressed if len(self._lanes) == 1 else Holding(Cause.SHARED, now)
+        if self._accounts is None:
+            limit, pressed = min(allowed, self.ceiling), self._pressed
+        else:
+            others = self.active - lane.slots.active
+            limit = min(allowed, max(0, self.ceiling - others))
+            pressed = self._pressed if self.ceiling < self.most else Holding(Cause.SHARED, now)
+        lane.shared = pressed if limit < allowed else None
         # Beside other lanes every turn beyond the limit would be one too many.
-        lane.slots.ahead = lane.ahead(limit) if self._prepares and len(self._lanes) == 1 else 0
+        lane.slots.ahead = lane.ahead(limit) if self._prepares and self._accounts is None else 0
         if limit != lane.slots.limit:
             lane.slots.limit = limit
         if limit <= active and lane.model not in self._wakes and (wake_s := lane.wake_in_s(now)) is not None:
@@ -241,18 +327,3 @@ class Lanes:
         del self._wakes[lane.model]
         if lane.model in self._lanes:
             self.refresh(lane)
-
-    def _share(self, lane: Lane, active: int, now: float) -> int:
-        """Return how many slots the ceiling leaves a lane that has so many."""
-        if len(self._lanes) == 1:
-            return self.ceiling
-        free = self.ceiling - self.active + lane.slots.active - active
-        wants = {each.model: each.slots.active + each.waiting for each in self._lanes.values()}
-        if sum(wants.values()) > self.ceiling and active >= fair_share(self.ceiling, list(wants.values())):
-            hungry = any(
-                each.waiting and each.slots.active < each.allowed(each.slots.active, now)
-                for each in self._lanes.values()
-                if each is not lane and each.slots.active < active
-            )
-            free = 0 if hungry else free
-        return active + max(0, free)

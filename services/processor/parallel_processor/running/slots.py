@@ -32,6 +32,7 @@ class Slots:
         active: Turns taken now, of those who prepare and those who call.
         calling: Of these, those who call; never more than the limit but for a limit that was lowered.
         ahead: How many turns are given beyond the limit.
+        by_itself: Whether turns are given as soon as the limit lets them; otherwise they wait for `give`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Slots:
         self.active = 0
         self.calling = 0
         self.ahead = 0
+        self.by_itself = True
         self._limit = limit
         self._clock = clock or SystemClock()
         self._queue = FairQueue(tenant_weights)
@@ -74,7 +76,8 @@ class Slots:
     def limit(self, limit: int) -> None:
         self._limit = limit
         self._admit()
-        self._grant()
+        if self.by_itself:
+            self._fill()
 
     @property
     def waiting(self) -> int:
@@ -100,19 +103,30 @@ class Slots:
 
     async def take(self, rank: Rank, bound: int = 1) -> Turn:
         """Take the turn to prepare a call, to be given back."""
+        return await self.wait(self.join(rank, bound))
+
+    def join(self, rank: Rank, bound: int = 1) -> Turn:
+        """Stand in line; `wait` must follow."""
         turn = self._queue.join(rank, bound, now=self._now())
-        granted = self._granted[turn] = self._loop.create_future()
-        self._grant()
-        if granted.done():
-            return turn
+        self._granted[turn] = self._loop.create_future()
+        if self.by_itself:
+            self._fill()
+        return turn
+
+    async def wait(self, turn: Turn) -> Turn:
+        """Wait for a turn that is in line."""
+        granted = self._granted[turn]
         try:
-            await granted
+            if not granted.done():
+                await granted
         except asyncio.CancelledError:
-            if self._granted.pop(turn, None) is not None:
+            if not turn.is_over:
                 self._queue.leave(turn, now=self._now())
             elif not granted.cancelled():
                 self.give_back(turn, used=0)  # it was granted in the moment of the cancellation
             raise
+        finally:
+            del self._granted[turn]
         return turn
 
     async def begin(self) -> None:
@@ -141,7 +155,8 @@ class Slots:
         self._queue.over(turn, used, now=self._now())
         if begun:
             self._end()
-        self._grant()
+        if self.by_itself:
+            self._fill()
 
     def _end(self) -> None:
         self.calling -= 1
@@ -154,20 +169,25 @@ class Slots:
                 self.calling += 1
                 admitted.set_result(None)
 
-    def _grant(self) -> None:
-        while self.active < self._limit + self.ahead:
-            now = self._now()
-            turn = self._queue.next(now=now)
-            if turn is None:
-                return
-            granted = self._granted.pop(turn)
-            if granted.cancelled():  # it leaves, and has not come to say so
-                self._queue.over(turn, 0, now=now)
-                continue
-            self.active += 1
-            granted.set_result(None)
-            if self._on_turn is not None:
-                self._on_turn(turn.job.rank.priority, now - turn.since)
+    def give(self, turn: Turn | None = None) -> None:
+        """Give a turn that waits, or the next one; an asker that is gone gets none, and nobody its turn."""
+        now = self._now()
+        if turn is not None:
+            self._queue.begin(turn, now=now)
+        elif (turn := self._queue.next(now=now)) is None:
+            return
+        granted = self._granted[turn]
+        if granted.cancelled():  # it leaves, and has not come to say so
+            self._queue.over(turn, 0, now=now)
+            return
+        self.active += 1
+        granted.set_result(None)
+        if self._on_turn is not None:
+            self._on_turn(turn.job.rank.priority, now - turn.since)
+
+    def _fill(self) -> None:
+        while self.active < self._limit + self.ahead and self._queue.waiting:
+            self.give()
 
     def _now(self) -> float:
         return self._clock.now().timestamp()

@@ -13,7 +13,6 @@ from parallel_processor.limits.cause import Cause
 from parallel_processor.limits.lane import Lane
 from parallel_processor.limits.lanes import Lanes
 from parallel_processor.limits.limiter import FIRST_LIMIT
-from parallel_processor.limits.shares import fair_share
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
 from parallel_processor.model.rate_headers import Allowance, RateHints
 from parallel_processor.model.requests import ModelReply
@@ -40,14 +39,14 @@ def _refusal(retry_after_s: float | None = None) -> ModelFailure:
 class _Holder:
     """Holds a slot until told to let go."""
 
-    def __init__(self, lanes: Lanes, model: str) -> None:
+    def __init__(self, lanes: Lanes, model: str, rank: Rank = RANK) -> None:
         self.model = model
         self.holding = False
         self._let_go = asyncio.Event()
-        self.task = asyncio.create_task(self._run(lanes))
+        self.task = asyncio.create_task(self._run(lanes, rank))
 
-    async def _run(self, lanes: Lanes) -> None:
-        async with lanes.hold(self.model, RANK) as held:
+    async def _run(self, lanes: Lanes, rank: Rank) -> None:
+        async with lanes.hold(self.model, rank) as held:
             await held.begin()
             self.holding = True
             try:
@@ -183,6 +182,124 @@ async def test_a_long_queue_does_not_keep_another_model_out() -> None:
         each.task.cancel()
 
 
+class _Tenant:
+    """Asks for models in turn, always for more than it gets, with calls of one size."""
+
+    def __init__(self, lanes: Lanes, name: str, models: str, *, tokens: int, weight: float = 1.0) -> None:
+        self.served = 0
+        self.weight = weight
+        self._lanes, self._models, self._tokens = lanes, models, tokens
+        self._rank = Rank.of(Priority.NORMAL, datetime(2026, 1, 1, tzinfo=UTC), tenant=name)
+        self.tasks = [asyncio.create_task(self._ask(number)) for number in range(12 * len(models))]
+
+    async def _ask(self, number: int) -> None:
+        while True:
+            model = self._models[number % len(self._models)]
+            async with self._lanes.hold(model, self._rank, 2 * self._tokens) as held:
+                await held.begin()
+                for _ in range(7):
+                    await asyncio.sleep(0)
+                held.used = self._tokens
+                self.served += self._tokens
+
+
+async def _shares(lanes: Lanes, tenants: list[_Tenant]) -> list[float]:
+    """Return what tenants are served for their weight, once the queue has seen what calls really take."""
+    for _ in range(500):
+        await asyncio.sleep(0)
+    before = [each.served for each in tenants]
+    for _ in range(6_000):
+        await asyncio.sleep(0)
+    assert lanes.active == lanes.ceiling
+    for task in [task for each in tenants for task in each.tasks]:
+        task.cancel()
+    return [(each.served - had) / each.weight for each, had in zip(tenants, before, strict=True)]
+
+
+async def test_tenants_of_different_models_share_the_ceiling_in_tokens() -> None:
+    """What a tenant is served does not depend on how large its calls are, nor on who asks for its model."""
+    lanes = _lanes(6)
+    tenants = [_Tenant(lanes, "small", "a", tokens=20), _Tenant(lanes, "large", "b", tokens=1_000)]
+    small, large = await _shares(lanes, tenants)
+    assert max(small, large) <= 1.1 * min(small, large)
+
+
+async def test_a_second_model_is_no_second_share() -> None:
+    """A tenant that asks for two models gets as much as one that asks for one of these."""
+    lanes = _lanes(6)
+    tenants = [_Tenant(lanes, "two", "ab", tokens=100), _Tenant(lanes, "one", "b", tokens=100)]
+    two, one = await _shares(lanes, tenants)
+    assert max(two, one) <= 1.1 * min(two, one)
+
+
+async def test_what_a_tenant_took_while_slots_stood_empty_is_not_held_against_it() -> None:
+    """Calls that were taken from nobody give the others no claim on later ones."""
+    lanes = _lanes(FIRST_LIMIT + 2)
+    early = _Tenant(lanes, "early", "a", tokens=1_000)
+    few = _Holder(lanes, "b")
+    for _ in range(2_000):
+        await asyncio.sleep(0)
+    before = early.served
+    assert (before > 100_000, lanes.active) == (True, FIRST_LIMIT + 1)
+    later = _Tenant(lanes, "later", "b", tokens=1_000)
+    shares = await _shares(lanes, [early, later])
+    assert max(shares) <= 1.15 * min(shares)
+    few.task.cancel()
+
+
+async def test_weights_count_over_all_models() -> None:
+    """Of tenants with a model each, one of weight three gets three times as much."""
+    lanes = Lanes(6, clock=ManualClock(), rng=random.Random(1), tenant_weights={"heavy": 3.0})
+    tenants = [
+        _Tenant(lanes, "heavy", "a", tokens=50, weight=3.0),
+        _Tenant(lanes, "light", "b", tokens=100),
+        _Tenant(lanes, "other", "c", tokens=400),
+    ]
+    shares = await _shares(lanes, tenants)
+    assert max(shares) <= 1.1 * min(shares)
+
+
+async def test_urgent_work_goes_first_whatever_its_model() -> None:
+    """A slot that another model's backlog would take goes to the urgent call that waits."""
+    lanes = _lanes(2)
+    crowd = [_Holder(lanes, "a") for _ in range(10)]
+    await _settle()
+    later = _Holder(lanes, "b")
+    urgent = _Holder(lanes, "c", Rank.of(Priority.URGENT, datetime(2026, 1, 2, tzinfo=UTC), tenant="other"))
+    await _settle()
+    await next(each for each in crowd if each.holding).let_go()
+    await _settle()
+    assert (urgent.holding, later.holding) == (True, False)
+    for each in (*crowd, later, urgent):
+        each.task.cancel()
+
+
+async def test_calls_are_prepared_ahead_again_once_a_lane_is_alone() -> None:
+    """Another model's call that comes and goes takes nothing for good from the lane that is used."""
+    lanes = _lanes(4)
+    lane = lanes.of("m")
+    lane.preparing.note(0.1)
+    lane.calling.note(0.1)
+    holders = [_Holder(lanes, "m") for _ in range(20)]
+    await _settle()
+    assert lane.slots.active > lanes.calling == 4
+    other = _Holder(lanes, "other")
+    await _settle()
+    for each in [each for each in holders if each.holding]:
+        await each.let_go()
+    await _settle()
+    assert other.holding
+    assert lanes.calling <= 4
+    await other.let_go()
+    for _ in range(2):
+        for each in [each for each in holders if each.holding]:
+            await each.let_go()
+        await _settle()
+    assert lane.slots.active > lanes.calling == 4
+    for each in holders:
+        each.task.cancel()
+
+
 async def test_pressure_lowers_the_ceiling_and_gives_it_back() -> None:
     """Nobody loses a slot, but none is given out above the new ceiling; back up, the waiting go on."""
     lanes = _lanes(8)
@@ -260,15 +377,6 @@ async def _live(most: int, steps: list[tuple[str, int]]) -> None:
                 await each.let_go()
                 holders.remove(each)
     assert (lanes.active, lanes.waiting) == (0, 0)
-
-
-@given(ceiling=st.integers(1, 500), wants=st.lists(st.integers(0, 300), min_size=1, max_size=20))
-def test_shares_are_max_min_fair(ceiling: int, wants: list[int]) -> None:
-    """All of it is given out where it is short, nobody gets more than wanted, and the rest is equal."""
-    share = fair_share(ceiling, wants)
-    given_out = sum(min(want, share) for want in wants)
-    assert given_out <= ceiling + 1e-6
-    assert given_out >= min(ceiling, sum(wants)) - 1e-6
 
 
 def test_as_many_are_prepared_ahead_as_keep_the_calls_going() -> None:

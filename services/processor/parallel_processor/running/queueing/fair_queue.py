@@ -19,15 +19,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from parallel_processor.jobs.job import Priority
-from parallel_processor.running.queueing.flow import FairOrder
+from parallel_processor.running.queueing.accounts import Accounts
+from parallel_processor.running.queueing.flow import BRIEF_S, IDLE_KEPT, URGENT_LEAD, FairOrder
 from parallel_processor.running.queueing.rank import Rank
-from parallel_processor.running.queueing.tenant_flow import IDLE_KEPT, URGENT, JobFlow, TenantFlow, Turn
-
-BRIEF_S = 1.0
-"""A tenant that has had nothing in line for no longer than this was not away: its items were on their way."""
-
-URGENT_LEAD = 200_000.0
-"""Tokens, per unit of its weight, by which urgent work may take its tenant beyond its share."""
+from parallel_processor.running.queueing.tenant_flow import URGENT, JobFlow, TenantFlow, Turn
 
 _FIRST_RATIO = 0.5
 _SMOOTHING = 0.1
@@ -40,6 +35,7 @@ class FairQueue:
 
     Attributes:
         waiting: Pieces of work that wait.
+        accounts: Where its tenants are charged beside those of other queues; None for an only one.
     """
 
     def __init__(self, tenant_weights: Mapping[str, float] | None = None) -> None:
@@ -49,6 +45,7 @@ class FairQueue:
             tenant_weights: The share of some tenants; that of all others is 1.
         """
         self.waiting = 0
+        self.accounts: Accounts | None = None
         self._weights = dict(tenant_weights or {})
         self._tenants: dict[str, TenantFlow] = {}
         self._order: FairOrder[TenantFlow] = FairOrder()
@@ -77,6 +74,8 @@ class FairQueue:
             self._place(tenant)
         elif is_urgent and tenant.urgent == 1:
             self._place(tenant)
+        if self.accounts is not None:
+            self.accounts.joined(tenant.name, now=now)
         return turn
 
     def leave(self, turn: Turn, *, now: float) -> None:
@@ -101,6 +100,11 @@ class FairQueue:
         urgent = [each.name for each in self._urgent.in_order() if each.urgent]
         return list(dict.fromkeys([*urgent, *(each.name for each in self._order.in_order())]))
 
+    def urgent(self) -> str | None:
+        """Return whose urgent work has its turn first; None when none waits."""
+        first = self._urgent.first()
+        return first.name if first is not None and first.urgent else None
+
     def peek(self, tenant: str, *, now: float) -> Turn | None:
         """Return whose turn it is among a tenant's jobs; None when none of them waits."""
         flow = self._tenants.get(tenant)
@@ -122,6 +126,9 @@ class FairQueue:
         job.active += 1
         tenant.served(turn.charged)
         job.served(turn.charged)
+        if self.accounts is not None and self.accounts.short:
+            turn.on_account = True
+            self.accounts.served(tenant.name, turn.charged)
         self._replace(turn, now)
         return turn
 
@@ -141,6 +148,8 @@ class FairQueue:
             turn.tenant.corrected(tokens - turn.charged)
             turn.job.corrected(tokens - turn.charged)
             self._replace(turn, now)
+        if turn.on_account and self.accounts is not None:
+            self.accounts.over(turn.tenant.name, 0.0 if tokens is None else tokens - turn.charged)
         turn.tenant.forget(turn.job)
 
     def change(self, rank: Rank, *, now: float) -> None:
@@ -152,6 +161,14 @@ class FairQueue:
     def forget_change(self, tenant: str, job_id: str) -> None:
         """Forget that a job was changed: nobody who knew it from before can come any more."""
         self._changed.pop((tenant, job_id), None)
+
+    def account_to(self, accounts: Accounts | None, *, now: float) -> None:
+        """Charge tenants in these accounts, too, from now on, or no longer."""
+        self.accounts = accounts
+        if accounts is not None:
+            for tenant in self._tenants.values():
+                if tenant.waiting:
+                    accounts.joined(tenant.name, now=now, count=tenant.waiting)
 
     def loads(self, tenant: str) -> tuple[int, int]:
         """Return how much of a tenant's work is being done, and how much waits."""
@@ -215,6 +232,8 @@ class FairQueue:
         turn.tenant.left_at = now
         turn.job.waiting -= 1
         turn.tenant.urgent -= turn.job.own_level == URGENT
+        if self.accounts is not None:
+            self.accounts.left(turn.tenant.name, now=now)
 
     def _replace(self, turn: Turn, now: float) -> None:
         """Put the flows of a turn where they stand after they were charged."""

@@ -13,6 +13,15 @@ import heapq
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+BRIEF_S = 1.0
+"""A tenant that has had nothing in line for no longer than this was not away: its items were on their way."""
+
+URGENT_LEAD = 200_000.0
+"""Tokens, per unit of its weight, by which urgent work may take its tenant beyond its share."""
+
+IDLE_KEPT = 256
+"""Flows that may be remembered though nothing of them is here."""
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Flow:
@@ -57,23 +66,38 @@ class Flow:
 FlowT = TypeVar("FlowT", bound=Flow)
 
 
+_STALE_KEPT = 256
+
+
 class FairOrder(Generic[FlowT]):
     """Flows by their tags. Its mutable state: a heap in which earlier placements stay until they come up.
+
+    Before they are more than half of it they are dropped, in case what comes up first is not taken for long.
 
     Attributes:
         time: Virtual time.
     """
 
-    __slots__ = ("_heap", "_placed", "time")
+    __slots__ = ("_heap", "_placed", "_roomy", "time")
 
     def __init__(self) -> None:
         self.time = 0.0
         self._placed = 0
+        self._roomy = _STALE_KEPT
         self._heap: list[tuple[float, float, int, int, FlowT]] = []
+
+    @property
+    def size(self) -> int:
+        """Placements kept, earlier ones that mean nothing among them."""
+        return len(self._heap)
 
     def place(self, flow: FlowT, tie: float) -> None:
         """Put a flow where its tag says; of equal tags the smaller tie goes first, then who came first."""
         self._placed += 1
+        if len(self._heap) >= self._roomy:
+            self._heap = [each for each in self._heap if each[3] == each[4].stamp and each[4].waiting]
+            heapq.heapify(self._heap)
+            self._roomy = 2 * len(self._heap) + _STALE_KEPT
         heapq.heappush(self._heap, (flow.tag, tie, self._placed, flow.stamp, flow))
 
     def first(self) -> FlowT | None:

@@ -7,14 +7,13 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from parallel_processor.jobs.job import Priority
-from parallel_processor.running.queueing.flow import FairOrder, Flow
+from parallel_processor.running.queueing.flow import IDLE_KEPT, FairOrder, Flow
 from parallel_processor.running.queueing.rank import AGING_S, Rank
 
 URGENT_IN_A_ROW = 15
 """The most turns in a row that a tenant's urgent work gets while other work of it waits."""
 
 URGENT = int(Priority.URGENT)
-IDLE_KEPT = 256
 _JOBS_KEPT = 8
 _NEVER = float("inf")
 _DOWNWARDS = tuple(sorted(map(int, Priority), reverse=True))
@@ -31,6 +30,7 @@ class Turn:
         job: The job it is part of.
         charged: Tokens it was charged when its turn came.
         is_over: Whether it no longer waits: its turn has come, or it has left.
+        on_account: Whether it was also charged over all queues.
     """
 
     since: float
@@ -39,6 +39,7 @@ class Turn:
     job: JobFlow
     charged: float = 0.0
     is_over: bool = False
+    on_account: bool = False
 
 
 @dataclass(slots=True, eq=False, repr=False)

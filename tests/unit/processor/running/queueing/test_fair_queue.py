@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.terms import Terms
-from parallel_processor.running.queueing.fair_queue import URGENT_LEAD, FairQueue
+from parallel_processor.running.queueing.fair_queue import FairQueue
+from parallel_processor.running.queueing.flow import URGENT_LEAD
 from parallel_processor.running.queueing.rank import AGING_S, Rank
 from parallel_processor.running.queueing.tenant_flow import URGENT_IN_A_ROW, Turn
 

@@ -1,14 +1,15 @@
 """What is asked for, told to all who learn from it, at little more than the cost of writing it down.
 
-A lookup is noted; when `_FOLD` of them wait, every fourth is taken in, in C. Only keys whose hash is below a
-threshold are shown to the followers that look at each lookup, as SHARDS does.
+A lookup is only noted. When `_FOLD` of them wait, or something is stored or asked that depends on them, those
+who learn catch up: of the keys whose hash is below a threshold, as SHARDS does, each lookup is shown to the
+curve and the shadows; of all keys every fourth lookup is taken in as heat, in C.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from content_cache.entry import Address, Entry
@@ -31,25 +32,22 @@ class Accesses:
     """Listens to a cache.
 
     Attributes:
-        curve: What other limits would give.
-        shadows: What other policies would.
         heat: What was used last.
-        uses: Which entries are used at all.
         stored_count: Entries stored so far, those loaded included.
     """
 
     __slots__ = (
+        "_curve",
         "_followed",
+        "_known",
         "_offset",
         "_recent",
         "_sampled",
-        "_used",
+        "_shadows",
+        "_uses",
         "_window",
-        "curve",
         "heat",
-        "shadows",
         "stored_count",
-        "uses",
     )
 
     def __init__(
@@ -69,81 +67,96 @@ class Accesses:
             most_heat: How many keys' heat is remembered; None: the usual number.
         """
         self._followed = round(followed * _HASHES)
-        self.curve = MissRatioCurve(rate=followed)
-        self.shadows = Shadows(rate=followed, capacity=capacity, held=held)
+        self._curve = MissRatioCurve(rate=followed)
+        self._shadows = Shadows(rate=followed, capacity=capacity, held=held)
         self.heat = Heat() if most_heat is None else Heat(most_heat)
         self._sampled = max(self._followed, _HASHES // 4)
-        self.uses = UseSample(held, threshold=self._sampled)
-        self._used = self.uses.counts
+        self._uses = UseSample(held, threshold=self._sampled)
         self.stored_count = 0
         self._window: deque[list[Address]] = deque(maxlen=_WINDOW_FOLDS)
         self._recent: list[Address] = []
+        self._known = 0
         self._offset = 0
+
+    @property
+    def curve(self) -> MissRatioCurve:
+        """What other limits would give."""
+        self.catch_up()
+        return self._curve
+
+    @property
+    def shadows(self) -> Shadows:
+        """What other policies would give."""
+        self.catch_up()
+        return self._shadows
+
+    @property
+    def uses(self) -> UseSample:
+        """Which entries are used at all."""
+        self.catch_up()
+        return self._uses
 
     def looked_up(self, address: Address) -> None:
         """A caller asked for it."""
         recent = self._recent
         recent.append(address)
         if len(recent) >= _FOLD:
-            # Many come: every fourth is enough, another one each time, to tell what is in demand.
-            self._take_in(recent[self._offset :: _THINNED])
-            self._offset = (self._offset + 1) % _THINNED
-            recent.clear()
-        place = hash(address) & _LOW_BITS
-        if place < self._sampled:
-            if address in self._used:
-                self._used[address] += 1
-            if place < self._followed:
-                self.curve.looked_up(address)
-                self.shadows.looked_up(address)
-                return
-        self.curve.lookups += 1
+            self._thin_out()
 
     def looked_up_all(self, addresses: Sequence[Address]) -> None:
         """Callers asked for them, in this order."""
         recent = self._recent
         recent += addresses
         if len(recent) >= _FOLD:
-            self._take_in(recent[self._offset :: _THINNED])
-            self._offset = (self._offset + 1) % _THINNED
-            recent.clear()
-        sampled, followed, used = self._sampled, self._followed, self._used
-        self.curve.lookups += len(addresses)
-        for address in [each for each in addresses if hash(each) & _LOW_BITS < sampled]:
+            self._thin_out()
+
+    def catch_up(self) -> None:
+        """Show those who follow keys what was looked up since the last time."""
+        recent, known = self._recent, self._known
+        if len(recent) == known:
+            return
+        self._known = len(recent)
+        self._curve.lookups += len(recent) - known
+        sampled, followed, used = self._sampled, self._followed, self._uses.counts
+        for address in [each for each in islice(recent, known, None) if hash(each) & _LOW_BITS < sampled]:
             if address in used:
                 used[address] += 1
             if hash(address) & _LOW_BITS < followed:
-                self.curve.lookups -= 1  # it counts for itself
-                self.curve.looked_up(address)
-                self.shadows.looked_up(address)
+                self._curve.lookups -= 1  # it counts for itself
+                self._curve.looked_up(address)
+                self._shadows.looked_up(address)
 
     def stored(self, address: Address, size_bytes: int) -> None:
         """An entry was stored, perhaps in another's place."""
         self.stored_count += 1
         place = hash(address) & _LOW_BITS
+        if place >= self._sampled:
+            return
+        self.catch_up()
         if place < self._followed:
-            self.curve.stored(address, size_bytes)
-            self.shadows.stored(address, size_bytes)
-        if place < self.uses.threshold:
-            self.uses.stored(address)
+            self._curve.stored(address, size_bytes)
+            self._shadows.stored(address, size_bytes)
+        if place < self._uses.threshold:
+            self._uses.stored(address)
 
     def resized(self, address: Address, size_bytes: int) -> None:
         """Its entry takes more or less than before; nothing was stored."""
         if hash(address) & _LOW_BITS < self._followed:
             self.curve.resized(address, size_bytes)
-            self.shadows.resized(address, size_bytes)
+            self._shadows.resized(address, size_bytes)
 
     def dropped(self, address: Address) -> None:
         """Its entry would be gone in a cache of any size."""
         if hash(address) & _LOW_BITS < self._followed:
             self.curve.dropped(address)
-            self.shadows.dropped(address)
+            self._shadows.dropped(address)
 
     def fold(self) -> None:
-        """Take in what was noted and waits."""
+        """Take in all that was noted and waits."""
+        self.catch_up()
         if self._recent:
             self._take_in(self._recent.copy())
-            self._recent.clear()
+            self._forget()
 
     def hottest(self) -> tuple[Address, float, int] | None:
         """Return the key asked for most of late, its part of the lookups, and how many those were."""
@@ -153,6 +166,17 @@ class Accesses:
         for address, times in counts.most_common(1):
             return Address(*address), times / total, total
         return None
+
+    def _thin_out(self) -> None:
+        """Many come: every fourth is enough, another one each time, to tell what is in demand."""
+        self.catch_up()
+        self._take_in(self._recent[self._offset :: _THINNED])
+        self._offset = (self._offset + 1) % _THINNED
+        self._forget()
+
+    def _forget(self) -> None:
+        self._recent.clear()
+        self._known = 0
 
     def _take_in(self, recent: list[Address]) -> None:
         self.heat.followed(recent)

@@ -27,7 +27,7 @@ from content_cache.early_refresh import EarlyRefresh
 from content_cache.entry import Address, Entry
 from content_cache.eviction import EvictionPolicy, make_policy
 from content_cache.heat_repository import HeatRepository
-from content_cache.heat_upkeep import note_heat, remembering, save_heat
+from content_cache.heat_upkeep import keep_up, note_heat, remembering, save_heat
 from content_cache.insight import Insight, StoreHealth
 from content_cache.latencies import Latencies
 from content_cache.live import LiveCache
@@ -138,6 +138,7 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
     lifecycle.spawn("memory_watch", watch.run(settings.cache_memory_check_interval_s))
     lifecycle.spawn("sweep_store", sweep_store(repository))
     lifecycle.push("heat", lambda: note_heat(heat, accesses))
+    lifecycle.spawn("accesses", keep_up(accesses))
     lifecycle.spawn("heat", save_heat(heat, accesses, settings.cache_heat_interval_s))
     await server.ready()
     return server

@@ -16,6 +16,7 @@ from content_cache.eviction import EvictionPolicy
 from content_cache.heat_repository import HeatRepository
 
 _MOST_USES_TOLD: Final = 16
+_KEEP_UP_S: Final = 1.0
 _log = structlog.get_logger("content_cache.heat")
 
 
@@ -31,6 +32,13 @@ def remembering(
                 policy.used(address)
 
     return remember
+
+
+async def keep_up(accesses: Accesses) -> None:
+    """Let those who learn from lookups catch up every second, for ever: what they say is shown in metrics."""
+    while True:
+        await asyncio.sleep(_KEEP_UP_S)
+        accesses.catch_up()
 
 
 async def save_heat(repository: HeatRepository, accesses: Accesses, interval_s: float) -> None:

@@ -102,13 +102,8 @@ class MissRatioCurve:
             self._hits[min(int(log2(size) * _PER_DOUBLING), _SIZES - 1) if size > 1 else 0] += stands_for
 
     def looked_up_all(self, addresses: Sequence[Address]) -> None:
-        """Do so for each of many, in one step for those whose keys are not followed."""
-        threshold, hashes = self._threshold, map(self._hash_of, addresses)
-        followed = [
-            each for each, place in zip(addresses, hashes, strict=True) if place & _LOW_BITS < threshold
-        ]
-        self.lookups += len(addresses) - len(followed)
-        for address in followed:
+        """Do so for each of many."""
+        for address in addresses:
             self.looked_up(address)
 
     def stored(self, address: Address, size_bytes: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import cast
 
 from google.protobuf.message import Message
 
@@ -73,27 +74,43 @@ class BatchResults:
         self._room -= len(encoded)
         return True
 
-    def looked_up(self, answers: Iterable[bytes | Message | None], *, excess: Callable[[], Message]) -> None:
+    def looked_up(self, answers: Sequence[bytes | Message | None], *, excess: Callable[[], Message]) -> None:
         """Add BatchGet results.
 
         Args:
             answers: Of each lookup the entry, None for none, or a result that is a message.
             excess: Returns the result of an entry for which there is no room.
         """
-        add, room = self._parts.append, self._room
-        for answer in answers:
-            if isinstance(answer, bytes):  # the usual case first
-                if (size := len(answer)) <= room:
-                    room -= size
-                    add(_found_head(size))
-                    add(answer)
+        if not self._all_found(answers):
+            for answer in answers:
+                if isinstance(answer, bytes):
+                    self._found(answer, excess)
+                elif answer is None:
+                    self._parts.append(_MISS)
                 else:
-                    self.add(excess())
-            elif answer is None:
-                add(_MISS)
-            else:
-                self.add(answer)
-        self._room = room
+                    self.add(answer)
+
+    def _all_found(self, answers: Sequence[bytes | Message | None]) -> bool:
+        """Add entries all at once, if there are only entries and there is room for them all."""
+        if set(map(type, answers)) != {bytes}:
+            return False
+        entries = cast("Sequence[bytes]", answers)
+        sizes = [*map(len, entries)]
+        if (size := sum(sizes)) > self._room:
+            return False
+        self._room -= size
+        parts = [b""] * (2 * len(entries))
+        parts[::2] = map(_found_head, sizes)
+        parts[1::2] = entries
+        self._parts += parts
+        return True
+
+    def _found(self, entry: bytes, excess: Callable[[], Message]) -> None:
+        if self.has_room(entry):
+            self._parts.append(_found_head(len(entry)))
+            self._parts.append(entry)
+        else:
+            self.add(excess())
 
     def hit(self, encoded: bytes) -> None:
         """Add a BatchAcquire result with an entry."""

@@ -108,6 +108,34 @@ def test_shadows_get_what_the_simulator_gets(clock: ManualClock, make_entry: Mak
     assert accesses.shadows.by_policy["gdsf"].saved_micros > accesses.shadows.by_policy["lru"].saved_micros
 
 
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["look", "look", "look", "store", "resize", "drop"]), KEYS), max_size=80
+    )
+)
+def test_who_catches_up_late_learns_what_was_learnt_at_once(steps: list[tuple[str, Address]]) -> None:
+    """When those who learn look makes no difference: to curve, shadows, or how often keys are used."""
+    clock = ManualClock()
+    (_, late), (_, at_once) = (observed(clock, max_bytes=2_000) for _ in range(2))
+    for number, (what, address) in enumerate(steps):
+        for each in (late, at_once):
+            if what == "look":
+                each.looked_up_all([address, address]) if number % 3 == 0 else each.looked_up(address)
+            elif what == "store":
+                each.stored(address, 500 + number)
+            elif what == "resize":
+                each.resized(address, 400 + number)
+            else:
+                each.dropped(address)
+        at_once.catch_up()
+    sizes = (500, 1_000, 2_000, 4_000)
+    assert [late.curve.hit_ratio(size) for size in sizes] == [at_once.curve.hit_ratio(size) for size in sizes]
+    assert late.curve.lookups == at_once.curve.lookups
+    assert late.uses.counts == at_once.uses.counts
+    for name, shadow in late.shadows.by_policy.items():
+        assert shadow.hits == at_once.shadows.by_policy[name].hits, name
+
+
 def test_memory_is_bounded(clock: ManualClock, make_entry: MakeEntry) -> None:
     """However many keys come and go, no more are followed than each may."""
     cache, accesses = observed(clock, max_bytes=10_000_000)

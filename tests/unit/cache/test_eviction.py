@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -233,6 +234,25 @@ def test_sieve_search_is_bounded() -> None:
         policy.added(Item(address, 1, 1))
         policy.used(address)
     assert policy.victim() == policy.victim() == addresses[MOST_SPARED]
+
+
+def test_uses_that_wait_to_be_put_in_order_are_few_and_none_is_lost() -> None:
+    """After any number of uses, alone and together, entries leave in the order of their last one."""
+    chance, policy = random.Random(5), Lru()
+    addresses = [Address("a", str(number)) for number in range(50)]
+    for address in addresses:
+        policy.added(Item(address, 1, 1))
+    order = [*addresses]
+    for _ in range(3_000):
+        used = chance.choices(addresses, k=chance.randrange(1, 4))
+        policy.used(used[0]) if len(used) == 1 else policy.used_all(used)
+        for address in used:
+            order.remove(address)
+            order.append(address)
+        assert len(policy._used) < 2_048
+    for expected in order:
+        assert policy.victim() == expected
+        policy.removed(expected)
 
 
 def test_policies_are_chosen_by_name() -> None:

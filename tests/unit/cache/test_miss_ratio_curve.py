@@ -124,19 +124,3 @@ def test_what_is_gone_everywhere_misses(clock: ManualClock) -> None:
     assert cache.get(Address("a", "expired")) is None
     assert curve.hit_ratio(1_500) == 0.0
     assert curve.hit_ratio(1_000_000) == pytest.approx(1 / 3)
-
-
-def test_many_lookups_in_one_step() -> None:
-    """Looking up many keys at once estimates what looking up each does, sampled or not."""
-    together, apart = (MissRatioCurve(max_samples=8, rate=0.5) for _ in range(2))
-    addresses = [Address("a", f"k{number}") for number in range(40)]
-    for curve in (together, apart):
-        for address in addresses:
-            curve.stored(address, 100)
-    for batch in (addresses, addresses[::3], addresses[5:9] * 2):
-        together.looked_up_all(batch)
-        for address in batch:
-            apart.looked_up(address)
-    assert together.lookups == apart.lookups == 62
-    assert together._hits == apart._hits
-    assert 0 < together.hit_ratio(2_000) == apart.hit_ratio(2_000)

@@ -110,7 +110,7 @@ class Lanes:
         self._on_turn = on_turn
         self._on_lane = on_lane
         self._lanes: dict[str, Lane] = {}
-        self._in_use: dict[str, Lane] = {}
+        self._in_use: dict[Lane, None] = {}  # in the order in which they came
         self._accounts: Accounts | None = None
         self.queue = QueueOfQueues(lambda: [each.slots.queue for each in self._lanes.values()])
         self._wakes: dict[str, asyncio.TimerHandle] = {}
@@ -149,17 +149,17 @@ class Lanes:
     @property
     def calling(self) -> int:
         """Calls under way, over all lanes."""
-        return sum(each.slots.calling for each in self._in_use.values())
+        return sum(each.slots.calling for each in self._in_use)
 
     @property
     def active(self) -> int:
         """Slots taken, over all lanes."""
-        return sum(each.slots.active for each in self._in_use.values())
+        return sum(each.slots.active for each in self._in_use)
 
     @property
     def waiting(self) -> int:
         """Callers that wait for a slot, over all lanes."""
-        return sum(each.waiting for each in self._in_use.values())
+        return sum(each.waiting for each in self._in_use)
 
     def rerank(self, rank: Rank) -> None:
         """Let a job's callers that wait stand where its new priority, weight or deadline say."""
@@ -191,7 +191,7 @@ class Lanes:
 
     async def take(self, lane: Lane, rank: Rank, bound: int = 1) -> Turn:
         """Take a slot, in turn, to be given back; `hold` is the safe way."""
-        if lane.model not in self._in_use:
+        if lane not in self._in_use:
             self._use(lane)
         lane.waiting += 1
         try:
@@ -244,13 +244,13 @@ class Lanes:
 
     def _use(self, lane: Lane) -> None:
         """Count a lane among those in use, and its tenants in accounts over all of them."""
-        self._in_use[lane.model] = lane
+        self._in_use[lane] = None
         if len(self._in_use) == 1:
             return
         newcomers: Collection[Lane] = (lane,)
         if self._accounts is None:
             self._accounts = Accounts(self._tenant_weights)
-            newcomers = self._in_use.values()
+            newcomers = self._in_use
         now = self._clock.now().timestamp()
         for each in newcomers:
             each.slots.by_itself = False
@@ -258,12 +258,13 @@ class Lanes:
 
     def _leave(self, lane: Lane) -> None:
         """Count a lane no longer among those in use, if nobody uses it."""
-        if lane.waiting or lane.slots.active or self._in_use.pop(lane.model, None) is None:
+        if lane.waiting or lane.slots.active or lane not in self._in_use:
             return
+        del self._in_use[lane]
         self._by_itself(lane)
         if len(self._in_use) == 1 and self._accounts is not None:
             self._accounts = None
-            (last,) = self._in_use.values()
+            (last,) = self._in_use
             self._by_itself(last)
             self._set(last, active=last.slots.active)
 
@@ -276,7 +277,7 @@ class Lanes:
         """Give what the ceiling leaves to the lanes in use that have room."""
         now = self._clock.monotonic()
         while self.ceiling > self.active:
-            open_ = [each for each in self._in_use.values() if each.slots.waiting and each.has_slot(now)]
+            open_ = [each for each in self._in_use if each.slots.waiting and each.has_slot(now)]
             if not open_:
                 break
             accounts.short = self.active + 1 >= self.ceiling
@@ -284,7 +285,7 @@ class Lanes:
                 open_[0].slots.give()
             else:
                 self._give_next(open_, accounts)
-        for each in self._in_use.values():
+        for each in self._in_use:
             self._set(each, active=each.slots.active)
 
     def _give_next(self, lanes: Sequence[Lane], accounts: Accounts) -> None:

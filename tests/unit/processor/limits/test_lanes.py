@@ -146,6 +146,21 @@ async def test_rates_fill_without_a_call() -> None:
         pass
 
 
+async def test_rates_fill_beside_another_lane_too() -> None:
+    """A lane that waits for its rate or its pause wakes by itself, whatever goes on in another one."""
+    lanes = _lanes(64, SystemClock())
+    other = _Holder(lanes, "other")
+    await _settle()
+    lanes.of("rated").heard(RateHints(Allowance(1200, 0, 60.0), None))
+    lanes.of("paused").failed(lanes.of("paused").begin(), _refusal(retry_after_s=0.05))
+    async with asyncio.timeout(10):
+        for model in ("rated", "paused"):
+            async with lanes.hold(model, RANK) as held:
+                await held.begin()
+    assert other.holding
+    await other.let_go()
+
+
 class _CreepingClock(ManualClock):
     """A clock that goes on a little with every look at it."""
 

@@ -77,7 +77,12 @@ lock: setup ## resolve requirements.lock anew, with hashes
 	    --group dev cli/pyproject.toml services/common/pyproject.toml services/cache/pyproject.toml --extra model --extra services --extra semantic \
 	    $(LOCAL_DISTS:%=--no-emit-package contentfactory-%) -o requirements.lock
 
-bench-pipeline: setup ## 20,000 items through all four services, beside a bare loop and the openai SDK
+$(VENV)/openai-2.30/.installed: benchmarks/baselines/openai-2.30.lock
+	$(PYTHON) -m venv $(VENV)/openai-2.30
+	$(VENV)/openai-2.30/bin/python -m pip install -q --no-deps --require-hashes -r $<
+	@touch $@
+
+bench-pipeline: setup $(VENV)/openai-2.30/.installed ## 20,000 items through all four services, beside a bare loop and the openai SDK
 	$(BIN)/python -m benchmarks.pipeline
 
 bench-intake: setup ## what 100,000 items on their way in cost the processor's memory

@@ -23,8 +23,8 @@ from contentfactory.processor.v1 import processor_pb2, processor_pb2_grpc
 
 from benchmarks.support.capacity_log import CapacityLog, Phase
 from benchmarks.support.factory import add_items, raw_item
-from benchmarks.support.loops import MODEL
 from benchmarks.support.report import Report
+from benchmarks.support.sent import MODEL
 from tests.support.mock_process import MockProcess, mock_endpoint
 from tests.support.processes import ServiceProcess, running_service
 

@@ -29,8 +29,8 @@ from contentfactory.processor.v1 import processor_pb2_grpc
 
 from benchmarks import rpc
 from benchmarks.support.factory import four_services
-from benchmarks.support.loops import MODEL
 from benchmarks.support.report import Report
+from benchmarks.support.sent import MODEL
 from tests.support.mock_process import MockProcess, mock_endpoint
 
 ROUNDS, QUICK_ROUNDS = 400, 50

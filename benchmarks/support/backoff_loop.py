@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 import uvloop
 
-from benchmarks.support.loops import IN_FLIGHT, MAX_TOKENS, MODEL, conversation
+from benchmarks.support.sent import IN_FLIGHT, MAX_TOKENS, MODEL, conversation
 
 _BASE_S, _CAP_S = 0.5, 20.0
 _OK = 200

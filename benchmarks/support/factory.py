@@ -11,8 +11,8 @@ from pathlib import Path
 import grpc
 from contentfactory.processor.v1 import processor_pb2, processor_pb2_grpc
 
-from benchmarks.support.loops import IN_FLIGHT, MAX_TOKENS, MODEL, conversation
 from benchmarks.support.metering import Meter, Taken
+from benchmarks.support.sent import IN_FLIGHT, MAX_TOKENS, MODEL, conversation
 from tests.support.processes import ServiceProcess, running_service
 
 OUTLINE = "outline"

@@ -103,11 +103,10 @@ class Oversight:
                 finally:
                     self._adopt(job)
             return
-        for run in runs:
-            if run.trouble is not None:
-                why, run.trouble = run.trouble, None
-                await self._lifetime.pause_because(job.tenant, job.job_id, why, probe_after=PROBE_AFTER)
-                return
+        if troubles := [why for run in runs if (why := run.take_trouble()) is not None]:
+            # One pause is for all of them: what was left over would end the next life of the job.
+            await self._lifetime.pause_because(job.tenant, job.job_id, troubles[0], probe_after=PROBE_AFTER)
+            return
         if job.state is not JobState.PAUSED and await self._exhaustion.look_at(job, runs):
             return
         failed = await self._failed(job, runs)

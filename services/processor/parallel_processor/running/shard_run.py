@@ -40,7 +40,6 @@ class ShardRun:
     Attributes:
         job: The job as last seen.
         is_given_up: Whether what was left has been ended.
-        trouble: Why the job should rest, when no call of it can succeed; whoever acts on it takes it away.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class ShardRun:
         self._stopping = False
         self._loop = asyncio.get_running_loop()
         self.is_given_up = False
-        self.trouble: StateReason | None = None
+        self._trouble: StateReason | None = None
 
     @property
     def unfinished(self) -> int:
@@ -120,7 +119,7 @@ class ShardRun:
         Args:
             grace_s: How long to wait for them; None: as long as they take.
         """
-        self._stopping = True
+        self._stopping, self._trouble = True, None
         for task, indexes in self._tasks.items():
             if not any(self._efforts[index].committed for index in indexes):
                 task.cancel()
@@ -320,8 +319,14 @@ class ShardRun:
         if self._stopping:
             raise asyncio.CancelledError  # a drain waits for calls in flight, and for no next one
 
+    def take_trouble(self) -> StateReason | None:
+        """Return why the job should rest, when no call of it can succeed, once; None when nothing is new."""
+        trouble, self._trouble = self._trouble, None
+        return trouble
+
     def _rest(self, why: StateReason) -> None:
-        self.trouble = why
+        if not self._stopping:  # else it rests already, and may have been resumed for others meanwhile
+            self._trouble = why
 
     def _lead_on(self, order: Order, made: Piece | PieceError) -> None:
         """Give what an item came to to the equal items that waited for it."""

@@ -81,7 +81,7 @@ def test_shards_of_a_worker_that_died_wait_for_the_resumption(run_factory: RunFa
         client.results(job_id)
         job = client.wait(job_id)
         assert (job.state, job.counts.succeeded) == (pb.JOB_STATE_SUCCEEDED, 400)
-        assert 0 < job.usage.uncertain_calls <= SLOTS
+        assert 0 < job.usage.uncertain_calls <= SLOTS + 2  # announced ahead: 50 ms to prepare, 200 ms to call
 
 
 def test_a_cancellation_reaches_all_processors(run_factory: RunFactory) -> None:

@@ -258,8 +258,7 @@ def test_priority_orders_a_tenants_own_jobs_and_takes_nothing_from_others() -> N
 
 def test_urgent_work_goes_before_all_tenants_until_its_tenant_is_far_beyond_its_share() -> None:
     """It goes first for so many tokens; then its tenant waits for its turns like any other."""
-    queue = FairQueue()
-    size = 10_000
+    queue, size = FairQueue(), 10_000
     for _ in range(100):
         queue.join(rank("calm"), size, now=START)
         queue.join(rank("acme", "now", Priority.URGENT), size, now=START)

@@ -48,8 +48,8 @@ def main() -> int:
     openai_items = min(OPENAI_ITEMS, arguments.items)
     report.remark(f"the openai SDK is slow: {openai_items} items stand for its rate")
     older = Path(sys.prefix, f"openai-{BAR_SET_ON}", "bin", "python")
-    before = _openai_loop(report, older, openai_items) if older.exists() else None
-    today = _openai_loop(report, Path(sys.executable), openai_items)
+    before = _openai_loop(report, "openai_sdk", older, openai_items) if older.exists() else None
+    today = _openai_loop(report, "openai_sdk_today", Path(sys.executable), openai_items)
     factory = _factory(report, arguments.shape, arguments.items)
     report.figure("factory_to_bare_loop", factory / bare, "ratio")
     report.figure("factory_to_openai_sdk_today", factory / today, "ratio")
@@ -88,7 +88,7 @@ def _bare_loop(report: Report, items: int) -> float:
     return items / taken.wall_s
 
 
-def _openai_loop(report: Report, python: Path, items: int) -> float:
+def _openai_loop(report: Report, name: str, python: Path, items: int) -> float:
     """Measure the SDK of an environment; return its items per second."""
     with mock_endpoint() as mock:
         command = [str(python), "-m", "benchmarks.support.openai_loop", mock.url, str(items)]
@@ -98,8 +98,8 @@ def _openai_loop(report: Report, python: Path, items: int) -> float:
         done["distinct"] == items, f"SDK {version} got {done['distinct']} distinct texts for {items} items"
     )
     report.remark(f"openai SDK {version}:")
-    report.figure("openai_sdk_rate", items / done["wall_s"], "items/s")
-    report.figure("openai_sdk_cpu_client", done["cpu_s"] * 1_000 / items, "cpu_s/1000_items")
+    report.figure(f"{name}_rate", items / done["wall_s"], "items/s")
+    report.figure(f"{name}_cpu_client", done["cpu_s"] * 1_000 / items, "cpu_s/1000_items")
     return float(items / done["wall_s"])
 
 

@@ -1,4 +1,4 @@
-"""Several lanes under one ceiling: tenants share it in tokens, whatever they ask for, and none is kept out."""
+"""Several lanes under one ceiling: tenants share it in tokens, whatever they ask for; none is kept out."""
 
 from __future__ import annotations
 

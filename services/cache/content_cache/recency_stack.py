@@ -54,6 +54,8 @@ class RecencyStack:
     def touch(self, address: Address) -> tuple[int, int]:
         """Make a known key the most recent; return the bytes of others used since it was, and its own."""
         size = self._sizes[address]
+        if self._places[address] == self._next - 1:
+            return 0, size
         since = self._total - self._up_to(self._places[address])
         self.put(address, size)
         return since, size

@@ -52,7 +52,8 @@ def check_key(field: str, key: str) -> None:
 
 def bad_keys(field: str, keys: Sequence[str]) -> dict[int, ServiceError]:
     """Return what is wrong with those of a batch's keys that cannot be keys, by their places in it."""
-    if all(keys) and max(map(len, keys)) * _MAX_UTF8_BYTES_PER_CHARACTER <= MAX_KEY_BYTES:
+    lengths = set(map(len, keys))
+    if 0 not in lengths and max(lengths) * _MAX_UTF8_BYTES_PER_CHARACTER <= MAX_KEY_BYTES:
         return {}
     bad: dict[int, ServiceError] = {}
     for index, key in enumerate(keys):

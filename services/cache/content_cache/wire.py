@@ -7,7 +7,6 @@ field on the wire is its tag, its length and its bytes; a layer below is what co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import cast
 
 from google.protobuf.message import Message
@@ -23,6 +22,8 @@ _HIT_LAYERS = (_FIRST, _FIRST, b"\x08\x01\x12")  # results { value { outcome = H
 _MISS = b"\x0a\x02\x0a\x00"  # results { value {} }
 _AWAIT_FILLED = b"\x10\x01\x1a"  # outcome = FILLED, entry
 _AWAIT_LOST = b"\x10\x02"  # outcome = LEASE_LOST
+
+_HEADS_KEPT = 4096
 
 
 def varint(number: int) -> bytes:
@@ -43,19 +44,27 @@ def _wrap(layers: Sequence[bytes], size: int) -> bytes:
     return head
 
 
-@lru_cache(maxsize=4096)
-def _found_head(size: int) -> bytes:
-    return _wrap(_FOUND_LAYERS, size)
+class _Heads(dict[int, bytes]):
+    """What comes before an entry in some layers, by the entry's size; what was asked for first is kept."""
+
+    def __init__(self, layers: Sequence[bytes]) -> None:
+        super().__init__()
+        self._layers = layers
+
+    def __missing__(self, size: int) -> bytes:
+        head = _wrap(self._layers, size)
+        if len(self) < _HEADS_KEPT:
+            self[size] = head
+        return head
 
 
-@lru_cache(maxsize=4096)
-def _entry_head(size: int) -> bytes:
-    return _wrap((_FIRST,), size)
+_FOUND_HEADS = _Heads(_FOUND_LAYERS)
+_ENTRY_HEADS = _Heads((_FIRST,))
 
 
 def get_response(encoded: bytes | None) -> bytes:
     """Return a GetResponse: with the entry, or without on a miss."""
-    return b"" if encoded is None else _entry_head(len(encoded)) + encoded
+    return b"" if encoded is None else _ENTRY_HEADS[len(encoded)] + encoded
 
 
 class BatchResults:
@@ -92,22 +101,23 @@ class BatchResults:
 
     def _all_found(self, answers: Sequence[bytes | Message | None]) -> bool:
         """Add entries all at once, if there are only entries and there is room for them all."""
-        if set(map(type, answers)) != {bytes}:
-            return False
         entries = cast("Sequence[bytes]", answers)
-        sizes = [*map(len, entries)]
+        try:
+            sizes = [*map(len, entries)]
+        except TypeError:  # None and messages have no length
+            return False
         if (size := sum(sizes)) > self._room:
             return False
         self._room -= size
         parts = [b""] * (2 * len(entries))
-        parts[::2] = map(_found_head, sizes)
+        parts[::2] = map(_FOUND_HEADS.__getitem__, sizes)
         parts[1::2] = entries
         self._parts += parts
         return True
 
     def _found(self, entry: bytes, excess: Callable[[], Message]) -> None:
         if self.has_room(entry):
-            self._parts.append(_found_head(len(entry)))
+            self._parts.append(_FOUND_HEADS[len(entry)])
             self._parts.append(entry)
         else:
             self.add(excess())

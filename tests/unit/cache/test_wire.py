@@ -116,7 +116,7 @@ def test_only_what_fits_is_sent(found: list[bytes | None], room: int) -> None:
             expected = b"\x0a\x02\x0a\x00"
         elif len(encoded) <= room:
             room -= len(encoded)
-            expected = wire._found_head(len(encoded)) + encoded
+            expected = wire._FOUND_HEADS[len(encoded)] + encoded
         else:
             expected = pb.BatchGetResponse(results=[excess]).SerializeToString()
         assert made.startswith(expected)

@@ -68,14 +68,17 @@ class Lookups:
         missing = entry is None or entry.expire_time <= now
         if missing:
             self._missed(entry, now)
-        if self._listener is not None:
-            self._listener.looked_up(address)
-        counters = self._counters[address.tenant]
+        counters = self._counters[address[0]]
         if entry is None or missing:
+            if self._listener is not None:
+                self._listener.looked_up(address)
             counters.misses += 1
             return None
         counters.hits += 1  # from here on as `hit`, without its call
         counters.saved_micros += entry.cost_micros
+        address = entry.address  # the one that was made for this lookup gives its memory back
+        if self._listener is not None:
+            self._listener.looked_up(address)
         self._used(address)
         if self._giants:
             self._giants.used(address)

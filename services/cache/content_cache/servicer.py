@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
@@ -103,11 +103,12 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def Get(self, key: str, _context: Context) -> Any:  # type: ignore[override]  # decoded to its key
         """Look one entry up."""
         validation.check_key("key", key)
-        tenant = _tenant()
+        tenant = current_call().principal.tenant
         if self._tier.left:
             await self._tier.bring(tenant, (key,))
         with self._get as cache:
-            entry = cache.get(Address(tenant, key))
+            # To a lookup an address is its tuple.
+            entry = cache.get(cast("Address", (tenant, key)))
             if entry is None:
                 return b""
             encoded = self._opening.sent(cache, entry) if entry.packing else entry.encoded

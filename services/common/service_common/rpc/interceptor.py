@@ -37,7 +37,8 @@ from service_common.telemetry.tracing import TRACEPARENT, active_tracing, format
 _REQUEST_ID_FORMAT = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Body = Callable[[Any, Context], Awaitable[bytes | None]]
+Body = Callable[[Any, Context], Awaitable[Any]]
+"""Serves a call: returns its response, a message or bytes; None where it has sent its responses itself."""
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Metadata = Mapping[str, str | bytes]
 BehaviourT = TypeVar("BehaviourT", bound=Callable[..., Any])
@@ -114,7 +115,7 @@ class CallLayer:
         behaviour = _behaviour(handler)
         known = _Method(
             name=f"{service}/{method}",
-            decode=_checked_decode(getattr(behaviour, _DECODE, handler.request_deserializer)),
+            decode=getattr(behaviour, _DECODE, handler.request_deserializer) or bytes,
             encode=handler.response_serializer or bytes,
             behaviour=behaviour,
             observer=MethodObserver(service, method, streams=streams),
@@ -134,18 +135,23 @@ class CallLayer:
     def _around(self, method: _Method, body: Body) -> Body:
         """Return what grpc.aio calls: the body of a method with everything around it."""
         monotonic, admission, observer = self._clock.monotonic, method.admission, method.observer
+        encode = method.encode
 
         async def serve(request: Any, context: Context) -> bytes | None:
             started = monotonic()
             metadata: _Metadata = dict(context.invocation_metadata() or ())
-            request_id = _request_id(metadata)
+            given = metadata.get(REQUEST_ID)
+            request_id = f"{_PROCESS}{next(_numbers):08x}" if given is None else _request_id(given)
             try:
                 admission.enter()
                 try:
                     span = self._open(method, context, metadata, request_id)
-                    response = await (
-                        body(request, context) if span is None else _traced(span, body(request, context))
-                    )
+                    if span is None:
+                        response = await body(request, context)
+                    else:
+                        response = await _traced(span, body, request, context)
+                    if type(response) is not bytes and response is not None:
+                        response = encode(response)
                 finally:
                     admission.leave()
             except (Exception, asyncio.CancelledError) as error:
@@ -161,7 +167,7 @@ class CallLayer:
                     raise
                 return await abort(context, failure.shown)
             observer.succeeded(monotonic() - started, request_id)
-            return response
+            return response  # type: ignore[no-any-return]  # bytes or None by now
 
         return serve
 
@@ -185,26 +191,29 @@ class CallLayer:
 
 
 def _unary_unary(method: _Method) -> Body:
-    decode, behaviour, encode = method.decode, method.behaviour, method.encode
+    decode, behaviour = method.decode, method.behaviour
 
-    async def body(raw: bytes, context: Context) -> bytes:
-        response = await behaviour(decode(raw), context)
-        return response if type(response) is bytes else encode(response)
+    def body(raw: bytes, context: Context) -> Awaitable[Any]:
+        try:
+            request = decode(raw)
+        except (DecodeError, ValueError) as error:
+            raise _malformed() from error
+        return behaviour(request, context)  # type: ignore[no-any-return]  # a handler's coroutine
 
     return body
 
 
 def _stream_unary(method: _Method) -> Body:
-    async def body(raw: AsyncIterator[bytes], context: Context) -> bytes:
+    async def body(raw: AsyncIterator[bytes], context: Context) -> Any:
         async with aclosing(_decoded(method, raw)) as requests:
-            return _encode(method, await method.behaviour(requests, context))
+            return await method.behaviour(requests, context)
 
     return body
 
 
 def _unary_stream(method: _Method) -> Body:
     async def body(raw: bytes, context: Context) -> None:
-        await _send_all(method, method.behaviour(method.decode(raw), context), context)
+        await _send_all(method, method.behaviour(_request(method, raw), context), context)
 
     return body
 
@@ -236,10 +245,10 @@ def _failure(error: BaseException, context: Context, request_id: str) -> _Failur
     return _Failure(grpc_code(shown.kind), shown, shown.reason, error if unexpected else None)
 
 
-async def _traced(span: Span, body: Awaitable[bytes | None]) -> bytes | None:
+async def _traced(span: Span, body: Body, request: Any, context: Context) -> Any:
     with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
-            return await body
+            return await body(request, context)
         except ServiceError as error:
             span.set_attribute("error.reason", error.reason)
             span.set_status(StatusCode.ERROR, error.kind.value)
@@ -256,21 +265,19 @@ def _behaviour(handler: Handler) -> Callable[..., Any]:
     return found
 
 
-def _checked_decode(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
-    if decode is None:
-        return bytes
+def _request(method: _Method, raw: bytes) -> Any:
+    try:
+        return method.decode(raw)
+    except (DecodeError, ValueError) as error:
+        raise _malformed() from error
 
-    def checked(raw: bytes) -> Any:
-        try:
-            return decode(raw)
-        except (DecodeError, ValueError) as error:
-            raise ServiceError(
-                ErrorKind.INVALID_ARGUMENT,
-                "MALFORMED_REQUEST",
-                "the request is not a message of this method: its bytes or its text cannot be read",
-            ) from error
 
-    return checked
+def _malformed() -> ServiceError:
+    return ServiceError(
+        ErrorKind.INVALID_ARGUMENT,
+        "MALFORMED_REQUEST",
+        "the request is not a message of this method: its bytes or its text cannot be read",
+    )
 
 
 def _encode(method: _Method, response: Any) -> bytes:
@@ -279,7 +286,7 @@ def _encode(method: _Method, response: Any) -> bytes:
 
 async def _decoded(method: _Method, raw: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
     async for each in raw:
-        yield method.decode(each)
+        yield _request(method, each)
 
 
 async def _send_all(method: _Method, responses: AsyncGenerator[Any, None], context: Context) -> None:
@@ -289,8 +296,7 @@ async def _send_all(method: _Method, responses: AsyncGenerator[Any, None], conte
             await context.write(_encode(method, response))
 
 
-def _request_id(metadata: _Metadata) -> str:
-    given = metadata.get(REQUEST_ID)
+def _request_id(given: str | bytes) -> str:
     if isinstance(given, str) and _REQUEST_ID_FORMAT.fullmatch(given):
         return given
     return f"{_PROCESS}{next(_numbers):08x}"

@@ -163,10 +163,10 @@ class LiveCache:
 class Turn:
     """`with turn as cache:` is one turn; not to be nested."""
 
-    __slots__ = ("_begin", "_end", "_monotonic", "_observe", "_started")
+    __slots__ = ("_begin", "_cache", "_end", "_monotonic", "_observe", "_started")
 
     def __init__(self, live: LiveCache, clock: Clock, observe: Observe) -> None:
-        self._begin, self._end = live.begin, live.end
+        self._begin, self._end, self._cache = live.begin, live.end, live.cache
         self._monotonic = clock.monotonic
         self._observe = observe
         self._started = 0.0
@@ -181,5 +181,7 @@ class Turn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end()
+        cache = self._cache
+        if cache.alarms or cache.effects.changed or cache.effects.decided:
+            self._end()
         self._observe(self._monotonic() - self._started)

@@ -8,36 +8,24 @@ from service_common.errors import ServiceError, resource_exhausted
 
 
 class Admission:
-    """A count with a ceiling.
+    """A count with a ceiling, minded by whoever lets calls in: every call passes here.
 
     Attributes:
         active: Calls inside.
+        limit: The most.
     """
 
-    __slots__ = ("_limit", "_what", "active")
+    __slots__ = ("_what", "active", "limit")
 
     def __init__(self, limit: int, what: str) -> None:
-        self._limit = limit
+        self.limit = limit
         self._what = what
         self.active = 0
 
-    def enter(self) -> None:
-        """Take a place; each success is paired with one `leave`.
-
-        Raises:
-            ServiceError: RESOURCE_EXHAUSTED when there is none.
-        """
-        if self.active >= self._limit:
-            raise self._refusal()
-        self.active += 1
-
-    def leave(self) -> None:
-        """Give the place back."""
-        self.active -= 1
-
-    def _refusal(self) -> ServiceError:
+    def refusal(self) -> ServiceError:
+        """Make what a caller gets for whom there is no place."""
         return resource_exhausted(
             "TOO_MANY_CALLS",
-            f"the server is serving its limit of {self._limit} {self._what}",
+            f"the server is serving its limit of {self.limit} {self._what}",
             retry_after=timedelta(milliseconds=200),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -68,9 +68,8 @@ def current_call_or_none() -> CallContext | None:
     return _current.get()
 
 
-def enter_call(call: CallContext) -> None:
-    """Make it the current call until this task ends; the server's own entrance, one task per call."""
-    _current.set(call)
+enter_call: Callable[[CallContext], object] = _current.set
+"""Makes it the current call until this task ends; the server's own entrance, one task per call."""
 
 
 @contextmanager

@@ -143,7 +143,9 @@ class CallLayer:
             given = metadata.get(REQUEST_ID)
             request_id = f"{_PROCESS}{next(_numbers):08x}" if given is None else _request_id(given)
             try:
-                admission.enter()
+                if admission.active >= admission.limit:
+                    raise admission.refusal()  # noqa: TRY301 - one step, for every call passes here
+                admission.active += 1
                 try:
                     span = self._open(method, context, metadata, request_id)
                     if span is None:
@@ -153,7 +155,7 @@ class CallLayer:
                     if type(response) is not bytes and response is not None:
                         response = encode(response)
                 finally:
-                    admission.leave()
+                    admission.active -= 1
             except (Exception, asyncio.CancelledError) as error:
                 failure = _failure(error, context, request_id)
                 observer.failed(

@@ -1,12 +1,12 @@
 """What the cache's hits cost beside a bare grpc.aio echo and beside Valkey, in one run, over loopback.
 
-All three servers run at once, in processes of their own, and are asked in short turns; the median of the turns'
+All three servers run at once, in processes of their own, and are asked in short turns; the median of all
 ratios counts, since a turn differs from the next by more than what is measured. So does a process from the
 next one, by where its memory lies and which keys its hashes follow: they are started anew three times.
 Beside the echo, which answers with as many bytes, the client sends and takes bytes: one that parses would be
-what is measured. Beside Valkey both are used as a program uses them: its own asyncio client's MGET, which makes bytes of each
-value, and the generated stub, out of whose message the same values are taken. Run it from the repository's
-root: `python -m benchmarks.cache`, or with `--quick`.
+what is measured. Beside Valkey both are used as a program uses them: its own asyncio client's MGET, which
+makes bytes of each value, and the generated stub, out of whose message the same values are taken. Run it from
+the repository's root: `python -m benchmarks.cache`, or with `--quick`.
 """
 
 from __future__ import annotations

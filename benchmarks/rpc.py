@@ -63,6 +63,7 @@ def _fixed(answer: bytes) -> Callable[..., Awaitable[bytes]]:
 def spawn(*arguments: str) -> tuple[subprocess.Popen[str], str]:
     """Start a server; returns it and its address."""
     environ = {**os.environ, "PORT": "0", "METRICS_PORT": "0", "STORE_URL": "memory://"}
+    environ.pop("GRPC_EXPERIMENTS", None)  # what the services set for themselves is not the echo's
     process = subprocess.Popen(
         [sys.executable, *arguments],
         env=environ,

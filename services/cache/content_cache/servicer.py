@@ -118,7 +118,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def BatchGet(self, keys: Sequence[str], _context: Context) -> Any:  # type: ignore[override]  # as above
         """Look many entries up."""
         validation.check_batch("requests", keys)
-        tenant, results = _tenant(), self._results(len(keys))
+        tenant = current_call().principal.tenant
         bad = validation.bad_keys("requests", keys)
         asked = [key for index, key in enumerate(keys) if index not in bad] if bad else keys
         if self._tier.left:
@@ -128,6 +128,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             answers = self._opening.all_sent(cache, cache.get_many(tenant, asked))
             if bad:
                 answers = convert.with_errors(answers, bad)
+            whole = wire.all_found(answers, self._max_message_bytes - len(keys) * _FRAME_BYTES)
+            if whole is not None:
+                return whole
+            results = self._results(len(keys))
             results.looked_up(answers, excess=lambda: convert.get_error(no_room()))
         return results.serialized()
 

@@ -67,6 +67,25 @@ def get_response(encoded: bytes | None) -> bytes:
     return b"" if encoded is None else _ENTRY_HEADS[len(encoded)] + encoded
 
 
+def all_found(answers: Sequence[bytes | Message | None], room: int) -> bytes | None:
+    """Return a BatchGetResponse of entries alone, framed all at once: the usual case.
+
+    Returns:
+        None if there is anything else among the answers, or no room for them all.
+    """
+    entries = cast("Sequence[bytes]", answers)
+    try:
+        sizes = [*map(len, entries)]
+    except TypeError:  # None and messages have no length
+        return None
+    if sum(sizes) > room:
+        return None
+    parts = [b""] * (2 * len(entries))
+    parts[::2] = map(_FOUND_HEADS.__getitem__, sizes)
+    parts[1::2] = entries
+    return b"".join(parts)
+
+
 class BatchResults:
     """The results of BatchGet or BatchAcquire in the making, within a limit of bytes."""
 
@@ -90,30 +109,13 @@ class BatchResults:
             answers: Of each lookup the entry, None for none, or a result that is a message.
             excess: Returns the result of an entry for which there is no room.
         """
-        if not self._all_found(answers):
-            for answer in answers:
-                if isinstance(answer, bytes):
-                    self._found(answer, excess)
-                elif answer is None:
-                    self._parts.append(_MISS)
-                else:
-                    self.add(answer)
-
-    def _all_found(self, answers: Sequence[bytes | Message | None]) -> bool:
-        """Add entries all at once, if there are only entries and there is room for them all."""
-        entries = cast("Sequence[bytes]", answers)
-        try:
-            sizes = [*map(len, entries)]
-        except TypeError:  # None and messages have no length
-            return False
-        if (size := sum(sizes)) > self._room:
-            return False
-        self._room -= size
-        parts = [b""] * (2 * len(entries))
-        parts[::2] = map(_FOUND_HEADS.__getitem__, sizes)
-        parts[1::2] = entries
-        self._parts += parts
-        return True
+        for answer in answers:
+            if isinstance(answer, bytes):
+                self._found(answer, excess)
+            elif answer is None:
+                self._parts.append(_MISS)
+            else:
+                self.add(answer)
 
     def _found(self, entry: bytes, excess: Callable[[], Message]) -> None:
         if self.has_room(entry):

@@ -40,6 +40,20 @@ def test_batch_get_response(found: list[pb.Entry | None]) -> None:
     answers = [failed, *(entry and entry.SerializeToString() for entry in found)]
     results.looked_up(answers, excess=lambda: failed)
     assert pb.BatchGetResponse.FromString(results.serialized()) == expected
+    assert wire.all_found(answers, 10_000_000) is None
+
+
+@given(st.lists(entries, max_size=4))
+def test_entries_alone_are_framed_at_once_as_one_by_one(found: list[pb.Entry]) -> None:
+    """The bytes are the same; anything that is no entry, or too much, is for the other way."""
+    answers = [entry.SerializeToString() for entry in found]
+    size = sum(map(len, answers))
+    one_by_one = wire.BatchResults(size)
+    one_by_one.looked_up(answers, excess=pb.BatchGetResponse.Result)
+    assert wire.all_found(answers, size) == one_by_one.serialized()
+    assert wire.all_found([*answers, None], size) is None
+    if size:
+        assert wire.all_found(answers, size - 1) is None
 
 
 @given(entries)

@@ -18,12 +18,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from content_cache import garbage
-from content_cache.accesses import FOLLOWED
+from content_cache.accesses import MODELLED_PARTS, Accesses
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import POLICIES, make_policy
 from content_cache.live import LiveCache
-from content_cache.miss_ratio_curve import AccessListener, MissRatioCurve
+from content_cache.lookups import AccessListener
+from content_cache.sampling import PARTS
 from content_cache.upkeep import Slices
 from service_common.clock import ManualClock, SystemClock
 
@@ -151,19 +152,26 @@ def _entry(number: int, cache: ContentCache) -> Entry:
 
 
 def _lookups(report: Report) -> None:
-    """What a hit costs with each policy, and what the miss-ratio curve adds to it."""
+    """What a hit costs with each policy, and what all that listens to lookups adds to it."""
     caches = {name: full_cache(name, LOOKED_UP) for name in POLICIES}
-    rates = {rate: f"lru, {rate:g} of the keys followed" for rate in (1.0, FOLLOWED)}
-    for rate, label in rates.items():
-        caches[label] = full_cache("lru", LOOKED_UP, MissRatioCurve(rate=rate))
+    for parts in (PARTS, MODELLED_PARTS):
+        caches[f"heard_{parts}"] = full_cache("lru", LOOKED_UP, _listener(parts))
     times = dict.fromkeys(caches, float("inf"))
     for _ in range(ROUNDS):
         for name, cache in caches.items():
             times[name] = min(times[name], _lookup_us(cache))
     for name in POLICIES:
         report.figure(f"policies_get_{name}", times[name], "us")
-    for rate, label in rates.items():
-        report.figure(f"policies_curve_per_get_rate_{rate:g}", times[label] - times["lru"], "us")
+    for parts in (PARTS, MODELLED_PARTS):
+        added = times[f"heard_{parts}"] - times["lru"]
+        report.figure(f"policies_listening_per_get_{parts}_of_{PARTS}_modelled", added, "us")
+
+
+def _listener(modelled_parts: int) -> Accesses:
+    def nothing(_address: Address) -> None:
+        return None
+
+    return Accesses(capacity=lambda: 1 << 24, held=nothing, modelled_parts=modelled_parts)
 
 
 def _lookup_us(cache: ContentCache) -> float:

@@ -1,4 +1,4 @@
-"""What a restart costs in hits, whether a warming lets anything leave, and what listening to lookups costs.
+"""What a restart costs in hits, and whether a warming lets anything leave.
 
 Real processes over SQLite: a Zipf load whose footprint is several times the memory, `kill -9`, and the same
 load again on the next process. A minute is one of `RATE` lookups a second, made as fast as it goes; the note
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -22,17 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from content_cache.accesses import FOLLOWED, Accesses
-from content_cache.cache import ContentCache
-from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
-from content_cache.miss_ratio_curve import AccessListener, MissRatioCurve
 from content_cache.simulation.replay import footprint, replay
 from content_cache.simulation.trace import read_trace
 from contentfactory.cache.v1 import cache_pb2 as pb
 from contentfactory.cache.v1 import cache_pb2_grpc
 
-from benchmarks.cache_policies import LOOKED_UP, ROUNDS, full_cache
 from benchmarks.support.cache_traces import DEFAULT_TRACES, MOST_OFF, SHARES, curve_of
 from benchmarks.support.report import Report
 from tests.support.processes import ServiceProcess, running_service
@@ -176,38 +171,6 @@ def _curve(report: Report, folder: Path) -> None:
         report.figure(f"warming_curve_off_{share:.0%}".rstrip("%"), error, "points", at_most=100 * MOST_OFF)
 
 
-def _listening(report: Report) -> None:
-    """What a lookup costs with nobody listening, with the curve alone, and with all that listens now."""
-
-    def nothing(_address: Address) -> Entry | None:
-        return None
-
-    listeners: dict[str, Callable[[], AccessListener | None]] = {
-        "nobody": lambda: None,
-        "curve": lambda: MissRatioCurve(rate=FOLLOWED),
-        "all": lambda: Accesses(capacity=lambda: 1 << 24, held=nothing),
-    }
-    caches = {name: full_cache("lru", LOOKED_UP, make()) for name, make in listeners.items()}
-    times = dict.fromkeys(caches, float("inf"))
-    for _ in range(ROUNDS):
-        for name, cache in caches.items():
-            times[name] = min(times[name], _lookup_us(cache))
-    report.figure("warming_get_unheard", times["nobody"], "us")
-    for name in ("curve", "all"):
-        report.figure(f"warming_get_{name}_adds", times[name] - times["nobody"], "us")
-
-
-def _lookup_us(cache: ContentCache) -> float:
-    chance = random.Random(_SEED)
-    weights = list(accumulate(1 / (rank + 1) ** ZIPF for rank in range(LOOKED_UP)))
-    drawn = chance.choices(range(LOOKED_UP), cum_weights=weights, k=LOOKED_UP)
-    addresses = [Address("a", key_of(each)) for each in drawn]
-    began = time.process_time()
-    for address in addresses:
-        cache.get(address)
-    return (time.process_time() - began) / LOOKED_UP * 1e6
-
-
 def main() -> int:
     """Run it all; the exit code is 1 when a bar is missed."""
     parser = ArgumentParser(description=__doc__)
@@ -223,7 +186,6 @@ def main() -> int:
         asyncio.run(_restarts(report, Path(folder)))
         asyncio.run(_no_hotter_leaves(report, Path(folder)))
     _curve(report, given.traces)
-    _listening(report)
     return int(report.short)
 
 

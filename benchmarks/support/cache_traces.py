@@ -17,6 +17,7 @@ from pathlib import Path
 from content_cache.entry import ENTRY_OVERHEAD_BYTES, Address
 from content_cache.eviction import POLICIES, make_policy
 from content_cache.miss_ratio_curve import MissRatioCurve
+from content_cache.sampling import PLACES
 from content_cache.simulation.bound import clairvoyant, upper_bound
 from content_cache.simulation.replay import footprint, replay
 from content_cache.simulation.trace import (
@@ -85,9 +86,9 @@ def curve_of(requests: Sequence[Request]) -> MissRatioCurve:
     """Return the curve of a cache that keeps everything."""
 
     def spread(address: Address) -> int:
-        return int.from_bytes(blake2b(address.key.encode(), digest_size=8).digest(), "big")
+        return int.from_bytes(blake2b(address.key.encode(), digest_size=8).digest(), "big") % PLACES
 
-    curve = MissRatioCurve(hash_of=spread)
+    curve = MissRatioCurve(place_of=spread)
     stored: set[Address] = set()
     for each in requests:
         curve.looked_up(each.address)

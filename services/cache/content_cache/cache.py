@@ -11,7 +11,7 @@ Steps are grouped in turns: `begin_turn` reads the clock once and time stands st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from service_common.clock import Clock
@@ -19,20 +19,19 @@ from service_common.errors import ServiceError
 
 from content_cache.early_refresh import EarlyRefresh
 from content_cache.entry import Address, Entry
+from content_cache.entry_table import EntryTable
 from content_cache.eviction import EvictionPolicy
 from content_cache.expiry import ExpiryIndex
 from content_cache.giants import Giants
 from content_cache.labels import LabelIndex
 from content_cache.leases import Lease, LeaseTable
 from content_cache.leave_first import LeaveFirst
-from content_cache.lookups import Lookups
-from content_cache.miss_ratio_curve import AccessListener
+from content_cache.lookups import AccessListener, Lookups
 from content_cache.outcomes import Effects, FillOutcome, Stale
 from content_cache.quota import Quota
 from content_cache.rules import PurgeRules
 from content_cache.sizes import Sizes
 from content_cache.stats import TenantCounters, TenantTable
-from content_cache.table import PARTS, Table
 
 
 class ContentCache:
@@ -88,7 +87,7 @@ class ContentCache:
         self.sizes = Sizes(self.labels, quota, self._counters, extra_bytes=policy.extra_bytes + extra_bytes)
         self._listener = listener
         self._giants = Giants(max_bytes)
-        self._entries: Table[Entry] = Table()
+        self._entries = EntryTable()
         self._expiry = ExpiryIndex()
         self._leases = LeaseTable(new_token)
         self.alarms: Sequence[tuple[float, Address, str]] = self._leases.alarms
@@ -124,13 +123,13 @@ class ContentCache:
         """Look an entry up; counts, and makes it recently used."""
         return self._lookups.one(address, self.now)
 
-    def get_many(self, tenant: str, keys: Iterable[str]) -> list[Entry | None]:
+    def get_many(self, tenant: str, keys: Sequence[str]) -> list[Entry | None]:
         """Look entries of one tenant up as `get` does, each in its key's place."""
         return self._lookups.many(tenant, keys, self.now)
 
     def peek(self, address: Address) -> Entry | None:
         """Look an entry up without a trace."""
-        entry = self._entries.parts[hash(address) % PARTS].get(address)
+        entry = self._entries.get(address)
         if entry is None or entry.expire_time > self.now:
             return entry
         if entry.is_gone(self.now):

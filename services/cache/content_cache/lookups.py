@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from itertools import repeat
 from typing import Protocol, cast
 
 from content_cache.entry import Address, Entry
+from content_cache.entry_table import EntryTable
 from content_cache.giants import Giants
-from content_cache.miss_ratio_curve import AccessListener
+from content_cache.sampling import PARTS
 from content_cache.stats import TenantTable
-from content_cache.table import PARTS, Table
 
 
 class Uses(Protocol):
@@ -31,6 +30,40 @@ class Uses(Protocol):
         ...
 
 
+class AccessListener(Protocol):
+    """Is told what happens to keys, whether memory was large enough or not."""
+
+    @property
+    def followed_parts(self) -> int:
+        """The keys of so many parts of all `PARTS` are followed lookup by lookup."""
+        ...
+
+    def looked_up(self, address: Address) -> None:
+        """A caller asked for it."""
+        ...
+
+    def looked_up_all(self, addresses: Sequence[Address], followed: Sequence[Address]) -> None:
+        """A caller asked for all of them, in this order.
+
+        Args:
+            addresses: Which; an address may be its mere tuple.
+            followed: Those of them whose keys are followed.
+        """
+        ...
+
+    def stored(self, address: Address, size_bytes: int) -> None:
+        """An entry was stored, perhaps in another's place."""
+        ...
+
+    def resized(self, address: Address, size_bytes: int) -> None:
+        """Its entry takes more or less than before; nothing was stored."""
+        ...
+
+    def dropped(self, address: Address) -> None:
+        """Its entry would be gone in a cache of any size."""
+        ...
+
+
 class Lookups:
     """Lookups in a table of entries.
 
@@ -43,11 +76,20 @@ class Lookups:
         listener: Is told of lookups.
     """
 
-    __slots__ = ("_counters", "_giants", "_gone", "_listener", "_parts", "_used", "_used_all")
+    __slots__ = (
+        "_counters",
+        "_followed_parts",
+        "_giants",
+        "_gone",
+        "_listener",
+        "_tenants",
+        "_used",
+        "_used_all",
+    )
 
     def __init__(
         self,
-        entries: Table[Entry],
+        entries: EntryTable,
         counters: TenantTable,
         *,
         giants: Giants,
@@ -55,20 +97,22 @@ class Lookups:
         gone: Callable[[Entry], None],
         listener: AccessListener | None,
     ) -> None:
-        self._parts = entries.parts
+        self._tenants = entries.tenants
         self._counters = counters
         self._giants = giants
         self._used, self._used_all = policy.used, policy.used_all
         self._gone = gone
         self._listener = listener
+        self._followed_parts = 0 if listener is None else listener.followed_parts
 
     def one(self, address: Address, now: datetime) -> Entry | None:
         """Look one entry up."""
-        entry = self._parts[hash(address) % PARTS].get(address)
+        tenant, key = address
+        entry = self._tenants[tenant][hash(key) % PARTS].get(key)
         missing = entry is None or entry.expire_time <= now
         if missing:
             self._missed(entry, now)
-        counters = self._counters[address[0]]
+        counters = self._counters[tenant]
         if entry is None or missing:
             if self._listener is not None:
                 self._listener.looked_up(address)
@@ -84,24 +128,28 @@ class Lookups:
             self._giants.used(address)
         return entry
 
-    def many(self, tenant: str, keys: Iterable[str], now: datetime) -> list[Entry | None]:
+    def many(self, tenant: str, keys: Sequence[str], now: datetime) -> list[Entry | None]:
         """Look some entries of a tenant up; what is found stands where its key did."""
-        # To a table an address is its tuple; one is made of it only by who stores it.
-        addresses = cast("list[Address]", list(zip(repeat(tenant), keys)))
-        parts = self._parts
+        parts, followed_parts = self._tenants[tenant], self._followed_parts
         found: list[Entry | None] = []
-        for address in addresses:
-            entry = parts[hash(address) % PARTS].get(address)
+        followed: list[tuple[str, str]] = []  # to who follows keys an address is its tuple
+        for key in keys:
+            part = hash(key) % PARTS
+            entry = parts[part].get(key)
             if entry is None or entry.expire_time <= now:
                 self._missed(entry, now)
                 found.append(None)
+                if part < followed_parts:
+                    followed.append((tenant, key))
             else:
                 found.append(entry)
+                if part < followed_parts:
+                    followed.append(entry.address)
         hits = cast("list[Entry]", found) if all(found) else [entry for entry in found if entry is not None]
-        # From here on the entries' own addresses: those made of the keys give their memory back at once.
         used = [entry.address for entry in hits]
         if self._listener is not None:
-            self._listener.looked_up_all(used if hits is found else _own(addresses, found))
+            asked = used if hits is found else _addresses(tenant, keys, found)
+            self._listener.looked_up_all(asked, cast("list[Address]", followed))
         self._take_note(tenant, hits, used, of=len(found))
         return found
 
@@ -129,6 +177,7 @@ class Lookups:
                 self._giants.used(address)
 
 
-def _own(addresses: Sequence[Address], found: Sequence[Entry | None]) -> list[Address]:
-    """Return addresses, of entries that were found their own."""
-    return [entry.address if entry else address for address, entry in zip(addresses, found, strict=True)]
+def _addresses(tenant: str, keys: Sequence[str], found: Sequence[Entry | None]) -> list[Address]:
+    """Return the addresses of keys, those of entries that were found their own."""
+    pairs = zip(keys, found, strict=True)
+    return cast("list[Address]", [entry.address if entry else (tenant, key) for key, entry in pairs])

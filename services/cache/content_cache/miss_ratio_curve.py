@@ -9,42 +9,17 @@ since, the key's own entry included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from math import log2
-from typing import Final, Protocol
+from typing import Final
 
 from content_cache.entry import Address
 from content_cache.recency_stack import RecencyStack
+from content_cache.sampling import PLACES, place_of
 
-_HASHES: Final = 1 << 24
-_LOW_BITS: Final = _HASHES - 1
 _PER_DOUBLING: Final = 16
 _SIZES: Final = 64 * _PER_DOUBLING
-
-
-class AccessListener(Protocol):
-    """Is told what happens to keys, whether memory was large enough or not."""
-
-    def looked_up(self, address: Address) -> None:
-        """A caller asked for it."""
-        ...
-
-    def looked_up_all(self, addresses: Sequence[Address]) -> None:
-        """A caller asked for all of them."""
-        ...
-
-    def stored(self, address: Address, size_bytes: int) -> None:
-        """An entry was stored, perhaps in another's place."""
-        ...
-
-    def resized(self, address: Address, size_bytes: int) -> None:
-        """Its entry takes more or less than before; nothing was stored."""
-        ...
-
-    def dropped(self, address: Address) -> None:
-        """Its entry would be gone in a cache of any size."""
-        ...
 
 
 class MissRatioCurve:
@@ -56,15 +31,15 @@ class MissRatioCurve:
     Args:
         max_samples: Most keys followed.
         rate: Part of all keys followed until there are that many.
-        hash_of: Spreads keys evenly over its lowest 24 bits.
+        place_of: Spreads keys evenly over `PLACES`.
     """
 
     __slots__ = (
         "_expected",
-        "_hash_of",
         "_hits",
         "_max_samples",
         "_order",
+        "_place_of",
         "_serial",
         "_stack",
         "_threshold",
@@ -72,12 +47,12 @@ class MissRatioCurve:
     )
 
     def __init__(
-        self, *, max_samples: int = 8192, rate: float = 1.0, hash_of: Callable[[Address], int] = hash
+        self, *, max_samples: int = 8192, rate: float = 1.0, place_of: Callable[[Address], int] = place_of
     ) -> None:
         self.lookups = 0
         self._max_samples = max_samples
-        self._threshold = max(1, round(rate * _HASHES))
-        self._hash_of = hash_of
+        self._threshold = max(1, round(rate * PLACES))
+        self._place_of = place_of
         self._stack: RecencyStack = RecencyStack(max_samples + 1)
         self._order: list[tuple[int, int, Address]] = []
         self._serial = 0
@@ -87,28 +62,27 @@ class MissRatioCurve:
     @property
     def rate(self) -> float:
         """Part of all keys that is followed now."""
-        return self._threshold / _HASHES
+        return self._threshold / PLACES
 
     def looked_up(self, address: Address) -> None:
-        """Count a lookup, and if its key is followed and was seen before, at which sizes it hits."""
+        """Count a lookup, and follow its key."""
         self.lookups += 1
-        if self._hash_of(address) & _LOW_BITS >= self._threshold:
+        self.follow(address)
+
+    def follow(self, address: Address) -> None:
+        """Learn of a lookup that counts: if its key is followed and known, at which sizes it hits."""
+        if self._place_of(address) >= self._threshold:
             return
-        stands_for = _HASHES / self._threshold
+        stands_for = PLACES / self._threshold
         self._expected += stands_for
         if address in self._stack:
             since, own = self._stack.touch(address)
             size = since * stands_for + own
             self._hits[min(int(log2(size) * _PER_DOUBLING), _SIZES - 1) if size > 1 else 0] += stands_for
 
-    def looked_up_all(self, addresses: Sequence[Address]) -> None:
-        """Do so for each of many."""
-        for address in addresses:
-            self.looked_up(address)
-
     def stored(self, address: Address, size_bytes: int) -> None:
         """Take note of a followed key's size."""
-        place = self._hash_of(address) & _LOW_BITS
+        place = self._place_of(address)
         if place >= self._threshold:
             return
         if address not in self._stack:
@@ -128,7 +102,7 @@ class MissRatioCurve:
 
     def dropped(self, address: Address) -> None:
         """Forget a key: its next lookup misses at every size."""
-        if self._hash_of(address) & _LOW_BITS < self._threshold:
+        if self._place_of(address) < self._threshold:
             self._stack.drop(address)
 
     def hit_ratio(self, max_bytes: float) -> float:

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from content_cache.entry import Address, Entry
 from content_cache.eviction import POLICIES, EvictionPolicy
-
-_HASHES: Final = 1 << 24
-_LOW_BITS: Final = _HASHES - 1
+from content_cache.sampling import PLACES, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +114,7 @@ class Shadows:
         """
         self.lookups = 0
         self.by_policy: Mapping[str, Shadow] = {name: Shadow(make()) for name, make in POLICIES.items()}
-        self._threshold = max(1, round(rate * _HASHES))
+        self._threshold = max(1, round(rate * PLACES))
         self._capacity = capacity
         self._held = held
         self._most_keys = most_keys
@@ -126,11 +123,11 @@ class Shadows:
     @property
     def rate(self) -> float:
         """Part of all keys that is followed now."""
-        return self._threshold / _HASHES
+        return self._threshold / PLACES
 
     def looked_up(self, address: Address) -> None:
         """Count a lookup of a followed key."""
-        if hash(address) & _LOW_BITS >= self._threshold:
+        if place_of(address) >= self._threshold:
             return
         self.lookups += 1
         known = self._known.get(address)
@@ -142,7 +139,7 @@ class Shadows:
 
     def stored(self, address: Address, size_bytes: int) -> None:
         """Let a followed key in wherever it is not."""
-        if hash(address) & _LOW_BITS >= self._threshold:
+        if place_of(address) >= self._threshold:
             return
         entry = self._held(address)
         known = _Known(address, size_bytes, entry.cost_micros if entry else 0)
@@ -186,7 +183,7 @@ class Shadows:
 
     def _lower(self) -> None:
         self._threshold //= 2
-        for address in [each for each in self._known if hash(each) & _LOW_BITS >= self._threshold]:
+        for address in [each for each in self._known if place_of(each) >= self._threshold]:
             self.dropped(address)
         capacity = self._capacity() * self.rate
         for each in self.by_policy.values():

@@ -6,11 +6,10 @@ A dictionary of a million keys is rebuilt when its slots run out, also when as m
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from content_cache.entry import Address
-
-PARTS: Final = 64
+from content_cache.sampling import PARTS
 
 ValueT = TypeVar("ValueT")
 

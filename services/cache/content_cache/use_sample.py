@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from content_cache.entry import Address, Entry
-
-_HASHES: Final = 1 << 24
-_LOW_BITS: Final = _HASHES - 1
+from content_cache.sampling import PLACES, place_of
 
 
 @dataclass(slots=True)
@@ -40,7 +37,7 @@ class UseSample:
 
     Attributes:
         counts: How often each followed key was used since it was stored; who hears of lookups adds to it.
-        threshold: Keys whose hash has lower 24 bits below it are followed; the caller minds it.
+        threshold: Keys whose place is below it are followed; the caller minds it.
 
     Args:
         held: Tells what the cache holds.
@@ -55,7 +52,7 @@ class UseSample:
         held: Callable[[Address], Entry | None],
         *,
         most_keys: int = 8192,
-        threshold: int = _HASHES,
+        threshold: int = PLACES,
     ) -> None:
         self.threshold = threshold
         self._held = held
@@ -92,7 +89,7 @@ class UseSample:
         return sorted(found.values(), key=lambda each: (-each.unused_bytes, each.tag))
 
     def _add(self, found: dict[str, TagUse], entry: Entry, uses: int) -> None:
-        stands_for = _HASHES / self.threshold
+        stands_for = PLACES / self.threshold
         for tag in entry.tags:
             use = found.setdefault(tag, TagUse(tag))
             use.sampled += 1
@@ -102,7 +99,7 @@ class UseSample:
 
     def _lower(self) -> None:
         self.threshold //= 2
-        self._keep(lambda each: hash(each) & _LOW_BITS < self.threshold)
+        self._keep(lambda each: place_of(each) < self.threshold)
 
     def _keep(self, wanted: Callable[[Address], bool]) -> None:
         for each in [each for each in self.counts if not wanted(each)]:

@@ -8,9 +8,11 @@ from itertools import count
 from typing import Any
 
 import pytest
+from content_cache.accesses import Accesses
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
-from content_cache.eviction import Lru
+from content_cache.eviction import Lru, make_policy
+from content_cache.sampling import PARTS
 from service_common.clock import ManualClock
 
 MakeEntry = Callable[..., Entry]
@@ -46,3 +48,18 @@ def make_entry(clock: ManualClock) -> MakeEntry:
         return Entry(Address(tenant, key), encoded, cost, now, now + timedelta(seconds=ttl_s), **facts)
 
     return make
+
+
+def observed(
+    clock: ManualClock, *, max_bytes: int, policy: str = "lru", capacity: int | None = None
+) -> tuple[ContentCache, Accesses]:
+    """Return a cache and what listens to it, every key followed; it may be told of another capacity."""
+
+    def held(address: Address) -> Entry | None:
+        return cache.held(address)
+
+    accesses = Accesses(capacity=lambda: capacity or max_bytes, held=held, modelled_parts=PARTS)
+    cache = ContentCache(
+        max_bytes=max_bytes, policy=make_policy(policy), clock=clock, new_token=str, listener=accesses
+    )
+    return cache, accesses

@@ -6,12 +6,12 @@ import random
 from datetime import timedelta
 
 import pytest
-from content_cache.accesses import Accesses
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import POLICIES, Lru, make_policy
 from content_cache.heat import Heat, StoredHeat, encode
 from content_cache.record import micros
+from content_cache.sampling import PLACES
 from content_cache.simulation.replay import replay
 from content_cache.simulation.trace import Request
 from content_cache.use_sample import UseSample
@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service_common.clock import ManualClock
 
-from tests.unit.cache.conftest import MakeEntry
+from tests.unit.cache.conftest import MakeEntry, observed
 
 KEYS = st.integers(0, 9).map(lambda number: Address("a", str(number)))
 
@@ -72,15 +72,6 @@ def test_the_later_snapshot_holds_and_a_damaged_one_says_nothing() -> None:
     assert damaged.uses(address) == 0
 
 
-def observed(clock: ManualClock, *, max_bytes: int, policy: str = "lru") -> tuple[ContentCache, Accesses]:
-    """Return a cache and what listens to it, every key followed."""
-    accesses = Accesses(capacity=lambda: max_bytes, held=lambda address: cache.held(address), followed=1.0)  # noqa: PLW0108 - the cache comes after
-    cache = ContentCache(
-        max_bytes=max_bytes, policy=make_policy(policy), clock=clock, new_token=str, listener=accesses
-    )
-    return cache, accesses
-
-
 def asked(length: int) -> list[int]:
     """Return keys as they are asked for, a few of them far more often."""
     chance = random.Random(3)
@@ -120,7 +111,10 @@ def test_who_catches_up_late_learns_what_was_learnt_at_once(steps: list[tuple[st
     for number, (what, address) in enumerate(steps):
         for each in (late, at_once):
             if what == "look":
-                each.looked_up_all([address, address]) if number % 3 == 0 else each.looked_up(address)
+                if number % 3:
+                    each.looked_up(address)
+                else:
+                    each.looked_up_all([address, address], [address, address])
             elif what == "store":
                 each.stored(address, 500 + number)
             elif what == "resize":
@@ -204,7 +198,7 @@ def test_what_left_is_not_followed(make_entry: MakeEntry) -> None:
         held.clear()
         held[entry.address] = entry
         sample.stored(entry.address)
-    assert sample.threshold == 1 << 24
+    assert sample.threshold == PLACES
     assert len(sample) <= 10
 
 

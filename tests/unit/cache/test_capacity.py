@@ -1,19 +1,15 @@
-"""What happens when the limit moves, when giants come, and when tables are large."""
+"""What happens when the limit moves, when giants come, and when many expire at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
 
-import pytest
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Gdsf, Lru
 from content_cache.expiry import BUCKET_S, ExpiryIndex
 from content_cache.giants import Giants
-from content_cache.table import PARTS, Table
-from hypothesis import given
-from hypothesis import strategies as st
 from service_common.clock import ManualClock
 
 MakeEntry = Callable[..., Entry]
@@ -113,40 +109,6 @@ def test_a_used_giant_outlives_an_unused_one(clock: ManualClock, make_entry: Mak
 def test_small_caches_have_no_giants() -> None:
     """What takes less than 64 KiB never is one."""
     assert Giants(10_000).above_bytes == 64 * 1024
-
-
-KEYS = st.integers(0, 200).map(lambda number: Address("a", str(number)))
-
-
-@given(st.lists(st.tuples(st.sampled_from(["set", "delete", "pop", "get"]), KEYS), max_size=200))
-def test_a_table_is_a_dictionary(steps: list[tuple[str, Address]]) -> None:
-    """Whatever is done to it, it answers as a dictionary does."""
-    table: Table[int] = Table()
-    model: dict[Address, int] = {}
-    for number, (action, address) in enumerate(steps):
-        if action == "set":
-            table[address] = model[address] = number
-        elif action == "get":
-            assert table.get(address) == model.get(address)
-        elif address in model:
-            if action == "pop":
-                assert table.pop(address) == model.pop(address)
-            else:
-                del table[address], model[address]
-        else:
-            with pytest.raises(KeyError):
-                table.pop(address)
-        assert (address in table) == (address in model)
-        assert len(table) == len(model)
-    assert all(table[address] == value for address, value in model.items())
-
-
-def test_no_part_of_a_table_grows_large() -> None:
-    """Of a hundred thousand addresses no part has more than twice its share."""
-    table: Table[None] = Table()
-    for number in range(100_000):
-        table[Address("a", f"{number:x}")] = None
-    assert max(map(len, table.parts)) < 2 * 100_000 / PARTS
 
 
 def test_many_entries_of_one_moment_expire_each_once(clock: ManualClock) -> None:

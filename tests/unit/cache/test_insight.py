@@ -14,6 +14,7 @@ from content_cache.eviction import Lru
 from content_cache.insight import Insight, StoreHealth
 from content_cache.latencies import Latencies
 from content_cache.repository import SCHEMA, Change, EntryRepository
+from content_cache.sampling import PARTS
 from content_cache.use_sample import TagUse
 from service_common.clock import ManualClock
 from service_common.storage.documents import Write
@@ -41,7 +42,7 @@ class Watched:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.latencies = Latencies()
-        self.accesses = Accesses(capacity=lambda: 100_000, held=self.held, followed=1.0)
+        self.accesses = Accesses(capacity=lambda: 100_000, held=self.held, modelled_parts=PARTS)
         self.cache = ContentCache(
             max_bytes=100_000, policy=Lru(), clock=clock, new_token=str, listener=self.accesses
         )

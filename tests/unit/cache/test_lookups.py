@@ -8,6 +8,7 @@ from datetime import timedelta
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import POLICIES, make_policy
+from content_cache.sampling import PARTS, is_among
 from hypothesis import given
 from hypothesis import strategies as st
 from service_common.clock import ManualClock
@@ -18,18 +19,22 @@ SIZES = {"k6": 70_000, "k7": 80_000}
 
 
 class Listener:
-    """Remembers which keys were looked up."""
+    """Remembers which keys were looked up; follows half of them."""
+
+    followed_parts = PARTS // 2
 
     def __init__(self) -> None:
         self.keys: list[str] = []
+        self.followed: list[str] = []
 
     def looked_up(self, address: Address) -> None:
         """Note one."""
-        self.looked_up_all([address])
+        self.looked_up_all([address], [address] if is_among(address, self.followed_parts) else [])
 
-    def looked_up_all(self, addresses: Iterable[Address]) -> None:
+    def looked_up_all(self, addresses: Iterable[Address], followed: Iterable[Address]) -> None:
         """Note many, each the tuple of a tenant and a key."""
         self.keys += [key for _, key in addresses]
+        self.followed += [key for _, key in followed]
 
     def stored(self, address: Address, size_bytes: int) -> None:
         """Note nothing."""
@@ -83,5 +88,5 @@ def test_many_are_as_one_after_the_other(
         assert together.get_many("a", batch) == [apart.get(Address("a", key)) for key in batch]
     assert together.counters("a") == apart.counters("a")
     assert together.take_effects() == apart.take_effects()
-    assert heard.keys == expected.keys
+    assert (heard.keys, heard.followed) == (expected.keys, expected.followed)
     assert leave_in_order(together) == leave_in_order(apart)

@@ -6,16 +6,18 @@ import random
 from hashlib import blake2b
 
 import pytest
-from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
 from content_cache.miss_ratio_curve import MissRatioCurve
 from content_cache.recency_stack import RecencyStack
+from content_cache.sampling import PLACES
 from content_cache.simulation.replay import footprint, replay
 from content_cache.simulation.trace import Request
 from hypothesis import given
 from hypothesis import strategies as st
 from service_common.clock import ManualClock
+
+from tests.unit.cache.conftest import observed
 
 KEYS = st.integers(0, 9).map(lambda number: Address("a", str(number)))
 
@@ -44,7 +46,7 @@ def test_the_stack_is_a_list(steps: list[tuple[str, Address, int]]) -> None:
 
 def spread(address: Address) -> int:
     """Hash an address the same way in every process."""
-    return int.from_bytes(blake2b(address.key.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(blake2b(address.key.encode(), digest_size=8).digest(), "big") % PLACES
 
 
 def skewed(length: int, *, keys: int) -> list[Request]:
@@ -71,7 +73,7 @@ def watched(requests: list[Request], curve: MissRatioCurve) -> MissRatioCurve:
 def test_it_says_what_the_simulator_finds(max_samples: int) -> None:
     """At several sizes it is within two points of LRU replayed; with all keys followed, within one."""
     requests = skewed(60_000, keys=20_000)
-    curve = watched(requests, MissRatioCurve(max_samples=max_samples, hash_of=spread))
+    curve = watched(requests, MissRatioCurve(max_samples=max_samples, place_of=spread))
     assert curve.rate == 1.0 if max_samples > 20_000 else curve.rate < 0.2
     for share in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
         size = int(footprint(requests) * share)
@@ -81,7 +83,7 @@ def test_it_says_what_the_simulator_finds(max_samples: int) -> None:
 
 def test_its_memory_is_bounded() -> None:
     """However many keys come and go, no more are kept than it may follow, in order or out."""
-    curve = MissRatioCurve(max_samples=100, hash_of=spread)
+    curve = MissRatioCurve(max_samples=100, place_of=spread)
     for number in range(20_000):
         address = Address("a", f"{number}")
         curve.looked_up(address)
@@ -104,8 +106,7 @@ def test_without_lookups_it_says_nothing() -> None:
 
 def test_what_is_gone_everywhere_misses(clock: ManualClock) -> None:
     """A cache tells it of lookups, entries, deletions and expiry, and evicting is no reason to forget."""
-    curve = MissRatioCurve(hash_of=spread)
-    cache = ContentCache(max_bytes=1_500, policy=Lru(), clock=clock, new_token=str, listener=curve)
+    cache, accesses = observed(clock, max_bytes=1_500)
 
     def store(key: str, ttl_s: float) -> None:
         now = clock.now()
@@ -122,5 +123,5 @@ def test_what_is_gone_everywhere_misses(clock: ManualClock) -> None:
     clock.advance(2)
     cache.begin_turn()
     assert cache.get(Address("a", "expired")) is None
-    assert curve.hit_ratio(1_500) == 0.0
-    assert curve.hit_ratio(1_000_000) == pytest.approx(1 / 3)
+    assert accesses.curve.hit_ratio(1_500) == 0.0
+    assert accesses.curve.hit_ratio(1_000_000) == pytest.approx(1 / 3)

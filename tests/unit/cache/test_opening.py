@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 from content_cache import similar
-from content_cache.accesses import Accesses
-from content_cache.cache import ContentCache
 from content_cache.compression.opening import UNREAD
 from content_cache.entry import Address
-from content_cache.eviction import Lru
 from content_cache.insight import Insight, StoreHealth
 from content_cache.latencies import Latencies
 from content_cache.recency_stack import RecencyStack
@@ -17,7 +14,7 @@ from content_cache.semantic.port import Match, Outcome
 from service_common.clock import ManualClock
 from service_common.storage.memory import MemoryStore
 
-from tests.unit.cache.conftest import MakeEntry
+from tests.unit.cache.conftest import MakeEntry, observed
 from tests.unit.cache.packed import PackingReplica, sent, text
 
 
@@ -77,8 +74,7 @@ def test_each_entry_packed_is_observed(replica: PackingReplica) -> None:
 
 def test_a_repack_is_no_storing(clock: ManualClock, make_entry: MakeEntry) -> None:
     """Listeners hear of another size: nothing was stored, uses stay counted, what left a shadow stays out."""
-    accesses = Accesses(capacity=lambda: 25_000, held=lambda address: cache.held(address), followed=1.0)  # noqa: PLW0108 - the cache comes after
-    cache = ContentCache(max_bytes=10**6, policy=Lru(), clock=clock, new_token=str, listener=accesses)
+    cache, accesses = observed(clock, max_bytes=10**6, capacity=25_000)
     for key in ("left", "k1", "k2"):
         cache.set(make_entry(key, encoded=bytes(9000)))
     cache.get(Address("a", "k1"))
@@ -111,8 +107,7 @@ def test_compression_is_no_advice_to_who_has_it(
     clock: ManualClock, make_entry: MakeEntry, *, packs: bool
 ) -> None:
     """What compression would leave is estimated while it is off alone."""
-    accesses = Accesses(capacity=lambda: 10**6, held=lambda address: cache.held(address), followed=1.0)  # noqa: PLW0108 - the cache comes after
-    cache = ContentCache(max_bytes=10**6, policy=Lru(), clock=clock, new_token=str, listener=accesses)
+    cache, accesses = observed(clock, max_bytes=10**6)
     insight = Insight(accesses, Latencies(), policy="lru", store=StoreHealth, packs=packs)
     for number in range(20):
         cache.set(make_entry(f"k{number}", encoded=bytes(9000)))

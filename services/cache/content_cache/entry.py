@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from service_common.frozen import dataclass
+
+from content_cache.framing import FOUND_HEADS
 
 ENTRY_OVERHEAD_BYTES = 640
 """What one entry takes beside its bytes: objects, table slots, its places in recency and expiry order.
@@ -41,6 +44,7 @@ class Entry:
         stale_s: How long after its expiry it may be handed out to all but the one who refreshes it.
         generation_s: How long it took to generate; 0 if it is not to be refreshed early.
         packing: How `encoded` was packed; empty if it is as it is sent.
+        head: What comes before it in a batch's response, known before it is asked for; empty if it is packed.
     """
 
     address: Address
@@ -53,6 +57,12 @@ class Entry:
     stale_s: float = 0.0
     generation_s: float = 0.0
     packing: str = ""
+    head: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Find what comes before it on the wire."""
+        head = b"" if self.packing else FOUND_HEADS[len(self.encoded)]
+        object.__setattr__(self, "head", head)
 
     @property
     def size_bytes(self) -> int:

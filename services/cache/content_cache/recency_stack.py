@@ -53,11 +53,15 @@ class RecencyStack:
 
     def touch(self, address: Address) -> tuple[int, int]:
         """Make a known key the most recent; return the bytes of others used since it was, and its own."""
-        size = self._sizes[address]
-        if self._places[address] == self._next - 1:
+        if self._next == len(self._tree):
+            self._renumber()
+        size, place = self._sizes[address], self._places[address]
+        if place == self._next - 1:
             return 0, size
-        since = self._total - self._up_to(self._places[address])
-        self.put(address, size)
+        since = self._total - self._up_to(place)
+        self._places[address] = self._next
+        self._move(size, place, self._next)
+        self._next += 1
         return since, size
 
     def drop(self, address: Address) -> None:
@@ -73,6 +77,21 @@ class RecencyStack:
         while place < len(tree):
             tree[place] += size_bytes
             place += place & -place
+
+    def _move(self, size_bytes: int, place: int, later: int) -> None:
+        """Take bytes from a place to a later one: above where the two ways meet, sums stay what they are."""
+        tree, end = self._tree, len(self._tree)
+        while place != later:
+            if place < later:
+                if place >= end:
+                    return
+                tree[place] -= size_bytes
+                place += place & -place
+            elif later >= end:
+                return
+            else:
+                tree[later] += size_bytes
+                later += later & -later
 
     def _up_to(self, place: int) -> int:
         tree, total = self._tree, 0

@@ -30,26 +30,29 @@ def get_key(raw: bytes) -> str:
     return cache_pb2.GetRequest.FromString(raw).key
 
 
-def batch_get_keys(raw: bytes) -> Sequence[str]:
-    """Return the keys of a BatchGetRequest, in order.
+def batch_get_keys(raw: bytes) -> tuple[Sequence[str], bool]:
+    """Return the keys of a BatchGetRequest, in order, and whether each is sure to be one as to its length.
 
     Raises:
         DecodeError: If the bytes are none.
     """
     keys = _of_one_length(raw)
     if keys is not None:
-        return keys
-    return [each.key for each in cache_pb2.BatchGetRequest.FromString(raw).requests]
+        return keys, True
+    return [each.key for each in cache_pb2.BatchGetRequest.FromString(raw).requests], False
 
 
 def _of_one_length(raw: bytes) -> list[str] | None:
     """Return the keys if each follows the same four bytes and is as long as the first; None if not."""
-    if not raw.isascii():
-        return None
     length = int.from_bytes(raw[3:4])
-    head = bytes((_FIELD_1, length + 2, _FIELD_1, length))
-    if not 0 < length <= _LONGEST or not raw.startswith(head):
+    stride = length + 4
+    count, rest = divmod(len(raw), stride)
+    if rest or not 0 < length <= _LONGEST or not raw.isascii():
         return None
-    first, *keys = raw.decode("ascii").split(head.decode("ascii"))
-    # A key that held those bytes would have been split into shorter ones.
-    return keys if not first and set(map(len, keys)) == {length} else None
+    head = bytes((_FIELD_1, length + 2, _FIELD_1, length))
+    if any(raw[place::stride] != head[place : place + 1] * count for place in range(4)):
+        return None
+    keys = raw.decode("ascii").split(head.decode("ascii"))
+    del keys[0]
+    # The heads are in their places; a key that held those bytes, too, would have been split.
+    return keys if len(keys) == count else None

@@ -115,22 +115,23 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         return wire.get_response(encoded)
 
     @decoded_by(request_bytes.batch_get_keys)
-    async def BatchGet(self, keys: Sequence[str], _context: Context) -> Any:  # type: ignore[override]  # as above
+    async def BatchGet(self, decoded: tuple[Sequence[str], bool], _context: Context) -> Any:  # type: ignore[override]  # as above
         """Look many entries up."""
+        keys, fit = decoded
         validation.check_batch("requests", keys)
         tenant = current_call().principal.tenant
-        bad = validation.bad_keys("requests", keys)
+        bad = None if fit else validation.bad_keys("requests", keys)
         asked = [key for index, key in enumerate(keys) if index not in bad] if bad else keys
         if self._tier.left:
             await self._tier.bring(tenant, asked)
         with self._batch_get as cache:
-            answers: Sequence[bytes | Message | None]
-            answers = self._opening.all_sent(cache, cache.get_many(tenant, asked))
-            if bad:
-                answers = convert.with_errors(answers, bad)
-            whole = wire.all_found(answers, self._max_message_bytes - len(keys) * _FRAME_BYTES)
+            found = cache.get_many(tenant, asked)
+            whole = None if bad else wire.all_found(found, self._max_message_bytes)
             if whole is not None:
                 return whole
+            answers: Sequence[bytes | Message | None] = self._opening.all_sent(cache, found)
+            if bad:
+                answers = convert.with_errors(answers, bad)
             results = self._results(len(keys))
             results.looked_up(answers, excess=lambda: convert.get_error(no_room()))
         return results.serialized()

@@ -47,14 +47,14 @@ class Shadow:
     def __contains__(self, address: Address) -> bool:
         return address in self._held
 
-    def looked_up(self, known: _Known, capacity: float) -> None:
-        """Count a hit, or let the key in."""
-        if known.address in self._held:
-            self.hits += 1
-            self.saved_micros += known.cost_micros
-            self._policy.used(known.address)
-        else:
-            self.admit(known, capacity)
+    def hit(self, known: _Known) -> bool:
+        """Count a hit if the key is held; tell whether it is."""
+        if known.address not in self._held:
+            return False
+        self.hits += 1
+        self.saved_micros += known.cost_micros
+        self._policy.used(known.address)
+        return True
 
     def admit(self, known: _Known, capacity: float) -> None:
         """Let a key in, others leaving for it."""
@@ -133,9 +133,9 @@ class Shadows:
         known = self._known.get(address)
         if known is None:
             return
-        capacity = self._capacity() * self.rate
         for each in self.by_policy.values():
-            each.looked_up(known, capacity)
+            if not each.hit(known):
+                each.admit(known, self._capacity() * self.rate)
 
     def stored(self, address: Address, size_bytes: int) -> None:
         """Let a followed key in wherever it is not."""

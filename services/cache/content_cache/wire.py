@@ -1,7 +1,6 @@
 """Responses put together from entries that are already serialised: what is stored is not serialised again.
 
-The bytes are those of the messages in cache.proto, field for field (tests parse them and compare). A message
-field on the wire is its tag, its length and its bytes; a layer below is what comes before such a length.
+The bytes are those of the messages in cache.proto, field for field (tests parse them and compare).
 """
 
 from __future__ import annotations
@@ -11,79 +10,39 @@ from typing import cast
 
 from google.protobuf.message import Message
 
+from content_cache.entry import Entry
+from content_cache.framing import ENTRY_HEADS, FIRST, FOUND_HEADS, varint, wrap
 from content_cache.leases import Lease
 from content_cache.waiting import Decided
 
-_FIRST = (
-    b"\x0a"  # field 1, length-delimited: GetResponse.entry, Result.value, results, entries, AwaitedEntry.key
-)
-_FOUND_LAYERS = (_FIRST, _FIRST, _FIRST)  # results { value { entry
-_HIT_LAYERS = (_FIRST, _FIRST, b"\x08\x01\x12")  # results { value { outcome = HIT, entry
+_HIT_LAYERS = (FIRST, FIRST, b"\x08\x01\x12")  # results { value { outcome = HIT, entry
 _MISS = b"\x0a\x02\x0a\x00"  # results { value {} }
 _AWAIT_FILLED = b"\x10\x01\x1a"  # outcome = FILLED, entry
 _AWAIT_LOST = b"\x10\x02"  # outcome = LEASE_LOST
 
-_HEADS_KEPT = 4096
-
-
-def varint(number: int) -> bytes:
-    """Return a non-negative number as protobuf writes it."""
-    encoded = bytearray()
-    while number >= 1 << 7:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-def _wrap(layers: Sequence[bytes], size: int) -> bytes:
-    """Return what comes before `size` bytes that are wrapped in layers, the outermost first."""
-    head = b""
-    for layer in reversed(layers):
-        head = layer + varint(size + len(head)) + head
-    return head
-
-
-class _Heads(dict[int, bytes]):
-    """What comes before an entry in some layers, by the entry's size; what was asked for first is kept."""
-
-    def __init__(self, layers: Sequence[bytes]) -> None:
-        super().__init__()
-        self._layers = layers
-
-    def __missing__(self, size: int) -> bytes:
-        head = _wrap(self._layers, size)
-        if len(self) < _HEADS_KEPT:
-            self[size] = head
-        return head
-
-
-_FOUND_HEADS = _Heads(_FOUND_LAYERS)
-_ENTRY_HEADS = _Heads((_FIRST,))
-
 
 def get_response(encoded: bytes | None) -> bytes:
     """Return a GetResponse: with the entry, or without on a miss."""
-    return b"" if encoded is None else _ENTRY_HEADS[len(encoded)] + encoded
+    return b"" if encoded is None else ENTRY_HEADS[len(encoded)] + encoded
 
 
-def all_found(answers: Sequence[bytes | Message | None], room: int) -> bytes | None:
+def all_found(entries: Sequence[Entry | None], most_bytes: int) -> bytes | None:
     """Return a BatchGetResponse of entries alone, framed all at once: the usual case.
 
     Returns:
-        None if there is anything else among the answers, or no room for them all.
+        None if one is missing or packed, or there is no room for them all.
     """
-    entries = cast("Sequence[bytes]", answers)
-    try:
-        sizes = [*map(len, entries)]
-    except TypeError:  # None and messages have no length
+    if not all(entries):
         return None
-    if sum(sizes) > room:
+    found = cast("Sequence[Entry]", entries)
+    heads = [each.head for each in found]
+    if not all(heads):
         return None
-    parts = [b""] * (2 * len(entries))
-    parts[::2] = map(_FOUND_HEADS.__getitem__, sizes)
-    parts[1::2] = entries
-    return b"".join(parts)
+    parts = [b""] * (2 * len(found))
+    parts[::2] = heads
+    parts[1::2] = [each.encoded for each in found]
+    whole = b"".join(parts)
+    return whole if len(whole) <= most_bytes else None
 
 
 class BatchResults:
@@ -119,20 +78,20 @@ class BatchResults:
 
     def _found(self, entry: bytes, excess: Callable[[], Message]) -> None:
         if self.has_room(entry):
-            self._parts.append(_FOUND_HEADS[len(entry)])
+            self._parts.append(FOUND_HEADS[len(entry)])
             self._parts.append(entry)
         else:
             self.add(excess())
 
     def hit(self, encoded: bytes) -> None:
         """Add a BatchAcquire result with an entry."""
-        self._parts.append(_wrap(_HIT_LAYERS, len(encoded)))
+        self._parts.append(wrap(_HIT_LAYERS, len(encoded)))
         self._parts.append(encoded)
 
     def add(self, result: Message) -> None:
         """Add a result that is a message."""
         encoded = result.SerializeToString()
-        self._parts.append(_wrap((_FIRST,), len(encoded)))
+        self._parts.append(wrap((FIRST,), len(encoded)))
         self._parts.append(encoded)
 
     def serialized(self) -> bytes:
@@ -155,7 +114,7 @@ def awaited_entries(
     for address, entry in decided:
         if isinstance(entry, Lease):
             message = inherited(entry)
-            part = _wrap((_FIRST,), len(message)) + message
+            part = wrap((FIRST,), len(message)) + message
         else:
             part = _awaited_entry(address.key, None if entry is None else entry.encoded)
         if parts and len(part) > left:
@@ -169,7 +128,7 @@ def awaited_entries(
 
 def _awaited_entry(key: str, encoded: bytes | None) -> bytes:
     name = key.encode()
-    named = _FIRST + varint(len(name)) + name
+    named = FIRST + varint(len(name)) + name
     if encoded is None:
-        return _wrap((_FIRST,), len(named) + len(_AWAIT_LOST)) + named + _AWAIT_LOST
-    return _wrap((_FIRST, named + _AWAIT_FILLED), len(encoded)) + encoded
+        return wrap((FIRST,), len(named) + len(_AWAIT_LOST)) + named + _AWAIT_LOST
+    return wrap((FIRST, named + _AWAIT_FILLED), len(encoded)) + encoded

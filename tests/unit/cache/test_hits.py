@@ -58,7 +58,7 @@ async def test_a_hit_is_served_as_it_is_kept(servicer: Any) -> None:
 
 async def test_hits_of_a_batch_are_served_as_they_are_kept(servicer: Any) -> None:
     """The response to a BatchGet holds them so, beside misses and what is refused."""
-    response: bytes = await servicer.BatchGet(["k1", "", "none", "k2"], None)
+    response: bytes = await servicer.BatchGet((["k1", "", "none", "k2"], False), None)
     assert response.count(NO_MESSAGE) == 2
     assert response.endswith(NO_MESSAGE)
     hollow = response.replace(NO_MESSAGE, pb.Entry(value=bytes(len(NO_MESSAGE) - 2)).SerializeToString())
@@ -69,6 +69,6 @@ async def test_hits_of_a_batch_are_served_as_they_are_kept(servicer: Any) -> Non
 
 async def test_a_refused_key_is_not_looked_up(servicer: Any, cache: ContentCache) -> None:
     """A key that cannot be one counts as neither hit nor miss."""
-    await servicer.BatchGet(["k1", "", "none", "x" * 600], None)
+    await servicer.BatchGet((["k1", "", "none", "x" * 600], False), None)
     counters = cache.counters("a")
     assert (counters.hits, counters.misses) == (1, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from content_cache import request_bytes
+from content_cache import request_bytes, validation
 from contentfactory.cache.v1 import cache_pb2 as pb
 from google.protobuf.message import DecodeError
 from hypothesis import example, given
@@ -36,8 +36,10 @@ def outcome(read: Callable[[bytes], Any], raw: bytes) -> Any:
 @example(["\n\x07\n\x05a", "bbbbb"])
 @example(["\n\x06\n\x04", "\n\x06\n\x04"])
 def test_a_batchs_keys(keys: list[str]) -> None:
-    """The keys of a batch come back in order, also those that hold what separates them."""
-    assert list(request_bytes.batch_get_keys(batch(keys))) == keys
+    """The keys come back in order, also those that hold what separates them; what is called fit is."""
+    read, fit = request_bytes.batch_get_keys(batch(keys))
+    assert list(read) == keys
+    assert not fit or not validation.bad_keys("requests", read)
 
 
 @given(st.text(max_size=200))
@@ -57,7 +59,7 @@ def test_damaged_bytes(raw: bytes, place: int, inserted: bytes) -> None:
     damaged = raw[:place] + inserted + raw[place + 1 :]
     asked = outcome(pb.BatchGetRequest.FromString, damaged)
     expected = asked if asked is DecodeError else [each.key for each in asked.requests]
-    assert outcome(lambda each: list(request_bytes.batch_get_keys(each)), damaged) == expected
+    assert outcome(lambda each: list(request_bytes.batch_get_keys(each)[0]), damaged) == expected
     single = outcome(pb.GetRequest.FromString, damaged)
     assert outcome(request_bytes.get_key, damaged) == (single if single is DecodeError else single.key)
 
@@ -67,4 +69,4 @@ def test_published_keys_need_no_message(monkeypatch: Any) -> None:
     one, many = pb.GetRequest(key=PUBLISHED[0]).SerializeToString(), batch(PUBLISHED)
     monkeypatch.delattr(request_bytes, "cache_pb2")
     assert request_bytes.get_key(one) == PUBLISHED[0]
-    assert request_bytes.batch_get_keys(many) == PUBLISHED
+    assert request_bytes.batch_get_keys(many) == (PUBLISHED, True)

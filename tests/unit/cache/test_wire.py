@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from content_cache import wire
+from content_cache import framing, wire
 from content_cache.entry import Address, Entry
 from content_cache.leases import Lease
 from content_cache.waiting import Decided
@@ -40,20 +40,23 @@ def test_batch_get_response(found: list[pb.Entry | None]) -> None:
     answers = [failed, *(entry and entry.SerializeToString() for entry in found)]
     results.looked_up(answers, excess=lambda: failed)
     assert pb.BatchGetResponse.FromString(results.serialized()) == expected
-    assert wire.all_found(answers, 10_000_000) is None
 
 
 @given(st.lists(entries, max_size=4))
 def test_entries_alone_are_framed_at_once_as_one_by_one(found: list[pb.Entry]) -> None:
-    """The bytes are the same; anything that is no entry, or too much, is for the other way."""
+    """The bytes are the same; where one is missing or packed, or it is too much, they are for the other way."""
     answers = [entry.SerializeToString() for entry in found]
-    size = sum(map(len, answers))
-    one_by_one = wire.BatchResults(size)
+    held = [Entry(Address("a", "k"), each, 0, _NOW, _NOW) for each in answers]
+    one_by_one = wire.BatchResults(sum(map(len, answers)))
     one_by_one.looked_up(answers, excess=pb.BatchGetResponse.Result)
-    assert wire.all_found(answers, size) == one_by_one.serialized()
-    assert wire.all_found([*answers, None], size) is None
-    if size:
-        assert wire.all_found(answers, size - 1) is None
+    expected = one_by_one.serialized()
+    assert wire.all_found(held, len(expected)) == expected
+    assert wire.all_found([*held, None], len(expected)) is None
+    assert (
+        wire.all_found([*held, Entry(Address("a", "k"), b"", 0, _NOW, _NOW, packing="zstd")], 10**9) is None
+    )
+    if expected:
+        assert wire.all_found(held, len(expected) - 1) is None
 
 
 @given(entries)
@@ -108,8 +111,10 @@ def test_awaited_entries_are_split_into_messages_that_fit() -> None:
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**21 - 1, 2**21])
 def test_varint(number: int) -> None:
     """Numbers are written as protobuf writes them."""
-    assert wire.varint(number) == pb.EntryContent(cost_micros=number).SerializeToString()[1:] or number == 0
-    assert number or wire.varint(0) == b"\0"
+    assert (
+        framing.varint(number) == pb.EntryContent(cost_micros=number).SerializeToString()[1:] or number == 0
+    )
+    assert number or framing.varint(0) == b"\0"
 
 
 def test_room_is_taken_by_what_fits_only() -> None:
@@ -130,7 +135,7 @@ def test_only_what_fits_is_sent(found: list[bytes | None], room: int) -> None:
             expected = b"\x0a\x02\x0a\x00"
         elif len(encoded) <= room:
             room -= len(encoded)
-            expected = wire._FOUND_HEADS[len(encoded)] + encoded
+            expected = framing.FOUND_HEADS[len(encoded)] + encoded
         else:
             expected = pb.BatchGetResponse(results=[excess]).SerializeToString()
         assert made.startswith(expected)

@@ -44,7 +44,7 @@ def test_batch_get_response(found: list[pb.Entry | None]) -> None:
 
 @given(st.lists(entries, max_size=4))
 def test_entries_alone_are_framed_at_once_as_one_by_one(found: list[pb.Entry]) -> None:
-    """The bytes are the same; where one is missing or packed, or it is too much, they are for the other way."""
+    """The bytes are the same; with one that is missing or packed, or too many, it is for the other way."""
     answers = [entry.SerializeToString() for entry in found]
     held = [Entry(Address("a", "k"), each, 0, _NOW, _NOW) for each in answers]
     one_by_one = wire.BatchResults(sum(map(len, answers)))

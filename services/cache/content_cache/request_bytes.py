@@ -50,7 +50,9 @@ def _of_one_length(raw: bytes) -> list[str] | None:
     if rest or not 0 < length <= _LONGEST or not raw.isascii():
         return None
     head = bytes((_FIELD_1, length + 2, _FIELD_1, length))
-    if any(raw[place::stride] != head[place : place + 1] * count for place in range(4)):
+    if not raw[::stride] == raw[2::stride] == head[:1] * count:
+        return None
+    if raw[1::stride] != head[1:2] * count or raw[3::stride] != head[3:] * count:
         return None
     keys = raw.decode("ascii").split(head.decode("ascii"))
     del keys[0]

@@ -56,10 +56,10 @@ def observed(
     """Return a cache and what listens to it, every key followed; it may be told of another capacity."""
 
     def held(address: Address) -> Entry | None:
-        return cache.held(address)
+        return heard.held(address)
 
     accesses = Accesses(capacity=lambda: capacity or max_bytes, held=held, modelled_parts=PARTS)
-    cache = ContentCache(
+    heard = ContentCache(
         max_bytes=max_bytes, policy=make_policy(policy), clock=clock, new_token=str, listener=accesses
     )
-    return cache, accesses
+    return heard, accesses

@@ -194,16 +194,17 @@ async def test_it_ends_when_the_store_is_closed(wire: Wire, feed: DocumentFeed) 
 class Call:
     """A call of the transport that answers once, and knows whether it was cancelled."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: Any) -> None:
         self.is_cancelled = False
         self.written: list[Any] = []
+        self._answer = answer
 
     async def write(self, request: Any) -> None:
         """Take the request."""
         self.written.append(request)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        yield rpc.ListenResponse()
+        yield self._answer
         await asyncio.Event().wait()
 
     def cancel(self) -> None:
@@ -214,7 +215,7 @@ class Call:
 async def test_a_stream_that_is_left_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its call names the database, as Firestore demands, and ends in the moment nobody listens any more."""
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
-    connection, call = await connect(), Call()
+    connection, call = await connect(), Call(rpc.ListenResponse())
     told: list[Any] = []
 
     def listen(*, metadata: Any) -> Call:
@@ -230,4 +231,24 @@ async def test_a_stream_that_is_left_is_cancelled(monkeypatch: pytest.MonkeyPatc
     assert call.is_cancelled
     assert ("google-cloud-resource-prefix", "projects/p/databases/d") in told
     assert len(call.written) == 1
+    await connection.close()
+
+
+async def test_an_answer_that_cannot_be_read_ends_the_stream(
+    monkeypatch: pytest.MonkeyPatch, feed: DocumentFeed
+) -> None:
+    """One gRPC logs and hands on as None: the listener takes it for a failure and opens the next stream."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
+    connection, calls = await connect(), list[Call]()
+
+    def listen(*, metadata: Any) -> Call:
+        calls.append(Call(None if not calls else rpc.ListenResponse()))
+        return calls[-1]
+
+    monkeypatch.setattr(type(connection._client.transport), "listen", property(lambda _: listen))
+    with listening(feed, connection):
+        async with asyncio.timeout(5):
+            while len(calls) < 2:  # noqa: ASYNC110 - a list tells nobody
+                await asyncio.sleep(0.01)
+    assert calls[0].is_cancelled
     await connection.close()

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import google.auth
 import grpc.aio
-from google.api_core.exceptions import from_grpc_error
+from google.api_core.exceptions import DataLoss, from_grpc_error
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
 from google.cloud.firestore_v1.services.firestore.transports.grpc_asyncio import FirestoreGrpcAsyncIOTransport
@@ -109,6 +109,8 @@ class GrpcConnection:
         try:
             await stream.write(rpc.ListenRequest.wrap(request))
             async for answer in stream:
+                if answer is None:  # so gRPC hands on what cannot be read, and goes on
+                    raise DataLoss("an answer cannot be read")  # type: ignore[no-untyped-call]  # Google's has no types
                 yield rpc.ListenResponse.pb(answer)
         except grpc.aio.AioRpcError as error:
             raise from_grpc_error(error) from error  # type: ignore[no-untyped-call]  # Google's has no types

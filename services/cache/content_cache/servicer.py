@@ -10,11 +10,11 @@ from typing import Any, TypeAlias, cast
 import grpc
 from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
 from google.protobuf.message import Message
-from service_common.errors import ServiceError
 from service_common.rpc.call import current_call
 from service_common.rpc.interceptor import decoded_by
 
 from content_cache import convert, insight_message, request_bytes, similar, validation, wire
+from content_cache.acquiring import acquire_each
 from content_cache.answers import answer_each, fitting, no_room, numbered
 from content_cache.cache import ContentCache
 from content_cache.compression.parts import Compression
@@ -22,7 +22,6 @@ from content_cache.entry import Address, Entry
 from content_cache.insight import Insight
 from content_cache.leases import Lease
 from content_cache.live import LiveCache, Turn
-from content_cache.outcomes import Stale
 from content_cache.purging import Purging
 from content_cache.read_through import ReadThrough
 from content_cache.semantic.port import Match, Semantic
@@ -202,27 +201,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         tenant, results = _tenant(), self._results(len(request.requests))
         await self._tier.bring(tenant, (each.key for each in request.requests))
         with self._acquire as cache:
-            for field, each in numbered(request.requests):
-                try:
-                    validation.check_key(f"{field}key", each.key)
-                    found = self._opening.acquire(
-                        cache,
-                        Address(tenant, each.key),
-                        holder=request.holder,
-                        epoch=request.holder_epoch,
-                        ttl_s=ttl_s,
-                    )
-                    if isinstance(found, Entry):
-                        results.hit(fitting(found.encoded, results))
-                    elif isinstance(found, Stale):
-                        fitting(found.entry.encoded, results)
-                        results.add(convert.stale(found, cache))
-                    elif found.holder == request.holder:
-                        results.add(convert.leased(found, cache))
-                    else:
-                        results.add(convert.busy(found, cache))
-                except ServiceError as error:
-                    results.add(convert.acquire_error(error))
+            acquire_each(request, results, cache, self._opening, tenant=tenant, ttl_s=ttl_s)
         return results.serialized()
 
     async def AwaitEntries(

@@ -17,15 +17,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from content_cache import garbage
-from content_cache.accesses import MODELLED_PARTS, Accesses
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import POLICIES, make_policy
+from content_cache.holding.lookups import AccessListener
+from content_cache.learning.accesses import MODELLED_PARTS, Accesses
 from content_cache.live import LiveCache
-from content_cache.lookups import AccessListener
+from content_cache.memory import garbage
 from content_cache.sampling import PARTS
-from content_cache.upkeep import Slices
+from content_cache.slices import Slices
 from service_common.clock import ManualClock, SystemClock
 
 from benchmarks.support.cache_traces import DEFAULT_TRACES, replay_traces

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from content_cache.entry import ENTRY_OVERHEAD_BYTES, Address
 from content_cache.eviction import POLICIES, make_policy
-from content_cache.miss_ratio_curve import MissRatioCurve
+from content_cache.learning.miss_ratio_curve import MissRatioCurve
 from content_cache.sampling import PLACES
 from content_cache.simulation.bound import clairvoyant, upper_bound
 from content_cache.simulation.replay import footprint, replay

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from content_cache.entry import Address, Entry
-from content_cache.record import Stamp, encode, frame
+from content_cache.repository.record import Stamp, encode, frame
 from parallel_processor.jobs.item import ItemCounts, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState, Priority
 from parallel_processor.jobs.piece import Piece, Usage

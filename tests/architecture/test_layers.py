@@ -15,8 +15,7 @@ from tests.support.processes import MODULES
 ROOT = Path(__file__).parents[2]
 OUTER = {"__init__", "__main__", "app", "config", "convert", "metrics", "servicer", "validation"}
 EDGES = {
-    # entries leave in the bytes they are kept in, keys come out of bytes; explanations; similar; who has what
-    "cache": {"wire", "request_bytes", "insight_message", "similar", "acquiring"},
+    "cache": {"answers"},  # entries leave in the bytes they are kept in, keys come out of bytes
     "optimizer": {"requests", "batches"},  # one request out of the contract's messages; a batch of them
     # calls to the other three, through their contracts; how a replica stands, as a message
     "processor": {"neighbours", "capacity_message"},

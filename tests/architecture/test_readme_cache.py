@@ -9,21 +9,21 @@ from content_cache.cache import ContentCache
 from content_cache.compression.counts import CompressionCounts
 from content_cache.compression.dictionaries import Dictionaries
 from content_cache.config import Settings
+from content_cache.durability.loading import LoadCounts
+from content_cache.durability.read_through import ReadCounts
+from content_cache.durability.write_behind import WriteBehind
 from content_cache.eviction import Lru
+from content_cache.learning.miss_ratio_curve import MissRatioCurve
 from content_cache.live import LiveCache
-from content_cache.loading import LoadCounts
-from content_cache.memory_guard import MemoryGuard
+from content_cache.memory.guard import MemoryGuard
 from content_cache.metrics import (
     OPERATION_SECONDS,
     CacheCollector,
     CompressionCollector,
     SemanticCollector,
 )
-from content_cache.miss_ratio_curve import MissRatioCurve
-from content_cache.read_through import ReadCounts
-from content_cache.repository import SCHEMA, EntryRepository
+from content_cache.repository.entries import SCHEMA, EntryRepository
 from content_cache.semantic.port import Counts
-from content_cache.write_behind import WriteBehind
 from contentfactory.cache.v1 import cache_pb2
 from service_common.clock import ManualClock
 from service_common.config import variables

@@ -16,37 +16,39 @@ from service_common.storage.store import DocumentStore
 from service_common.telemetry.metrics import REGISTRY
 from service_common.telemetry.store_metrics import count_operations
 
-from content_cache import garbage, similar
-from content_cache.accesses import Accesses
+from content_cache.answers import similar
 from content_cache.cache import ContentCache
 from content_cache.compression.opening import Opening
 from content_cache.compression.parts import Compression, put_together
 from content_cache.config import Settings
-from content_cache.diagnosis import COMPRESS
-from content_cache.early_refresh import EarlyRefresh
+from content_cache.durability.heat_upkeep import keep_up, note_heat, remembering, save_heat
+from content_cache.durability.loading import Loader
+from content_cache.durability.purging import Purging
+from content_cache.durability.read_through import ReadThrough
+from content_cache.durability.sweeping import sweep_memory, sweep_store
+from content_cache.durability.warming import Warmings
+from content_cache.durability.write_behind import WriteBehind
 from content_cache.entry import Address, Entry
 from content_cache.eviction import EvictionPolicy, make_policy
-from content_cache.heat_repository import HeatRepository
-from content_cache.heat_upkeep import keep_up, note_heat, remembering, save_heat
-from content_cache.insight import Insight, StoreHealth
-from content_cache.latencies import Latencies
+from content_cache.eviction.quota import Quota
+from content_cache.insight.diagnosis import COMPRESS
+from content_cache.insight.insight import Insight, StoreHealth
+from content_cache.insight.latencies import Latencies
+from content_cache.learning.accesses import Accesses
+from content_cache.leasing.early_refresh import EarlyRefresh
 from content_cache.live import LiveCache
-from content_cache.loading import Loader
-from content_cache.memory_guard import MemoryGuard
-from content_cache.memory_readings import ProcessMemory, return_free_memory
-from content_cache.memory_watch import MemoryWatch
+from content_cache.memory import garbage
+from content_cache.memory.guard import MemoryGuard
+from content_cache.memory.readings import ProcessMemory, return_free_memory
+from content_cache.memory.watch import MemoryWatch
 from content_cache.metrics import CacheCollector, CompressionCollector, SemanticCollector, observer
-from content_cache.purge_repository import PurgeRepository
-from content_cache.purging import Purging
-from content_cache.quota import Quota
-from content_cache.read_through import ReadThrough
-from content_cache.repository import SCHEMA, EntryRepository
-from content_cache.segments import PLACE_BYTES
+from content_cache.repository.entries import SCHEMA, EntryRepository
+from content_cache.repository.heat import HeatRepository
+from content_cache.repository.purges import PurgeRepository
+from content_cache.repository.segments import PLACE_BYTES
 from content_cache.semantic.port import Semantic
 from content_cache.servicer import CacheServicer
-from content_cache.upkeep import Slices, sweep_memory, sweep_store
-from content_cache.warming import Warmings
-from content_cache.write_behind import WriteBehind
+from content_cache.slices import Slices
 
 _TOKEN_BYTES = 16
 _WRITER_BITS = 63
@@ -212,7 +214,14 @@ async def _semantic(
     from content_cache.semantic.opening import open_reuse  # noqa: PLC0415 - of the extra, which most do not install
 
     turn = live.operation(observer("semantic"))
-    reuse = await open_reuse(settings, turn, clock=clock, value_of=similar.values_by(opening))
+    reuse = await open_reuse(
+        turn,
+        error=settings.cache_semantic_error,
+        max_prompts=settings.cache_semantic_max_prompts,
+        same_output=settings.cache_semantic_same_output,
+        clock=clock,
+        value_of=similar.values_by(opening),
+    )
     lifecycle.push("semantic", reuse.close)
     _show_metrics(SemanticCollector(reuse.counts), lifecycle)
     return reuse

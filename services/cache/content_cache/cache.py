@@ -16,14 +16,14 @@ from dataclasses import replace
 from service_common.clock import Clock
 from service_common.errors import ServiceError
 
-from content_cache.early_refresh import EarlyRefresh
 from content_cache.entry import Address, Entry
 from content_cache.eviction import EvictionPolicy
-from content_cache.holdings import Holdings
-from content_cache.leases import Lease, LeaseTable
-from content_cache.lookups import AccessListener
-from content_cache.outcomes import FillOutcome, Stale
-from content_cache.quota import Quota
+from content_cache.eviction.quota import Quota
+from content_cache.holding.holdings import Holdings
+from content_cache.holding.lookups import AccessListener
+from content_cache.leasing.early_refresh import EarlyRefresh
+from content_cache.leasing.leases import Lease, LeaseTable
+from content_cache.leasing.outcomes import FillOutcome, Stale
 
 
 class ContentCache(Holdings):

@@ -17,9 +17,10 @@ from content_cache.cache import ContentCache
 from content_cache.compression.counts import Packed
 from content_cache.compression.parts import Compression
 from content_cache.entry import Address, Entry
-from content_cache.leases import Lease, era_of_token
-from content_cache.outcomes import FillOutcome, Stale
-from content_cache.rules import Kind, Mode, Selector
+from content_cache.holding.rules import Kind, Mode, Selector
+from content_cache.leasing.leases import Lease, era_of_token
+from content_cache.leasing.outcomes import FillOutcome, Stale
+from content_cache.leasing.waiting import Claim
 from content_cache.validation import (
     check_content,
     check_key,
@@ -28,7 +29,6 @@ from content_cache.validation import (
     stale_s,
     template_tag,
 )
-from content_cache.waiting import Claim
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

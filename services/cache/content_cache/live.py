@@ -15,9 +15,9 @@ from service_common.errors import unavailable
 
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
-from content_cache.leases import Lease
-from content_cache.outcomes import Effects
-from content_cache.waiting import Claim, Decided, WaitingRoom
+from content_cache.holding.effects import Effects
+from content_cache.leasing.leases import Lease
+from content_cache.leasing.waiting import Claim, Decided, WaitingRoom
 
 Changed = Callable[[Address, Entry | None], None]
 Observe = Callable[[float], None]

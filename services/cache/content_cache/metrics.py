@@ -11,14 +11,14 @@ from service_common.telemetry.tallies import HistogramTally
 
 from content_cache.compression.counts import CompressionCounts
 from content_cache.compression.dictionaries import Dictionaries
+from content_cache.durability.loading import LoadCounts
+from content_cache.durability.read_through import ReadCounts
+from content_cache.durability.write_behind import WriteBehind
+from content_cache.holding.stats import total
+from content_cache.learning.miss_ratio_curve import MissRatioCurve
 from content_cache.live import LiveCache
-from content_cache.loading import LoadCounts
-from content_cache.memory_guard import MemoryGuard
-from content_cache.miss_ratio_curve import MissRatioCurve
-from content_cache.read_through import ReadCounts
+from content_cache.memory.guard import MemoryGuard
 from content_cache.semantic.port import Counts
-from content_cache.stats import total
-from content_cache.write_behind import WriteBehind
 
 _OTHER_LIMITS = (0.25, 0.5, 1.0, 2.0, 4.0)
 

@@ -13,19 +13,20 @@ from google.protobuf.message import Message
 from service_common.rpc.call import current_call
 from service_common.rpc.interceptor import decoded_by
 
-from content_cache import convert, insight_message, request_bytes, similar, validation, wire
-from content_cache.acquiring import acquire_each
-from content_cache.answers import answer_each, fitting, no_room, numbered
+from content_cache import convert, validation
+from content_cache.answers import insight_message, request_bytes, similar, wire
+from content_cache.answers.acquiring import acquire_each
+from content_cache.answers.results import answer_each, fitting, no_room, numbered
 from content_cache.cache import ContentCache
 from content_cache.compression.parts import Compression
+from content_cache.durability.purging import Purging
+from content_cache.durability.read_through import ReadThrough
+from content_cache.durability.warming import Warmings, store_if_free
 from content_cache.entry import Address, Entry
-from content_cache.insight import Insight
-from content_cache.leases import Lease
+from content_cache.insight.insight import Insight
+from content_cache.leasing.leases import Lease
 from content_cache.live import LiveCache, Turn
-from content_cache.purging import Purging
-from content_cache.read_through import ReadThrough
 from content_cache.semantic.port import Match, Semantic
-from content_cache.warming import Warmings, store_if_free
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Observer = Callable[[str], Callable[[float], None]]

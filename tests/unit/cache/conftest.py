@@ -8,10 +8,10 @@ from itertools import count
 from typing import Any
 
 import pytest
-from content_cache.accesses import Accesses
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru, make_policy
+from content_cache.learning.accesses import Accesses
 from content_cache.sampling import PARTS
 from service_common.clock import ManualClock
 

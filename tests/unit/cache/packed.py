@@ -10,8 +10,8 @@ from typing import Any
 
 from content_cache.compression.parts import Compression, put_together
 from content_cache.compression.samples import FIRST_AT
+from content_cache.durability.purging import Purging
 from content_cache.entry import Address, Entry
-from content_cache.purging import Purging
 from contentfactory.cache.v1 import cache_pb2
 from service_common.clock import ManualClock
 from service_common.storage.memory import MemoryStore

@@ -7,15 +7,15 @@ from itertools import count
 from typing import TypeVar
 
 from content_cache.cache import ContentCache
+from content_cache.durability.loading import Loader
+from content_cache.durability.purging import Purging
+from content_cache.durability.read_through import ReadThrough
+from content_cache.durability.write_behind import WriteBehind
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
 from content_cache.live import LiveCache
-from content_cache.loading import Loader
-from content_cache.purge_repository import PurgeRepository
-from content_cache.purging import Purging
-from content_cache.read_through import ReadThrough
-from content_cache.repository import SCHEMA, EntryRepository
-from content_cache.write_behind import WriteBehind
+from content_cache.repository.entries import SCHEMA, EntryRepository
+from content_cache.repository.purges import PurgeRepository
 from service_common.clock import ManualClock
 from service_common.errors import unavailable
 from service_common.storage.documents import Decision, Document, Key, Write

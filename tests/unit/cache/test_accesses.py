@@ -9,12 +9,12 @@ import pytest
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import POLICIES, Lru, make_policy
-from content_cache.heat import Heat, StoredHeat, encode
-from content_cache.record import micros
+from content_cache.learning.heat import Heat, StoredHeat, encode
+from content_cache.learning.use_sample import UseSample
+from content_cache.moments import micros
 from content_cache.sampling import PLACES
 from content_cache.simulation.replay import replay
 from content_cache.simulation.trace import Request
-from content_cache.use_sample import UseSample
 from hypothesis import given
 from hypothesis import strategies as st
 from service_common.clock import ManualClock

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from content_cache.cache import ContentCache
 from content_cache.entry import ENTRY_OVERHEAD_BYTES, Address, Entry
-from content_cache.leases import Lease
-from content_cache.outcomes import FillOutcome
+from content_cache.leasing.leases import Lease
+from content_cache.leasing.outcomes import FillOutcome
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError
 

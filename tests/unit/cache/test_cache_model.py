@@ -8,8 +8,8 @@ from itertools import count
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
-from content_cache.leases import Lease
-from content_cache.outcomes import FillOutcome, Stale
+from content_cache.leasing.leases import Lease
+from content_cache.leasing.outcomes import FillOutcome, Stale
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule

@@ -8,8 +8,8 @@ from datetime import timedelta
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Gdsf, Lru
-from content_cache.expiry import BUCKET_S, ExpiryIndex
-from content_cache.giants import Giants
+from content_cache.holding.expiry import BUCKET_S, ExpiryIndex
+from content_cache.holding.giants import Giants
 from service_common.clock import ManualClock
 
 MakeEntry = Callable[..., Entry]

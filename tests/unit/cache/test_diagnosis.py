@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from content_cache.diagnosis import Cause, Signs, bottlenecks
 from content_cache.entry import Address
-from content_cache.latencies import Latencies, Latency
+from content_cache.insight.diagnosis import Cause, Signs, bottlenecks
+from content_cache.insight.latencies import Latencies, Latency
 
 
 def worked(**work: tuple[int, float]) -> dict[str, Latency]:

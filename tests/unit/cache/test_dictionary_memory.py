@@ -13,7 +13,7 @@ from random import Random
 import psutil
 from content_cache.compression.codec import Compressor, unpack
 from content_cache.compression.dictionary import Dictionary, prepare
-from content_cache.memory_readings import return_free_memory
+from content_cache.memory.readings import return_free_memory
 from tests.unit.cache.packed import sent
 from zstandard import train_dictionary
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from content_cache.cache import ContentCache
+from content_cache.durability.loading import Loader
+from content_cache.durability.write_behind import WriteBehind
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
-from content_cache.loading import Loader
-from content_cache.repository import PART_BYTES, PARTS, SCHEMA, Change, EntryRepository
-from content_cache.write_behind import WriteBehind
+from content_cache.repository.entries import PART_BYTES, PARTS, SCHEMA, Change, EntryRepository
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, invalid_field, unavailable
 from service_common.storage.documents import Delete, Key, Set, Update, Write

@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, Callable
 import pytest
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
-from content_cache.leases import Lease
+from content_cache.holding.rules import Kind, Mode, Selector, TenantRules
+from content_cache.leasing.leases import Lease
+from content_cache.leasing.outcomes import FillOutcome
+from content_cache.leasing.waiting import Claim, Decided
 from content_cache.live import LiveCache, Turn
-from content_cache.outcomes import FillOutcome
-from content_cache.rules import Kind, Mode, Selector, TenantRules
-from content_cache.waiting import Claim, Decided
 from service_common.clock import ManualClock
 
 MakeEntry = Callable[..., Entry]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from content_cache.cache import ContentCache
 from content_cache.compression.parts import put_together
+from content_cache.durability.read_through import ReadThrough
 from content_cache.live import LiveCache
-from content_cache.read_through import ReadThrough
 from content_cache.servicer import CacheServicer
 from contentfactory.cache.v1 import cache_pb2 as pb
 from service_common.clock import ManualClock

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from content_cache.accesses import Accesses
-from content_cache.advice import Kind, Observed, advise
 from content_cache.cache import ContentCache
-from content_cache.diagnosis import Cause
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
-from content_cache.insight import Insight, StoreHealth
-from content_cache.latencies import Latencies
-from content_cache.repository import SCHEMA, Change, EntryRepository
+from content_cache.insight.advice import Kind, Observed, advise
+from content_cache.insight.diagnosis import Cause
+from content_cache.insight.insight import Insight, StoreHealth
+from content_cache.insight.latencies import Latencies
+from content_cache.learning.accesses import Accesses
+from content_cache.learning.use_sample import TagUse
+from content_cache.repository.entries import SCHEMA, Change, EntryRepository
 from content_cache.sampling import PARTS
-from content_cache.use_sample import TagUse
 from service_common.clock import ManualClock
 from service_common.storage.documents import Write
 from service_common.storage.memory import MemoryStore

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from unittest.mock import patch
 
-from content_cache import labels
 from content_cache.entry import Address, Entry
-from content_cache.labels import LabelIndex, tags_in
+from content_cache.holding import labels
+from content_cache.holding.labels import LabelIndex, tags_in
 from contentfactory.cache.v1 import cache_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 from content_cache.entry import Address
-from content_cache.leases import FILLED_TOKENS_KEPT, Lease, LeaseTable
+from content_cache.leasing.leases import FILLED_TOKENS_KEPT, Lease, LeaseTable
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
-from content_cache.leases import Lease
+from content_cache.leasing.leases import Lease
+from content_cache.leasing.waiting import Decided
 from content_cache.live import LiveCache, Turn
-from content_cache.waiting import Decided
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError
 

@@ -10,7 +10,7 @@ import pytest
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
-from content_cache.quota import Quota
+from content_cache.eviction.quota import Quota
 from service_common.clock import ManualClock
 
 _ENTRIES = 20_000

@@ -13,10 +13,10 @@ from content_cache.cache import ContentCache
 from content_cache.entry import Entry
 from content_cache.eviction import Lru
 from content_cache.live import LiveCache
-from content_cache.memory_guard import CALM_S, HIGH_MARK, LOW_MARK, MemoryGuard, MemoryReading
-from content_cache.memory_readings import CgroupMemory, ProcessMemory
-from content_cache.memory_watch import THAW_EVERY_S, MemoryWatch
-from content_cache.upkeep import Slices
+from content_cache.memory.guard import CALM_S, HIGH_MARK, LOW_MARK, MemoryGuard, MemoryReading
+from content_cache.memory.readings import CgroupMemory, ProcessMemory
+from content_cache.memory.watch import THAW_EVERY_S, MemoryWatch
+from content_cache.slices import Slices
 from hypothesis import given
 from hypothesis import strategies as st
 from service_common.clock import ManualClock
@@ -230,10 +230,10 @@ from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
 from content_cache.live import LiveCache
-from content_cache.memory_guard import MemoryGuard
-from content_cache.memory_readings import ProcessMemory, return_free_memory
-from content_cache.memory_watch import MemoryWatch
-from content_cache.upkeep import Slices
+from content_cache.memory.guard import MemoryGuard
+from content_cache.memory.readings import ProcessMemory, return_free_memory
+from content_cache.memory.watch import MemoryWatch
+from content_cache.slices import Slices
 from service_common.clock import SystemClock
 
 async def main():

@@ -8,8 +8,8 @@ from hashlib import blake2b
 import pytest
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
-from content_cache.miss_ratio_curve import MissRatioCurve
-from content_cache.recency_stack import RecencyStack
+from content_cache.learning.miss_ratio_curve import MissRatioCurve
+from content_cache.learning.recency_stack import RecencyStack
 from content_cache.sampling import PLACES
 from content_cache.simulation.replay import footprint, replay
 from content_cache.simulation.trace import Request

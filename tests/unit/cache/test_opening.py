@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from content_cache import similar
+from content_cache.answers import similar
 from content_cache.compression.opening import UNREAD
 from content_cache.entry import Address
-from content_cache.insight import Insight, StoreHealth
-from content_cache.latencies import Latencies
-from content_cache.recency_stack import RecencyStack
-from content_cache.repository import SCHEMA
+from content_cache.insight.insight import Insight, StoreHealth
+from content_cache.insight.latencies import Latencies
+from content_cache.learning.recency_stack import RecencyStack
+from content_cache.repository.entries import SCHEMA
 from content_cache.semantic.port import Match, Outcome
 from service_common.clock import ManualClock
 from service_common.storage.memory import MemoryStore

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from content_cache.cache import ContentCache
 from content_cache.entry import Address, Entry
-from content_cache.leases import Lease, era_of_token
-from content_cache.outcomes import FillOutcome
-from content_cache.rules import Kind, Mode, Selector
+from content_cache.holding.rules import Kind, Mode, Selector
+from content_cache.leasing.leases import Lease, era_of_token
+from content_cache.leasing.outcomes import FillOutcome
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule

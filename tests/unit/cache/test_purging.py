@@ -7,13 +7,13 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from content_cache.durability.purging import SLICE
+from content_cache.durability.write_behind import WriteBehind
 from content_cache.entry import Address, Entry
-from content_cache.leases import Lease
-from content_cache.outcomes import FillOutcome
-from content_cache.purge_repository import PurgeRepository
-from content_cache.purging import SLICE
-from content_cache.rules import Kind, Mode, Selector
-from content_cache.write_behind import WriteBehind
+from content_cache.holding.rules import Kind, Mode, Selector
+from content_cache.leasing.leases import Lease
+from content_cache.leasing.outcomes import FillOutcome
+from content_cache.repository.purges import PurgeRepository
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, unavailable
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 from content_cache.cache import ContentCache
+from content_cache.durability.loading import Loader
+from content_cache.durability.write_behind import WriteBehind
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
-from content_cache.loading import Loader
-from content_cache.quota import Quota
-from content_cache.repository import SCHEMA, EntryRepository
-from content_cache.write_behind import WriteBehind
+from content_cache.eviction.quota import Quota
+from content_cache.repository.entries import SCHEMA, EntryRepository
 from hypothesis import given
 from hypothesis import strategies as st
 from service_common.clock import ManualClock

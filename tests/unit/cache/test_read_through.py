@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from content_cache.durability.read_through import ReadThrough
 from content_cache.entry import Address, Entry
-from content_cache.read_through import ReadThrough
-from content_cache.repository import SCHEMA, SEGMENTS
-from content_cache.rules import Kind, Mode, Selector
+from content_cache.holding.rules import Kind, Mode, Selector
+from content_cache.repository.entries import SCHEMA, SEGMENTS
 from service_common.clock import ManualClock
 from service_common.errors import unavailable
 from service_common.storage.documents import Document, Key, Update
@@ -150,7 +150,7 @@ async def test_a_slow_store_does_not_hold_up_for_ever(
     small: Replica, stored: ReadThrough, store: SlowStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that does not answer in time makes a miss."""
-    monkeypatch.setattr("content_cache.read_through.TIMEOUT_S", 0.01)
+    monkeypatch.setattr("content_cache.durability.read_through.TIMEOUT_S", 0.01)
     store.gate.clear()
     await stored.bring("a", [key(2)])
     assert stored.counts.failures == 1

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgpack
 from content_cache.entry import Address, Entry
-from content_cache.record import Record, Stamp, encode, frame, micros, parse
+from content_cache.moments import micros
+from content_cache.repository.record import Record, Stamp, encode, frame, parse
 from contentfactory.cache.v1 import cache_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st

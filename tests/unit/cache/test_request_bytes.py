@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from content_cache import request_bytes, validation
+from content_cache import validation
+from content_cache.answers import request_bytes
 from contentfactory.cache.v1 import cache_pb2 as pb
 from google.protobuf.message import DecodeError
 from hypothesis import example, given

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from content_cache.entry import Address, Entry
-from content_cache.leases import era_of_token, token_of_era
-from content_cache.rules import MAX_RULES, Kind, Mode, PurgeRules, Selector, TenantRules
+from content_cache.holding.rules import MAX_RULES, Kind, Mode, PurgeRules, Selector, TenantRules
+from content_cache.leasing.leases import era_of_token, token_of_era
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from content_cache.cache import ContentCache
+from content_cache.durability.loading import Loader
+from content_cache.durability.write_behind import WriteBehind
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
-from content_cache.loading import Loader
-from content_cache.record import NEVER
-from content_cache.repository import SCHEMA, Change, EntryRepository
-from content_cache.write_behind import WriteBehind
+from content_cache.repository.entries import SCHEMA, Change, EntryRepository
+from content_cache.repository.record import NEVER
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
@@ -288,7 +288,7 @@ async def test_a_batch_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         encoded.append(address)
         return b"x"
 
-    monkeypatch.setattr("content_cache.repository.encode", counting)
+    monkeypatch.setattr("content_cache.repository.entries.encode", counting)
     changes = [Change(entry.address, entry) for entry in (filled(clock, n, 10) for n in range(5))]
     store.lost_answers = 2
     for _ in range(2):

@@ -11,11 +11,11 @@ from math import exp, sqrt
 
 import pytest
 from content_cache.cache import ContentCache
-from content_cache.early_refresh import EarlyRefresh
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
-from content_cache.leases import Lease
-from content_cache.outcomes import FillOutcome, Stale
+from content_cache.leasing.early_refresh import EarlyRefresh
+from content_cache.leasing.leases import Lease
+from content_cache.leasing.outcomes import FillOutcome, Stale
 from service_common.clock import ManualClock
 
 from tests.unit.cache.replica import Replica, Store, put

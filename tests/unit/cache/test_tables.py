@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from content_cache import entry_table
 from content_cache.entry import Address, Entry
-from content_cache.entry_table import EntryTable
+from content_cache.eviction.table import Table
+from content_cache.holding import table as entry_table
+from content_cache.holding.table import EntryTable
 from content_cache.sampling import PARTS, PLACES, is_among, place_of
-from content_cache.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ import pytest
 from content_cache.compression.dictionary import Dictionary
 from content_cache.compression.repository import DictionaryRepository
 from content_cache.compression.samples import FIRST_AT
-from content_cache.rules import Kind, Mode, Selector
+from content_cache.holding.rules import Kind, Mode, Selector
 from service_common.clock import ManualClock
 from service_common.errors import unavailable
 from service_common.storage.documents import Key, Set

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import pytest
-from content_cache import garbage
 from content_cache.cache import ContentCache
 from content_cache.entry import Entry
 from content_cache.live import LiveCache
-from content_cache.upkeep import Slices
+from content_cache.memory import garbage
+from content_cache.slices import Slices
 from service_common.clock import ManualClock
 
 MakeEntry = Callable[..., Entry]

@@ -9,12 +9,21 @@ from itertools import count
 
 import pytest
 from content_cache.cache import ContentCache
+from content_cache.durability.loading import Loader
+from content_cache.durability.warming import (
+    Kept,
+    Plan,
+    State,
+    Strategy,
+    Warming,
+    Warmings,
+    ordered,
+    store_if_free,
+)
 from content_cache.entry import Address
 from content_cache.eviction import Lru
-from content_cache.heat import Heat
-from content_cache.heat_repository import HEAT, HeatRepository
-from content_cache.loading import Loader
-from content_cache.warming import Kept, Plan, State, Strategy, Warming, Warmings, ordered, store_if_free
+from content_cache.learning.heat import Heat
+from content_cache.repository.heat import HEAT, HeatRepository
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, unavailable
 from service_common.storage.documents import Document, Key

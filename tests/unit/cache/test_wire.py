@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from content_cache import framing, wire
+from content_cache import framing
+from content_cache.answers import wire
 from content_cache.entry import Address, Entry
-from content_cache.leases import Lease
-from content_cache.waiting import Decided
+from content_cache.leasing.leases import Lease
+from content_cache.leasing.waiting import Decided
 from contentfactory.cache.v1 import cache_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st

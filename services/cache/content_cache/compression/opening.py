@@ -17,9 +17,9 @@ from content_cache.compression.counts import CompressionCounts
 from content_cache.compression.dictionaries import Dictionaries
 from content_cache.compression.dictionary import dictionary_of
 from content_cache.entry import Address, Entry
-from content_cache.leases import Lease
-from content_cache.outcomes import Stale
-from content_cache.waiting import Decided
+from content_cache.leasing.leases import Lease
+from content_cache.leasing.outcomes import Stale
+from content_cache.leasing.waiting import Decided
 
 UNREAD = "dictionary_unread"
 

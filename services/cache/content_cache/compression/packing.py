@@ -29,9 +29,9 @@ from content_cache.compression.dictionary import PLAIN, Dictionary, InUse
 from content_cache.compression.repository import DictionaryRepository
 from content_cache.compression.samples import Samples
 from content_cache.entry import Address, Entry
-from content_cache.latencies import Observe
+from content_cache.holding.rules import PurgeRules
+from content_cache.insight.latencies import Observe
 from content_cache.live import Turn
-from content_cache.rules import PurgeRules
 
 _GATHER_S: Final = 0.02
 _ROUND_ENTRIES: Final = 256

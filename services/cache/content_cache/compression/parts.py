@@ -18,7 +18,7 @@ from content_cache.compression.packing import Packing
 from content_cache.compression.repository import DictionaryRepository
 from content_cache.compression.samples import Samples
 from content_cache.compression.training import Training
-from content_cache.latencies import Observe
+from content_cache.insight.latencies import Observe
 from content_cache.live import Turn
 
 _SHARE: Final = 32

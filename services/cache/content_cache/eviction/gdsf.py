@@ -16,7 +16,7 @@ from typing import cast
 from content_cache.entry import Address
 from content_cache.eviction.policy import Evictable
 from content_cache.eviction.queue import Member
-from content_cache.table import Table
+from content_cache.eviction.table import Table
 
 PRECISION_BITS = 5
 """Leading bits of a ratio that count. It is rounded down by less than `2 ** (1 - PRECISION_BITS)` of itself;

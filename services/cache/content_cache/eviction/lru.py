@@ -8,8 +8,8 @@ from typing import Final
 from content_cache.entry import Address
 from content_cache.eviction.policy import Evictable
 from content_cache.eviction.queue import Member
+from content_cache.eviction.table import Table
 from content_cache.sampling import PARTS
-from content_cache.table import Table
 
 _MOST_UNORDERED: Final = 2048
 """Uses that may wait to be put in order: half a millisecond's work at most."""

@@ -13,7 +13,7 @@ from typing import cast
 from content_cache.entry import Address
 from content_cache.eviction.policy import Evictable
 from content_cache.eviction.queue import Member
-from content_cache.table import Table
+from content_cache.eviction.table import Table
 
 MOST_SPARED = 10_000
 """Keys the hand passes at most in one search, about two milliseconds; then the next leaves, used or not.

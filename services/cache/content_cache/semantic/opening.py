@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from service_common.clock import Clock
 
-from content_cache.config import Settings
 from content_cache.entry import Entry
 from content_cache.live import Turn
 from content_cache.semantic.embedding import DIMENSIONS, MiniLm
@@ -21,23 +20,31 @@ _TICKET_BYTES = 16
 
 
 async def open_reuse(
-    settings: Settings, turn: Turn, *, clock: Clock, value_of: Callable[[Entry], bytes | None]
+    turn: Turn,
+    *,
+    error: float,
+    max_prompts: int,
+    same_output: float,
+    clock: Clock,
+    value_of: Callable[[Entry], bytes | None],
 ) -> Reuse:
     """Load the model, off the loop, and return the tier, empty.
 
     Args:
-        settings: What to run with.
         turn: Turns on the cache.
+        error: The part of reuses that may be wrong.
+        max_prompts: Most prompts remembered.
+        same_output: How much alike two outputs must be to be called the same.
         clock: Ends tickets.
         value_of: Takes the content out of an entry; None if it does not come back.
     """
     embedder = await asyncio.to_thread(MiniLm)
     tier = SemanticTier(
-        error=settings.cache_semantic_error,
-        max_prompts=settings.cache_semantic_max_prompts,
+        error=error,
+        max_prompts=max_prompts,
         dimensions=DIMENSIONS,
         random=random.random,
         new_ticket=lambda: secrets.token_urlsafe(_TICKET_BYTES),
     )
-    judge = OutputSimilarity(embedder, at_least=settings.cache_semantic_same_output)
+    judge = OutputSimilarity(embedder, at_least=same_output)
     return Reuse(tier, embedder, judge, turn=turn, clock=clock, value_of=value_of)

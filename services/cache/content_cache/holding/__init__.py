@@ -1,0 +1,1 @@
+"""What the cache holds: entries within a limit of bytes, and what finds them."""

@@ -1,0 +1,1 @@
+"""Why the statistics are what they are, and what would be better."""

@@ -1,0 +1,1 @@
+"""What is learnt from lookups: what is in demand, and what other limits and policies would give."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+from dataclasses import dataclass
 from datetime import timedelta
 
 from contentfactory.cache.v1 import cache_pb2_grpc
@@ -61,6 +62,37 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     await start(settings, lifecycle, clock=SystemClock())
 
 
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What every part is opened with."""
+
+    settings: Settings
+    lifecycle: Lifecycle
+    clock: Clock
+    latencies: Latencies
+
+    @property
+    def packs(self) -> bool:
+        """Whether entries are compressed."""
+        return self.settings.cache_compression != "off"
+
+
+@dataclass(frozen=True, slots=True)
+class _Durable:
+    """What stands between memory and the store."""
+
+    repository: EntryRepository
+    heat: HeatRepository
+    purges: PurgeRepository
+    writes: WriteBehind
+    reads: ReadThrough
+
+    def health(self) -> StoreHealth:
+        """Return how the store keeps up."""
+        failures = self.writes.counts.failed_commits + self.reads.counts.failures
+        return StoreHealth(len(self.writes), failures)
+
+
 async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> RpcServer:
     """Open everything, load what was stored, and say SERVING.
 
@@ -69,136 +101,151 @@ async def start(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -> Rp
         lifecycle: Closes what is opened here.
         clock: Decides what is expired.
     """
+    base = _Base(settings, lifecycle, clock, Latencies(also=observer))
     store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count_operations)
     lifecycle.push("store", store.close)
-    latencies, writer = Latencies(also=observer), secrets.randbits(_WRITER_BITS)
     cache, accesses, policy = _cache(settings, clock=clock)
-    repository = EntryRepository(
-        store, clock=clock, writer=writer, rules=cache.rules, observe=latencies.observer
-    )
-    heat = HeatRepository(store, clock=clock, writer=writer)
-    purges = PurgeRepository(store)
-    writes = _write_behind(settings, lifecycle, repository, cache)
-    stored = ReadThrough(repository, clock=clock)
-
-    packs = settings.cache_compression != "off"
-
-    def changed(address: Address, before: Entry | None) -> None:
-        stored.forget(address)
-        writes.note(address, before)
-        if packs:
-            compression.packing.note(address)
-
-    live = LiveCache(cache, clock=clock, changed=changed)
-    compression = _compression(settings, lifecycle, live, store, clock=clock, latencies=latencies)
-    lifecycle.push("lease_alarm", live.close)
-    remember = remembering(accesses, cache, policy)
-    loader = Loader(repository, cache, clock=clock, purges=purges, heat=heat, remember=remember)
-    turn = live.operation(latencies.observer("purge"))
-    purging = Purging(purges, turn, stored, all_purged=compression.training.purge)
-    guard = MemoryGuard(settings.cache_max_bytes)
-    collector = CacheCollector(live, writes, loader.counts, stored.counts, guard=guard, curve=accesses.curve)
-    _show_metrics(collector, lifecycle)
-    _show_metrics(CompressionCollector(compression.counts, compression.dictionaries), lifecycle)
-    semantic = await _semantic(settings, lifecycle, live, compression.opening, clock=clock)
-    warmings = Warmings(
-        stored,
-        live.operation(latencies.observer("warming")),
-        accesses.heat,
+    durable = _durable(base, store, cache)
+    live, compression = _live(base, store, cache, durable)
+    loader = Loader(
+        durable.repository,
+        cache,
         clock=clock,
-        new_id=lambda: secrets.token_hex(_WARMING_ID_BYTES),
+        purges=durable.purges,
+        heat=durable.heat,
+        remember=remembering(accesses, cache, policy),
     )
-    lifecycle.on_drain("warmings", warmings.close)
-
-    def health() -> StoreHealth:
-        return StoreHealth(len(writes), writes.counts.failed_commits + stored.counts.failures)
-
-    servicer = CacheServicer(
-        live,
-        purging,
-        stored,
-        compression=compression,
-        warmings=warmings,
-        insight=Insight(accesses, latencies, policy=settings.cache_policy, store=health, packs=packs),
-        default_ttl=timedelta(seconds=settings.cache_default_ttl_s),
-        max_message_bytes=settings.max_message_bytes,
-        observer=latencies.observer,
-        semantic=semantic,
+    turn = live.operation(base.latencies.observer("purge"))
+    purging = Purging(durable.purges, turn, durable.reads, all_purged=compression.training.purge)
+    guard = MemoryGuard(settings.cache_max_bytes)
+    counts = (loader.counts, durable.reads.counts)
+    _show_metrics(CacheCollector(live, durable.writes, *counts, guard=guard, curve=accesses.curve), lifecycle)
+    _show_metrics(CompressionCollector(compression.counts, compression.dictionaries), lifecycle)
+    servicer = await _servicer(
+        base, live, durable, purging=purging, compression=compression, accesses=accesses
     )
-    server = await _listen(settings, lifecycle, live, servicer, clock=clock)
+    server = await _listen(base, live, servicer)
     garbage.keep_collections_short()
     lifecycle.push("garbage", garbage.stop)
     await compression.training.load(cache, settings.cache_load_timeout_s)
     await loader.run(settings.cache_load_timeout_s)
     live.open()
-    _compress(lifecycle, compression, packs=packs)
-    stored.open(loader.left_out, live.operation(latencies.observer("read_through")), remove=writes.remove)
+    read_turn = live.operation(base.latencies.observer("read_through"))
+    durable.reads.open(loader.left_out, read_turn, remove=durable.writes.remove)
+    _compress(base, compression)
     lifecycle.spawn("follow_purges", purging.follow())
-    sweep = Slices(live.operation(latencies.observer("sweep")), clock)
-    lifecycle.spawn("sweep_memory", sweep_memory(sweep, settings.cache_sweep_interval_s))
-    watch = _watch(settings, live, guard, clock=clock)
-    lifecycle.spawn("memory_watch", watch.run(settings.cache_memory_check_interval_s))
-    lifecycle.spawn("sweep_store", sweep_store(repository))
-    lifecycle.push("heat", lambda: note_heat(heat, accesses))
-    lifecycle.spawn("accesses", keep_up(accesses))
-    lifecycle.spawn("heat", save_heat(heat, accesses, settings.cache_heat_interval_s))
+    _keep_up(base, live, durable, accesses, guard)
     await server.ready()
     return server
 
 
-def _write_behind(
-    settings: Settings, lifecycle: Lifecycle, repository: EntryRepository, cache: ContentCache
-) -> WriteBehind:
+def _durable(base: _Base, store: DocumentStore, cache: ContentCache) -> _Durable:
+    writer = secrets.randbits(_WRITER_BITS)
+    repository = EntryRepository(
+        store, clock=base.clock, writer=writer, rules=cache.rules, observe=base.latencies.observer
+    )
     writes = WriteBehind(
         repository,
         cache.held,
-        interval_s=settings.cache_flush_interval_s,
-        max_pending=settings.cache_max_pending_writes,
+        interval_s=base.settings.cache_flush_interval_s,
+        max_pending=base.settings.cache_max_pending_writes,
     )
-    lifecycle.push("write_behind", writes.flush, timeout_s=_FLUSH_TIMEOUT_S)
-    lifecycle.spawn("write_behind", writes.run())
-    return writes
+    base.lifecycle.push("write_behind", writes.flush, timeout_s=_FLUSH_TIMEOUT_S)
+    base.lifecycle.spawn("write_behind", writes.run())
+    heat = HeatRepository(store, clock=base.clock, writer=writer)
+    return _Durable(
+        repository, heat, PurgeRepository(store), writes, ReadThrough(repository, clock=base.clock)
+    )
 
 
-def _compression(
-    settings: Settings,
-    lifecycle: Lifecycle,
-    live: LiveCache,
-    store: DocumentStore,
-    *,
-    clock: Clock,
-    latencies: Latencies,
-) -> Compression:
+def _live(
+    base: _Base, store: DocumentStore, cache: ContentCache, durable: _Durable
+) -> tuple[LiveCache, Compression]:
+    """Return the cache in turns, whose changes are followed by the store and by compression."""
+    packs, reads, writes = base.packs, durable.reads, durable.writes
+
+    def changed(address: Address, before: Entry | None) -> None:
+        reads.forget(address)
+        writes.note(address, before)
+        if packs:
+            compression.packing.note(address)
+
+    live = LiveCache(cache, clock=base.clock, changed=changed)
     compression = put_together(
-        live.cache,
+        cache,
         store,
-        live.operation(latencies.observer("compression")),
-        clock=clock,
-        observe=latencies.observer(COMPRESS),
+        live.operation(base.latencies.observer("compression")),
+        clock=base.clock,
+        observe=base.latencies.observer(COMPRESS),
         below=random.randrange,
-        threshold=settings.cache_compression_threshold_bytes,
-        level=settings.cache_compression_level,
+        threshold=base.settings.cache_compression_threshold_bytes,
+        level=base.settings.cache_compression_level,
     )
-    lifecycle.push("compression", compression.background.close)
-    return compression
+    base.lifecycle.push("compression", compression.background.close)
+    base.lifecycle.push("lease_alarm", live.close)
+    return live, compression
 
 
-def _compress(lifecycle: Lifecycle, compression: Compression, *, packs: bool) -> None:
-    lifecycle.spawn("training", compression.training.run(train=packs))
-    if packs:
-        lifecycle.spawn("packing", compression.packing.run())
+async def _servicer(
+    base: _Base,
+    live: LiveCache,
+    durable: _Durable,
+    *,
+    purging: Purging,
+    compression: Compression,
+    accesses: Accesses,
+) -> CacheServicer:
+    settings, latencies = base.settings, base.latencies
+    semantic = await _semantic(base, live, compression.opening)
+    warmings = Warmings(
+        durable.reads,
+        live.operation(latencies.observer("warming")),
+        accesses.heat,
+        clock=base.clock,
+        new_id=lambda: secrets.token_hex(_WARMING_ID_BYTES),
+    )
+    base.lifecycle.on_drain("warmings", warmings.close)
+    return CacheServicer(
+        live,
+        purging,
+        durable.reads,
+        compression=compression,
+        warmings=warmings,
+        insight=Insight(
+            accesses, latencies, policy=settings.cache_policy, store=durable.health, packs=base.packs
+        ),
+        default_ttl=timedelta(seconds=settings.cache_default_ttl_s),
+        max_message_bytes=settings.max_message_bytes,
+        observer=latencies.observer,
+        semantic=semantic,
+    )
 
 
-def _watch(settings: Settings, live: LiveCache, guard: MemoryGuard, *, clock: Clock) -> MemoryWatch:
-    return MemoryWatch(
+def _compress(base: _Base, compression: Compression) -> None:
+    base.lifecycle.spawn("training", compression.training.run(train=base.packs))
+    if base.packs:
+        base.lifecycle.spawn("packing", compression.packing.run())
+
+
+def _keep_up(base: _Base, live: LiveCache, durable: _Durable, accesses: Accesses, guard: MemoryGuard) -> None:
+    """Sweep, mind the memory, and note what is in demand, from here on."""
+    settings, lifecycle = base.settings, base.lifecycle
+    sweep = Slices(live.operation(base.latencies.observer("sweep")), base.clock)
+    lifecycle.spawn("sweep_memory", sweep_memory(sweep, settings.cache_sweep_interval_s))
+    watch = MemoryWatch(
         live.cache,
         guard,
-        slices=Slices(live.operation(observer("shrink")), clock),
+        slices=Slices(live.operation(observer("shrink")), base.clock),
         readings=ProcessMemory(settings.cache_memory_limit_bytes),
-        clock=clock,
+        clock=base.clock,
         thaw=garbage.thaw,
         give_back=return_free_memory,
     )
+    lifecycle.spawn("memory_watch", watch.run(settings.cache_memory_check_interval_s))
+    lifecycle.spawn("sweep_store", sweep_store(durable.repository))
+    lifecycle.push("heat", lambda: note_heat(durable.heat, accesses))
+    lifecycle.spawn("accesses", keep_up(accesses))
+    lifecycle.spawn("heat", save_heat(durable.heat, accesses, settings.cache_heat_interval_s))
 
 
 def _show_metrics(collector: Collector, lifecycle: Lifecycle) -> None:
@@ -206,9 +253,8 @@ def _show_metrics(collector: Collector, lifecycle: Lifecycle) -> None:
     lifecycle.push("cache_metrics", lambda: REGISTRY.unregister(collector))
 
 
-async def _semantic(
-    settings: Settings, lifecycle: Lifecycle, live: LiveCache, opening: Opening, *, clock: Clock
-) -> Semantic | None:
+async def _semantic(base: _Base, live: LiveCache, opening: Opening) -> Semantic | None:
+    settings, lifecycle = base.settings, base.lifecycle
     if settings.cache_semantic == "off":
         return None
     from content_cache.semantic.opening import open_reuse  # noqa: PLC0415 - of the extra, which most do not install
@@ -219,7 +265,7 @@ async def _semantic(
         error=settings.cache_semantic_error,
         max_prompts=settings.cache_semantic_max_prompts,
         same_output=settings.cache_semantic_same_output,
-        clock=clock,
+        clock=base.clock,
         value_of=similar.values_by(opening),
     )
     lifecycle.push("semantic", reuse.close)
@@ -250,11 +296,9 @@ def _cache(settings: Settings, *, clock: Clock) -> tuple[ContentCache, Accesses,
     return cache, accesses, quota or policy
 
 
-async def _listen(
-    settings: Settings, lifecycle: Lifecycle, live: LiveCache, servicer: CacheServicer, *, clock: Clock
-) -> RpcServer:
-    server = RpcServer(settings, lifecycle, clock=clock)
+async def _listen(base: _Base, live: LiveCache, servicer: CacheServicer) -> RpcServer:
+    server = RpcServer(base.settings, base.lifecycle, clock=base.clock)
     server.add(cache_pb2_grpc.add_CacheServiceServicer_to_server, servicer)
     await server.start()
-    lifecycle.on_drain("waiting", live.waiting.close)
+    base.lifecycle.on_drain("waiting", live.waiting.close)
     return server

@@ -27,24 +27,11 @@ class Table(Generic[ValueT]):
     def __init__(self) -> None:
         self.parts: tuple[dict[Address, ValueT], ...] = tuple({} for _ in range(PARTS))
 
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def __contains__(self, address: Address) -> bool:
-        return address in self.parts[hash(address) % PARTS]
-
     def __getitem__(self, address: Address) -> ValueT:
         return self.parts[hash(address) % PARTS][address]
 
     def __setitem__(self, address: Address, value: ValueT) -> None:
         self.parts[hash(address) % PARTS][address] = value
-
-    def __delitem__(self, address: Address) -> None:
-        del self.parts[hash(address) % PARTS][address]
-
-    def get(self, address: Address) -> ValueT | None:
-        """Return what is under an address; None if nothing is."""
-        return self.parts[hash(address) % PARTS].get(address)
 
     def pop(self, address: Address) -> ValueT:
         """Remove what is under an address and return it.

@@ -125,7 +125,7 @@ class Accesses:
         for address in self._followed:
             if address in used:
                 used[address] += 1
-            if hash(address[1]) % PARTS < modelled_parts:
+            if hash(address[1]) % PARTS < modelled_parts:  # `is_among`, without its call
                 curve.follow(address)
                 self._shadows.looked_up(address)
         self._followed.clear()

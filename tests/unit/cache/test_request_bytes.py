@@ -55,6 +55,7 @@ def test_a_key(key: str) -> None:
 @given(st.one_of(st.binary(max_size=40), BATCHES.map(batch)), st.integers(0, 400), st.binary(max_size=3))
 @example(b"\x0a\x03\x0a\x01k" * 2 + b"\x0a\x03\x0a\x01", 400, b"")
 @example(b"\x0a\x03\x0a\x01k\x10\x01\x0a\x01k", 400, b"")
+@example(b"\x0a\x07\x0a\x05abcde\x0a\x07\x0a\x07\x0a\x05abc", 400, b"")  # a head two bytes late
 def test_damaged_bytes(raw: bytes, place: int, inserted: bytes) -> None:
     """Of bytes that no client makes protobuf's reading holds, or its refusal."""
     damaged = raw[:place] + inserted + raw[place + 1 :]

@@ -164,7 +164,7 @@ class Capacity:
         for bucket, amount in wanted:
             if bucket is not None:
                 bucket.refill(now)
-                if bucket.left < min(amount, bucket.room):
+                if bucket.left + 1e-9 < min(amount, bucket.room):
                     return False
         return True
 

@@ -46,7 +46,7 @@ def model_calls(
                 connections=settings.processor_max_concurrency,
                 max_tokens_field=endpoint.max_tokens_field,
                 clock=clock,
-                on_rates=lambda model, hints: lanes.of(model).heard(hints),
+                on_rates=lambda model, hints, asked_at: lanes.of(model).heard(hints, asked_at=asked_at),
             )
         except ValueError as error:
             problem = Problem("PROCESSOR_ENDPOINTS_FILE", f"a url {error}")

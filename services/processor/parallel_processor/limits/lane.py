@@ -110,8 +110,7 @@ class Lane:
 
     def begin(self) -> Ticket:
         """Take note of a call that begins; tell its end by exactly one of the three below."""
-        if self._rates.known:
-            self._rates.begin(self._clock.monotonic())
+        self._rates.begin(self._clock.monotonic())
         return self._limiter.begin(self.slots.calling)
 
     def answered(self, ticket: Ticket, reply: ModelReply) -> None:
@@ -137,9 +136,9 @@ class Lane:
         """Take note of a call that was cut off from here."""
         self._limiter.ended(ticket)
 
-    def heard(self, hints: RateHints) -> None:
-        """Take note of what the headers of an answer say of rates; before its end is told."""
-        self._rates.observe(hints, self._clock.monotonic(), under_way=max(0, self._limiter.in_flight - 1))
+    def heard(self, hints: RateHints, *, asked_at: float) -> None:
+        """Take note of what the headers of the answer to a call made then say of rates; before its end."""
+        self._rates.observe(hints, self._clock.monotonic(), asked_at=asked_at)
 
     def allowed(self, active: int, now: float) -> int:
         """Return how many slots there are now, when so many are taken."""

@@ -39,10 +39,11 @@ _PORTS = {"http": 80, "https": 443}
 # meets the close would have an unknown fate.
 _KEEP_ALIVE_S = 4.0
 
-OnRates = Callable[[str, RateHints], None]
+OnRates = Callable[[str, RateHints, float], None]
+"""Called with a model, what an answer's headers say of its rates, and when its call was made."""
 
 
-def _unheard(_model: str, _hints: RateHints) -> None:
+def _unheard(_model: str, _hints: RateHints, _asked_at: float) -> None:
     return
 
 
@@ -145,11 +146,12 @@ class ModelClient:
         body = encode_request(request, max_tokens_field=self._max_tokens_field, streamed=True)
         total_s = self._total_s if timeout_s is None else timeout_s
         stream = TextStream(request, on_text, clock=self._clock, most_bytes=self._max_response_bytes)
+        asked_at = self._clock.monotonic()
         exchange = self._pool.exchange(_request(self._streamed, headers, body), total_s=total_s)
         broken: ModelFailure | None = None
         try:
             async with exchange:
-                self._hear(request.model, exchange.headers)
+                self._hear(request.model, exchange.headers, asked_at)
                 if exchange.status != _SUCCESS:
                     refusal = await _read_start(exchange)
                     raise classify(exchange.status, exchange.headers, refusal, now=self._clock.now())
@@ -184,18 +186,19 @@ class ModelClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def _hear(self, model: str, headers: Mapping[str, str]) -> None:
+    def _hear(self, model: str, headers: Mapping[str, str], asked_at: float) -> None:
         """Tell what an answer's headers say of rates."""
         if hints := rate_hints(headers, now=self._clock.now()):
-            self._on_rates(model, hints)
+            self._on_rates(model, hints, asked_at)
 
     async def _answer(self, request: bytes, *, timeout_s: float | None, model: str = "") -> bytes:
         """Exchange one request for the body of a successful answer."""
         total_s = self._total_s if timeout_s is None else timeout_s
+        asked_at = self._clock.monotonic()
         exchange = self._pool.exchange(request, total_s=total_s)
         try:
             async with exchange:
-                self._hear(model, exchange.headers)
+                self._hear(model, exchange.headers, asked_at)
                 if exchange.status == _SUCCESS:
                     return await exchange.read(self._max_response_bytes)
                 refusal = await _read_start(exchange)

@@ -72,7 +72,7 @@ async def test_rates_let_in_what_they_bear() -> None:
     """With three requests left, three go in; those that hold a slot without a call yet count as well."""
     clock = ManualClock()
     lanes = lanes_of(64, clock)
-    lanes.of("m").heard(RateHints(Allowance(600, 3, 59.7), None))
+    lanes.of("m").heard(RateHints(Allowance(600, 3, 59.7), None), asked_at=0.0)
     holders = [Holder(lanes, "m") for _ in range(10)]
     await settle()
     assert lanes.active == 3
@@ -91,7 +91,7 @@ async def test_rates_let_in_what_they_bear() -> None:
 async def test_rates_fill_without_a_call() -> None:
     """A lane that waits for its rate wakes when there is room."""
     lanes = lanes_of(64, SystemClock())
-    lanes.of("m").heard(RateHints(Allowance(1200, 0, 60.0), None))
+    lanes.of("m").heard(RateHints(Allowance(1200, 0, 60.0), None), asked_at=0.0)
     async with asyncio.timeout(10), lanes.hold("m", RANK):
         pass
 
@@ -101,7 +101,7 @@ async def test_rates_fill_beside_another_lane_too() -> None:
     lanes = lanes_of(64, SystemClock())
     other = Holder(lanes, "other")
     await settle()
-    lanes.of("rated").heard(RateHints(Allowance(1200, 0, 60.0), None))
+    lanes.of("rated").heard(RateHints(Allowance(1200, 0, 60.0), None), asked_at=0.0)
     lanes.of("paused").failed(lanes.of("paused").begin(), refusal(retry_after_s=0.05))
     async with asyncio.timeout(10):
         for model in ("rated", "paused"):
@@ -124,7 +124,7 @@ async def test_no_wake_is_lost_between_two_looks_at_the_clock() -> None:
     """Room that appears while a lane is being looked at is not missed for ever."""
     lanes = lanes_of(64, _CreepingClock())
     lane = lanes.of("m")
-    lane.heard(RateHints(Allowance(6000, 0, 60.0), None))
+    lane.heard(RateHints(Allowance(6000, 0, 60.0), None), asked_at=0.0)
     async with asyncio.timeout(20):
         for _ in range(100):
             async with lanes.hold("m", RANK):
@@ -223,5 +223,5 @@ def test_as_many_are_prepared_ahead_as_keep_the_calls_going() -> None:
     for _ in range(1_000):
         lane.calling.note(0.001)
     assert lane.ahead(64) == 64
-    lane.heard(RateHints(Allowance(100, 50, 60.0), None))
+    lane.heard(RateHints(Allowance(100, 50, 60.0), None), asked_at=0.0)
     assert lane.ahead(64) == 0

@@ -14,6 +14,7 @@ from parallel_processor.model.client import ModelClient
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
 from parallel_processor.model.rate_headers import RateHints
 from parallel_processor.model.requests import Message, ModelRequest, TokenUsage
+from service_common.clock import ManualClock
 
 from tests.support.mock_process import MockProcess, mock_endpoint
 
@@ -65,16 +66,19 @@ async def test_a_completion(client: ModelClient, endpoint: MockProcess) -> None:
 
 
 async def test_every_answer_tells_of_rates() -> None:
-    """Headers are heard of answers and of refusals, with the model they are about."""
+    """Headers are heard of answers and of refusals, with the model they are about and when it was asked."""
     plan = {"requests_per_minute": 60, "burst_s": 1, "headers": "openai"}
     heard: list[tuple[str, float]] = []
+    clock = ManualClock()
+    clock.advance(7.0)
 
-    def hear(model: str, hints: RateHints) -> None:
+    def hear(model: str, hints: RateHints, asked_at: float) -> None:
         assert hints.requests is not None
+        assert asked_at == 7.0
         heard.append((model, hints.requests.remaining))
 
     with mock_endpoint(capacity=[plan]) as narrow:
-        async with ModelClient(narrow.url, on_rates=hear) as client:
+        async with ModelClient(narrow.url, clock=clock, on_rates=hear) as client:
             await client.generate(REQUEST)
             with pytest.raises(ModelFailure):
                 await client.generate(REQUEST)

@@ -1,4 +1,4 @@
-"""Composition root: settings → store → neighbours → engine → servicer → server."""
+"""Composition root: settings → base → generation → engine → servicer → server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 
 import structlog
 from contentfactory.processor.v1 import processor_pb2_grpc
-from service_common.clock import Clock, SystemClock
+from service_common.clock import SystemClock
 from service_common.errors import ServiceError
 from service_common.lifecycle import Lifecycle
 from service_common.rpc.server import RpcServer
@@ -18,15 +18,18 @@ from service_common.telemetry.store_metrics import count_operations
 
 from parallel_processor import metrics
 from parallel_processor.capacity import BreakerReading, Capacity, ResourceMeter, Throughput
+from parallel_processor.composition.base import Base, Stores
+from parallel_processor.composition.calling import elsewhere
+from parallel_processor.composition.engine import Engine, make_engine
+from parallel_processor.composition.generation import Generation, open_generation
+from parallel_processor.composition.pacing import pacing
 from parallel_processor.config import Settings
 from parallel_processor.content_versions.listing import ContentVersions
-from parallel_processor.engine import Engine, Stores, start_engine
 from parallel_processor.estimating.estimator import Estimator
 from parallel_processor.intake import Intake
 from parallel_processor.interactive import Interactive
 from parallel_processor.job_costs import JobCosts
-from parallel_processor.neighbours.pools import Neighbours, open_neighbours
-from parallel_processor.pacing import pacing
+from parallel_processor.neighbours.pools import open_neighbours
 from parallel_processor.repository import SCHEMA
 from parallel_processor.servicer import ProcessorServicer
 from parallel_processor.tenant_budgets import TenantBudgets
@@ -38,8 +41,22 @@ _SWEEP_AT_ONCE = 500
 
 async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     """Open everything and say SERVING."""
-    clock, rng = SystemClock(), random.Random()
-    costs = JobCosts(metrics.observe_job_cost)
+    base, store = await _open(settings, lifecycle)
+    generation = await open_generation(base)
+    engine = make_engine(base, generation)
+    going_on = generation.background(base) | engine.background() | {"sweep": _sweep(store)}
+    for name, work in going_on.items():
+        lifecycle.spawn(name, work)
+    server = RpcServer(settings, lifecycle, clock=base.clock)
+    server.add(processor_pb2_grpc.add_ProcessorServiceServicer_to_server, _servicer(base, generation, engine))
+    await server.start()
+    grace_s = settings.drain_grace_s
+    lifecycle.on_drain("shards", lambda: _drain(generation, engine, grace_s), timeout_s=grace_s + 5)
+    await server.ready()
+
+
+async def _open(settings: Settings, lifecycle: Lifecycle) -> tuple[Base, DocumentStore]:
+    clock, costs = SystemClock(), JobCosts(metrics.observe_job_cost)
 
     def count(collection: str, operation: Operation, number: int) -> None:
         count_operations(collection, operation, number)
@@ -48,90 +65,102 @@ async def serve(settings: Settings, lifecycle: Lifecycle) -> None:
     store = await open_store(settings.store_url, schema=SCHEMA, clock=clock, count=count)
     lifecycle.push("store", store.close)
     await reached(store)
-    stores = Stores.over(store)
-    neighbours = open_neighbours(settings, lifecycle, clock=clock)
-    pace = pacing(settings, hosted=is_hosted(settings.store_url))
-    engine = await start_engine(
-        settings, lifecycle, stores, neighbours, pace=pace, costs=costs, clock=clock, rng=rng
+    base = Base(
+        settings,
+        lifecycle,
+        Stores.over(store),
+        open_neighbours(settings, lifecycle, clock=clock),
+        pacing(settings, hosted=is_hosted(settings.store_url)),
+        costs,
+        clock,
+        random.Random(),
     )
-    lifecycle.spawn("sweep", _sweep(store))
-    server = RpcServer(settings, lifecycle, clock=clock)
-    server.add(
-        processor_pb2_grpc.add_ProcessorServiceServicer_to_server,
-        _servicer(stores, neighbours, engine, clock=clock),
-    )
-    await server.start()
-    lifecycle.on_drain(
-        "shards", lambda: _drain(engine, settings.drain_grace_s), timeout_s=settings.drain_grace_s + 5
-    )
-    await server.ready()
+    return base, store
 
 
-def _servicer(stores: Stores, neighbours: Neighbours, engine: Engine, *, clock: Clock) -> ProcessorServicer:
-    def started() -> None:
-        engine.claims.wake()
-        engine.bell.ring()
-
-    meter, answered = ResourceMeter(clock), Throughput(clock)
-    engine.calls.on_answer(lambda: answered.count(1))
-    capacity = Capacity(
-        endpoint=engine.endpoint,
-        elsewhere=engine.elsewhere,
-        lanes=engine.lanes,
-        stages=engine.stages,
-        shards=lambda: engine.claims.running,
-        breakers=lambda: [
-            *neighbours.breakers(),
-            *(BreakerReading("model", model, state) for model, state in engine.calls.breakers.readings()),
-        ],
-        meter=meter,
-        calls=answered,
-    )
-    show(metrics.ACTIVE_WORKERS, lambda: engine.lanes.calling)
-    show(metrics.QUEUE_SIZE, lambda: engine.claims.queued_items)
-    metrics.show_waiting(engine.lanes.waiting_by_priority)
-    show(metrics.BUDGET_USED, lambda: engine.claims.budget_used_ratio)
-    show(metrics.THROUGHPUT, engine.finished.per_second)
-    show(metrics.MEMORY_MB, lambda: meter.read().memory_bytes / 2**20)
-    show(metrics.CPU_PERCENT, lambda: meter.read().cpu_percent)
+def _servicer(base: Base, generation: Generation, engine: Engine) -> ProcessorServicer:
+    stores, clock = base.stores, base.clock
+    meter = ResourceMeter(clock)
+    _show(generation, engine, meter)
     return ProcessorServicer(
-        intake=Intake(
-            jobs=stores.jobs,
-            requests=stores.requests,
-            clock=clock,
-            report=engine.reporter.submit,
-            on_started=started,
-        ),
+        intake=_intake(base, engine),
         lifetime=engine.care.lifetime,
         jobs=stores.jobs,
         results=engine.results,
         versions=ContentVersions(stores.content_versions),
         interactive=Interactive(
-            engine.workshop, calls=engine.calls, requests=stores.requests, purse=engine.purse, clock=clock
+            generation.workshop,
+            calls=generation.calls,
+            requests=stores.requests,
+            purse=engine.purse,
+            clock=clock,
         ),
         estimator=Estimator(
-            engine.workshop,
+            generation.workshop,
             jobs=stores.jobs,
-            cache=neighbours.cache,
-            measures=engine.recorder,
-            calls=engine.calls,
-            rng=random.Random(),
+            cache=base.neighbours.cache,
+            measures=generation.recorder,
+            calls=generation.calls,
+            rng=base.rng,
         ),
         budgets=TenantBudgets(stores.budgets, clock=clock, on_set=engine.care.resting.wake),
-        capacity=capacity,
-        handlers=engine.workshop.post_processing.names,
+        capacity=_capacity(base, generation, engine, meter),
+        handlers=generation.workshop.post_processing.names,
     )
 
 
-async def _drain(engine: Engine, grace_s: float) -> None:
+def _intake(base: Base, engine: Engine) -> Intake:
+    def started() -> None:
+        engine.claims.wake()
+        engine.bell.ring()
+
+    return Intake(
+        jobs=base.stores.jobs,
+        requests=base.stores.requests,
+        clock=base.clock,
+        report=engine.reporter.submit,
+        on_started=started,
+    )
+
+
+def _capacity(base: Base, generation: Generation, engine: Engine, meter: ResourceMeter) -> Capacity:
+    calls, answered = generation.calls, Throughput(base.clock)
+    calls.on_answer(lambda: answered.count(1))
+    return Capacity(
+        endpoint=base.settings.processor_model_url,
+        elsewhere=elsewhere(base.settings),
+        lanes=generation.lanes,
+        stages=engine.stages,
+        shards=lambda: engine.claims.running,
+        breakers=lambda: [
+            *base.neighbours.breakers(),
+            *(BreakerReading("model", model, state) for model, state in calls.breakers.readings()),
+        ],
+        meter=meter,
+        calls=answered,
+    )
+
+
+def _show(generation: Generation, engine: Engine, meter: ResourceMeter) -> None:
+    """Show in the metrics what is read only when somebody asks."""
+    show(metrics.ACTIVE_WORKERS, lambda: generation.lanes.calling)
+    show(metrics.QUEUE_SIZE, lambda: engine.claims.queued_items)
+    metrics.show_waiting(generation.lanes.waiting_by_priority)
+    show(metrics.BUDGET_USED, lambda: engine.claims.budget_used_ratio)
+    show(metrics.THROUGHPUT, engine.finished.per_second)
+    show(metrics.MEMORY_MB, lambda: meter.read().memory_bytes / 2**20)
+    show(metrics.CPU_PERCENT, lambda: meter.read().cpu_percent)
+
+
+async def _drain(generation: Generation, engine: Engine, grace_s: float) -> None:
     """Hand shards back, then tell the tracker what it has not heard."""
     await engine.claims.drain(grace_s)
     try:
         async with asyncio.timeout(2.0):
             await engine.purse.look(closing=True)
-            await engine.recorder.flush()
+            await generation.recorder.flush()
             await engine.bell.flushed()
-            await engine.workshop.content.flushed()
+            await generation.content.flushed()
             await engine.reporter.flushed()
     except TimeoutError:
         _log.warning("reports_left", producers=engine.reporter.pending)

@@ -22,7 +22,7 @@ from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.hedges import Hedges
 from parallel_processor.running.hedging import HedgedCalls
 
-_log = structlog.get_logger("parallel_processor.calling")
+_log = structlog.get_logger("parallel_processor.composition.calling")
 _MODEL_BREAKER = BreakerPolicy(window_s=20.0, min_calls=10, open_s=1.0, open_cap_s=15.0, half_open_calls=2)
 
 

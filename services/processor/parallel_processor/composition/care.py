@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from service_common.clock import Clock
-
+from parallel_processor.composition.base import Base
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.shard import Shard
 from parallel_processor.lifetime import Lifetime
-from parallel_processor.repository import BudgetRepository, JobRepository, ShardRepository
 from parallel_processor.resting import Resting
 from parallel_processor.running.bell import Bell
 from parallel_processor.running.caretaking import Caretaker
@@ -31,34 +29,15 @@ class Care:
     oversight: Oversight
 
 
-def care_for_jobs(
-    jobs: JobRepository,
-    shards: ShardRepository,
-    claims: Claims,
-    budgets: BudgetRepository,
-    *,
-    bell: Bell,
-    reporter: Reporter,
-    clock: Clock,
-    lease_s: float,
-    retention_d: float | None,
-) -> Care:
+def care_for_jobs(base: Base, claims: Claims, *, bell: Bell, reporter: Reporter) -> Care:
     """Let changes of jobs reach the shards that run here, other processors and the tracker."""
+    jobs, shards, budgets, clock = base.stores.jobs, base.stores.shards, base.stores.budgets, base.clock
 
     def spread(job: Job) -> None:
         reporter.submit(job_report(job, clock.now()))
         claims.adopt(job)
         claims.wake()
         bell.ring()
-
-    caretaker = Caretaker(
-        jobs=jobs,
-        shards=shards,
-        clock=clock,
-        retention=None if retention_d is None else timedelta(days=retention_d),
-        take=claims.take,
-        on_change=spread,
-    )
 
     def changed(job: Job) -> None:
         spread(job)
@@ -69,6 +48,7 @@ def care_for_jobs(
             reporter.submit(shard_report(job, each, (), clock.now()))
         spread(job)
 
+    caretaker = _caretaker(base, claims, spread)
     lifetime = Lifetime(
         jobs,
         shards,
@@ -85,6 +65,18 @@ def care_for_jobs(
         exhaustion=Exhaustion(budgets, rest=resting.rest, clock=clock),
         adopt=claims.adopt,
         clock=clock,
-        read_every_s=lease_s / 4,
+        read_every_s=base.settings.processor_lease_s / 4,
     )
     return Care(lifetime, resting, caretaker, oversight)
+
+
+def _caretaker(base: Base, claims: Claims, spread: Callable[[Job], None]) -> Caretaker:
+    retention_d = base.settings.processor_retention_d
+    return Caretaker(
+        jobs=base.stores.jobs,
+        shards=base.stores.shards,
+        clock=base.clock,
+        retention=None if retention_d is None else timedelta(days=retention_d),
+        take=claims.take,
+        on_change=spread,
+    )

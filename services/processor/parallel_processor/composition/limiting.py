@@ -7,11 +7,11 @@ import random
 from service_common.clock import Clock
 
 from parallel_processor import metrics
+from parallel_processor.composition.pacing import Pacing
 from parallel_processor.config import Settings
 from parallel_processor.limits.guard import Guard
 from parallel_processor.limits.lanes import Lanes
 from parallel_processor.limits.pressure import PressurePolicy
-from parallel_processor.pacing import Pacing
 from parallel_processor.running.queueing.tenant_weights import parse_tenant_weights
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from parallel_processor.composition.pacing import pacing
 from parallel_processor.config import Settings
-from parallel_processor.pacing import pacing
 from service_common.config import load
 
 SET = {

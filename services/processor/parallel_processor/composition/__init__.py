@@ -1,0 +1,1 @@
+"""How the processor is put together: what it is opened with, what makes pieces, what runs shards."""

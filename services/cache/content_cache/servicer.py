@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 import grpc
 from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
 from google.protobuf.message import Message
-from service_common.rpc.call import current_call
+from service_common.call import current_call
 from service_common.rpc.interceptor import decoded_by
 
 from content_cache import convert, validation

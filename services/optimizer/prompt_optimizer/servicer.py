@@ -9,8 +9,8 @@ from typing import Any
 
 from contentfactory.optimizer.v1 import optimizer_pb2 as pb
 from contentfactory.optimizer.v1 import optimizer_pb2_grpc
+from service_common.call import ROLE_ACT_AS, current_call
 from service_common.errors import ErrorKind, ServiceError
-from service_common.rpc.call import ROLE_ACT_AS, current_call
 
 from prompt_optimizer import convert, paging, requests, validation
 from prompt_optimizer.batches import BatchBudget

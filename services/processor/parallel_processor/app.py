@@ -24,8 +24,7 @@ from parallel_processor.composition.engine import Engine, make_engine
 from parallel_processor.composition.generation import Generation, open_generation
 from parallel_processor.composition.pacing import pacing
 from parallel_processor.config import Settings
-from parallel_processor.content_versions.listing import ContentVersions
-from parallel_processor.estimating.estimator import Estimator
+from parallel_processor.estimator import Estimator
 from parallel_processor.intake import Intake
 from parallel_processor.interactive import Interactive
 from parallel_processor.job_costs import JobCosts
@@ -33,6 +32,7 @@ from parallel_processor.neighbours.pools import open_neighbours
 from parallel_processor.repository import SCHEMA
 from parallel_processor.servicer import ProcessorServicer
 from parallel_processor.tenant_budgets import TenantBudgets
+from parallel_processor.version_listing import ContentVersions
 
 _log = structlog.get_logger("parallel_processor.app")
 _SWEEP_EVERY_S = 60.0

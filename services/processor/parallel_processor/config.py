@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr
 from service_common.config import CommonSettings, Problem
 from service_common.rpc.targets import parse_targets
 
-from parallel_processor.running.queueing.tenant_weights import parse_tenant_weights
+from parallel_processor.queueing.tenant_weights import parse_tenant_weights
 
 
 class Settings(CommonSettings):

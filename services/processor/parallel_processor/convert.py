@@ -14,7 +14,7 @@ from service_common.rpc.times import duration, timestamp
 
 from parallel_processor.content_versions.question import Question, VersionOrder
 from parallel_processor.content_versions.version import ContentVersion
-from parallel_processor.estimating.estimator import Estimate
+from parallel_processor.estimator import Estimate
 from parallel_processor.interactive import served
 from parallel_processor.jobs.item import Dependency, Item, ItemCounts, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState, Priority, StateReason

@@ -17,13 +17,13 @@ from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
 from parallel_processor.jobs.records import piece_from_fields, piece_to_fields
 from parallel_processor.model.prices import PriceUnknownError
+from parallel_processor.queueing.slots import Rank
 from parallel_processor.repository import RequestRepository
 from parallel_processor.running.accepting import acceptable
 from parallel_processor.running.calls import ModelCalls, OnText
 from parallel_processor.running.entries import piece_of
 from parallel_processor.running.order import Order, Work
 from parallel_processor.running.ports import Owner
-from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import Workshop, order_of
 from parallel_processor.spending.interactive_purse import InteractivePurse

@@ -8,14 +8,13 @@ from typing import Any
 
 from contentfactory.processor.v1 import processor_pb2 as pb
 from contentfactory.processor.v1 import processor_pb2_grpc
+from service_common.call import Principal, current_call
 from service_common.errors import ServiceError
-from service_common.rpc.call import Principal, current_call
 from service_common.telemetry.tracing import current_traceparent
 
 from parallel_processor import capacity_message, convert, validation
 from parallel_processor.capacity import Capacity
-from parallel_processor.content_versions.listing import ContentVersions
-from parallel_processor.estimating.estimator import Estimator
+from parallel_processor.estimator import Estimator
 from parallel_processor.intake import REFUSED_ITEM, Intake
 from parallel_processor.interactive import Interactive
 from parallel_processor.jobs.item import ItemCounts
@@ -26,6 +25,7 @@ from parallel_processor.repository import JobRepository
 from parallel_processor.results import Results
 from parallel_processor.running.ports import Owner
 from parallel_processor.tenant_budgets import TenantBudgets
+from parallel_processor.version_listing import ContentVersions
 
 
 class ProcessorServicer(processor_pb2_grpc.ProcessorServiceServicer):

@@ -7,9 +7,9 @@ from typing import Any
 
 from contentfactory.tracker.v1 import tracker_pb2 as pb
 from contentfactory.tracker.v1 import tracker_pb2_grpc
+from service_common.call import current_call
 from service_common.clock import Clock
 from service_common.errors import ServiceError
-from service_common.rpc.call import current_call
 
 from progress_tracker import convert, metrics, reading
 from progress_tracker.ledger import Ledger

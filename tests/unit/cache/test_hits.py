@@ -13,8 +13,8 @@ from content_cache.durability.read_through import ReadThrough
 from content_cache.live import LiveCache
 from content_cache.servicer import CacheServicer
 from contentfactory.cache.v1 import cache_pb2 as pb
+from service_common.call import CallContext, Principal, call_scope
 from service_common.clock import ManualClock
-from service_common.rpc.call import CallContext, Principal, call_scope
 
 NO_MESSAGE = b"\xff\xff these bytes are no message"
 

@@ -11,10 +11,10 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from service_common.call import CallContext, current_call
 from service_common.config import CommonSettings
 from service_common.errors import FieldViolation, invalid_argument
 from service_common.lifecycle import Lifecycle
-from service_common.rpc.call import CallContext, current_call
 from service_common.rpc.interceptor import decoded_by
 from service_common.rpc.server import RpcServer
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from service_common.call import LOCAL_PRINCIPAL, Principal
 from service_common.clock import ManualClock
 from service_common.errors import ErrorKind, ServiceError
 from service_common.rpc.auth import Authenticator, parse_tokens
-from service_common.rpc.call import LOCAL_PRINCIPAL, Principal
 
 ENTRIES = [
     {"token": "alpha", "tenant": "acme", "user": "ann", "roles": []},

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from service_common.call import CallContext, Principal, call_scope
 from service_common.clock import SystemClock
 from service_common.config import ConfigError
 from service_common.errors import ErrorKind, ServiceError, unavailable
 from service_common.resilience.breaker import BreakerPolicy, BreakerState
-from service_common.rpc.call import CallContext, Principal, call_scope
 from service_common.rpc.channel import Credentials
 from service_common.rpc.client import ClientPool
 from service_common.rpc.targets import parse_targets

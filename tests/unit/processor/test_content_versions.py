@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parallel_processor.content_versions.listing import ContentVersions
 from parallel_processor.content_versions.question import Question, VersionOrder
 from parallel_processor.content_versions.version import ContentVersion
 from parallel_processor.jobs.item import ItemState, Outcome
@@ -26,6 +25,7 @@ from parallel_processor.repository import (
     schema,
 )
 from parallel_processor.running.journal import Journal, Pace
+from parallel_processor.version_listing import ContentVersions
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError
 from service_common.storage import DocumentStore, Set, open_store

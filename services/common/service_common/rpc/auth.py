@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from service_common.call import LOCAL_PRINCIPAL, ROLE_ACT_AS, Principal
 from service_common.clock import Clock
 from service_common.errors import ErrorKind, ServiceError
 from service_common.reloading import ReloadingFile
-from service_common.rpc.call import LOCAL_PRINCIPAL, ROLE_ACT_AS, Principal
 
 AUTHORIZATION = "authorization"
 ACT_AS_TENANT = "x-act-as-tenant"

@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import grpc
 
+from service_common.call import REQUEST_ID, current_call_or_none
 from service_common.clock import Clock, SystemClock
 from service_common.errors import ErrorKind, ServiceError
 from service_common.frozen import dataclass
@@ -21,7 +22,6 @@ from service_common.resilience.breaker import BreakerPolicy, BreakerState, Circu
 from service_common.resilience.deadline import outgoing_timeout_s
 from service_common.resilience.retry import RetryPolicy, retry_delay_s
 from service_common.rpc.auth import ACT_AS_TENANT, ACT_AS_USER, AUTHORIZATION
-from service_common.rpc.call import REQUEST_ID, current_call_or_none
 from service_common.rpc.channel import Credentials, open_channel
 from service_common.rpc.replicas import Replicas
 from service_common.rpc.status import from_rpc_error

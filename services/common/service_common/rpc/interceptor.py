@@ -25,11 +25,11 @@ from google.protobuf.message import DecodeError
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
+from service_common.call import REQUEST_ID, CallContext, enter_call
 from service_common.clock import Clock
 from service_common.errors import ErrorKind, ServiceError
 from service_common.rpc.admission import Admission
 from service_common.rpc.auth import Authenticator
-from service_common.rpc.call import REQUEST_ID, CallContext, enter_call
 from service_common.rpc.observe import MethodObserver
 from service_common.rpc.status import abort, grpc_code, internal_error
 from service_common.telemetry.tracing import TRACEPARENT, active_tracing, format_traceparent

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from service_common.rpc.call import current_call_or_none
+from service_common.call import current_call_or_none
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 

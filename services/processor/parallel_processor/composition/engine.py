@@ -15,10 +15,10 @@ from parallel_processor.composition.care import Care, care_for_jobs
 from parallel_processor.composition.generation import Generation
 from parallel_processor.jobs.item import Outcome
 from parallel_processor.jobs.job import Job
+from parallel_processor.queueing.tenant_weights import parse_tenant_weights
 from parallel_processor.results import CommitSignal, Results
 from parallel_processor.running.bell import Bell
 from parallel_processor.running.claims import ClaimPolicy, Claims
-from parallel_processor.running.queueing.tenant_weights import parse_tenant_weights
 from parallel_processor.running.reporting import Reporter
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.spending import Spending

@@ -14,12 +14,12 @@ from parallel_processor.composition.base import Base
 from parallel_processor.composition.calling import hedging, model_calls
 from parallel_processor.composition.limiting import guard_of, open_lanes
 from parallel_processor.config import Settings
-from parallel_processor.estimating.recorder import Recorder, measured
 from parallel_processor.handlers import builtin
 from parallel_processor.handlers.post_processing import PostProcessing
 from parallel_processor.handlers.registry import HandlersError, Registry, load
 from parallel_processor.limits.lanes import Lanes
 from parallel_processor.neighbours.cache import LEASE_RENEWAL_S
+from parallel_processor.recorder import Recorder, measured
 from parallel_processor.running.accepting import Acceptance
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.content import Content

@@ -12,7 +12,7 @@ from parallel_processor.config import Settings
 from parallel_processor.limits.guard import Guard
 from parallel_processor.limits.lanes import Lanes
 from parallel_processor.limits.pressure import PressurePolicy
-from parallel_processor.running.queueing.tenant_weights import parse_tenant_weights
+from parallel_processor.queueing.tenant_weights import parse_tenant_weights
 
 
 def open_lanes(settings: Settings, pacing: Pacing, *, clock: Clock, rng: random.Random) -> Lanes:

@@ -14,7 +14,7 @@ from parallel_processor.limits.rates import Rates
 from parallel_processor.model.failures import FailureClass, ModelFailure
 from parallel_processor.model.rate_headers import RateHints
 from parallel_processor.model.requests import ModelReply
-from parallel_processor.running.slots import OnTurn, Slots
+from parallel_processor.queueing.slots import OnTurn, Slots
 
 _NO_CAPACITY = frozenset({FailureClass.RATE_LIMITED, FailureClass.OVERLOADED})
 

@@ -17,10 +17,10 @@ from service_common.clock import Clock
 from parallel_processor.jobs.job import Priority
 from parallel_processor.limits.cause import Cause, Holding
 from parallel_processor.limits.lane import Lane, LaneReading
-from parallel_processor.running.queueing.accounts import Accounts
-from parallel_processor.running.queueing.queue import QueueOfQueues
-from parallel_processor.running.queueing.tenant_flow import Turn
-from parallel_processor.running.slots import OnTurn, Rank
+from parallel_processor.queueing.accounts import Accounts
+from parallel_processor.queueing.queue import QueueOfQueues
+from parallel_processor.queueing.slots import OnTurn, Rank
+from parallel_processor.queueing.tenant_flow import Turn
 
 _SHORTEST_WAKE_S = 0.005
 

@@ -18,8 +18,8 @@ from parallel_processor.jobs.item import ItemCounts, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.neighbours.acting import Acting
+from parallel_processor.queueing.standing import Standing
 from parallel_processor.running.ports import Owner
-from parallel_processor.running.queueing.standing import Standing
 from parallel_processor.running.reporting import Report
 
 Pool: TypeAlias = "ClientPool[tracker_pb2_grpc.TrackerServiceAsyncStub]"

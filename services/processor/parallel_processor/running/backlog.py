@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from parallel_processor.jobs.job import Job, JobState
 from parallel_processor.jobs.shard import Shard
-from parallel_processor.running.queueing.fair_queue import FairQueue
-from parallel_processor.running.queueing.rank import Rank
-from parallel_processor.running.queueing.tenant_flow import Turn
+from parallel_processor.queueing.fair_queue import FairQueue
+from parallel_processor.queueing.rank import Rank
+from parallel_processor.queueing.tenant_flow import Turn
 
 _CLAIMED_FROM = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.CANCELLED})
 """States in which a job's shards are claimed; a cancelled job's, to be ended."""

@@ -20,6 +20,7 @@ from parallel_processor.jobs.life import ending_of
 from parallel_processor.jobs.retrying import standing
 from parallel_processor.jobs.shard import Shard, ShardPhase
 from parallel_processor.limits.lanes import Lanes
+from parallel_processor.queueing.slots import Rank
 from parallel_processor.repository import Claim, JobRepository, ShardRepository
 from parallel_processor.running.backlog import Backlog
 from parallel_processor.running.bell import Bell
@@ -30,7 +31,6 @@ from parallel_processor.running.queue_news import QueueNews
 from parallel_processor.running.reporting import JOB_PRODUCER, Reporter, job_report, shard_report
 from parallel_processor.running.settling import Settling
 from parallel_processor.running.shard_run import ShardRun
-from parallel_processor.running.slots import Rank
 from parallel_processor.running.spending import Spending
 from parallel_processor.running.workshop import Workshop
 from parallel_processor.spending.purse import ShardPurse

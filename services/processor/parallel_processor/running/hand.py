@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from parallel_processor.jobs.job import Job, Priority
-from parallel_processor.running.queueing.queue import Queue
-from parallel_processor.running.queueing.rank import Rank
+from parallel_processor.queueing.queue import Queue
+from parallel_processor.queueing.rank import Rank
 
 _BUFFER = 2
 """How often what it has with the model a tenant has in line while others are here: a gap costs it."""

@@ -18,9 +18,9 @@ from service_common.clock import Clock
 from parallel_processor.job_costs import spent_on
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.shard import Shard
+from parallel_processor.queueing.rank import Rank
 from parallel_processor.repository import JobRepository, Look, ShardRepository
 from parallel_processor.running.backlog import Backlog, Source
-from parallel_processor.running.queueing.rank import Rank
 
 SHARDS_AT_ONCE = 8
 _SHARDS_OF_JOB = 4

@@ -13,9 +13,9 @@ from parallel_processor.cache_key import cache_key
 from parallel_processor.jobs.job import StateReason
 from parallel_processor.jobs.piece import CachePolicy, PieceSpec, Usage
 from parallel_processor.model.requests import ModelRequest
+from parallel_processor.queueing.slots import Rank
 from parallel_processor.running.calls import OnText
 from parallel_processor.running.ports import Owner, Prompt
-from parallel_processor.running.slots import Rank
 
 
 class Done:

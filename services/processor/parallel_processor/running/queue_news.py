@@ -7,9 +7,9 @@ from collections.abc import Collection
 from service_common.clock import Clock
 
 from parallel_processor.jobs.job import Job
+from parallel_processor.queueing.queue import Queue
+from parallel_processor.queueing.standing import Standing, Standings
 from parallel_processor.running.backlog import Backlog
-from parallel_processor.running.queueing.queue import Queue
-from parallel_processor.running.queueing.standing import Standing, Standings
 from parallel_processor.running.reporting import Reporter, queue_report
 
 _TOLD_AT_ONCE = 100

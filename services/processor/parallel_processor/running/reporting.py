@@ -18,9 +18,9 @@ from parallel_processor.jobs.item import ItemCounts, Outcome
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.piece import Usage
 from parallel_processor.jobs.shard import Shard
+from parallel_processor.queueing.standing import Standing
 from parallel_processor.running.outages import Backoff, is_outage
 from parallel_processor.running.ports import Owner
-from parallel_processor.running.queueing.standing import Standing
 
 _log = structlog.get_logger("parallel_processor.running.reporting")
 JOB_PRODUCER = "job"

@@ -18,13 +18,13 @@ from parallel_processor.jobs.item import Item, ItemState, Outcome
 from parallel_processor.jobs.job import Job, JobState, StateReason
 from parallel_processor.jobs.life import Ending, ending_of
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
+from parallel_processor.queueing.slots import Rank
 from parallel_processor.running.accepting import acceptable
 from parallel_processor.running.dependencies import Dependencies, skipped_because_of
 from parallel_processor.running.entries import is_own_work, piece_of
 from parallel_processor.running.journal import Journal
 from parallel_processor.running.order import Order, Want, Work
 from parallel_processor.running.ports import Entry, Owner
-from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import Workshop, order_of
 from parallel_processor.spending.refusal import UsedUp

@@ -10,7 +10,7 @@ from parallel_processor.jobs.job import Priority
 from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
 from parallel_processor.model.requests import ModelReply
-from parallel_processor.running.slots import Rank
+from parallel_processor.queueing.slots import Rank
 from service_common.clock import ManualClock, SystemClock
 
 RANK = Rank.of(Priority.NORMAL, datetime(2026, 1, 1, tzinfo=UTC))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from parallel_processor.jobs.job import Priority
 from parallel_processor.limits.lanes import Lanes
 from parallel_processor.limits.limiter import FIRST_LIMIT
-from parallel_processor.running.slots import Rank
+from parallel_processor.queueing.slots import Rank
 from service_common.clock import ManualClock
 
 from tests.unit.processor.limits.holders import Holder, lanes_of, settle

@@ -12,11 +12,11 @@ from typing import Any, cast
 
 from parallel_processor.jobs.job import Job, JobState, Priority
 from parallel_processor.jobs.shard import Shard
+from parallel_processor.queueing.fair_queue import FairQueue
+from parallel_processor.queueing.rank import Rank
 from parallel_processor.repository import Claim, Look
 from parallel_processor.running.claims import ClaimPolicy, Claims
 from parallel_processor.running.journal import Pace
-from parallel_processor.running.queueing.fair_queue import FairQueue
-from parallel_processor.running.queueing.rank import Rank
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, aborted, unavailable
 

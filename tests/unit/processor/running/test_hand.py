@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from parallel_processor.jobs.job import Job, Priority
+from parallel_processor.queueing.fair_queue import FairQueue
+from parallel_processor.queueing.rank import Rank
 from parallel_processor.running.hand import Hand
-from parallel_processor.running.queueing.fair_queue import FairQueue
-from parallel_processor.running.queueing.rank import Rank
 
 from tests.unit.processor.samples import NOW, job
 

@@ -15,11 +15,11 @@ from parallel_processor.limits.lanes import Hold, Lanes
 from parallel_processor.model.failures import FailureClass, Fate, ModelFailure
 from parallel_processor.model.prices import ModelPrice, PriceTable
 from parallel_processor.model.requests import Message, ModelReply, ModelRequest
+from parallel_processor.queueing.slots import Rank
 from parallel_processor.running.breakers import Breakers
 from parallel_processor.running.calls import Answer, ModelCalls
 from parallel_processor.running.hedges import Hedges
 from parallel_processor.running.hedging import HedgedCalls, Spare
-from parallel_processor.running.slots import Rank
 from service_common.clock import ManualClock
 from service_common.errors import failed_precondition
 from service_common.resilience.breaker import BreakerPolicy, CircuitBreaker

@@ -14,10 +14,10 @@ from parallel_processor.jobs.job import Job, JobState, Priority
 from parallel_processor.jobs.records import job_to_fields, shard_to_fields
 from parallel_processor.jobs.shard import ShardPhase
 from parallel_processor.jobs.terms import Terms
+from parallel_processor.queueing.rank import AGING_S
 from parallel_processor.repository import SCHEMA, JobRepository, ShardRepository, schema
 from parallel_processor.running.backlog import Backlog
 from parallel_processor.running.looking import Looking
-from parallel_processor.running.queueing.rank import AGING_S
 from service_common.clock import ManualClock
 from service_common.storage import Set, Write, open_store
 from service_common.storage.metering import MeteredStore, Operation

@@ -12,6 +12,7 @@ from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, Usage
 from parallel_processor.limits.lanes import Lanes
 from parallel_processor.model.failures import FailureClass, Fate
 from parallel_processor.model.prices import ModelPrice, PriceTable
+from parallel_processor.queueing.slots import Rank
 from parallel_processor.running.accepting import Acceptance
 from parallel_processor.running.breakers import Breakers
 from parallel_processor.running.calls import ModelCalls
@@ -20,7 +21,6 @@ from parallel_processor.running.entries import entry_of, piece_of
 from parallel_processor.running.making import Making
 from parallel_processor.running.order import Order, Work
 from parallel_processor.running.outcomes import Outcomes
-from parallel_processor.running.slots import Rank
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import order_of
 from service_common.clock import ManualClock

@@ -28,7 +28,7 @@ from parallel_processor.running.outages import is_outage
 from parallel_processor.running.ports import Entry, Owner, Prompt
 from parallel_processor.running.workshop import Workshop, order_of
 
-_log = structlog.get_logger("parallel_processor.estimating.estimator")
+_log = structlog.get_logger("parallel_processor.estimator")
 _PEEKED_AT_ONCE = 100
 _LONGEST_FILLER = 32_000
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from parallel_processor.running.queueing.flow import BRIEF_S, IDLE_KEPT, URGENT_LEAD, FairOrder, Flow
+from parallel_processor.queueing.flow import BRIEF_S, IDLE_KEPT, URGENT_LEAD, FairOrder, Flow
 
 MOST_BEHIND = 100_000.0
 """Tokens, per unit of its weight, that a tenant may catch up on when the queue that held it up opens."""

@@ -15,9 +15,9 @@ from typing import TypeAlias
 from service_common.clock import Clock, SystemClock
 
 from parallel_processor.jobs.job import Priority
-from parallel_processor.running.queueing.fair_queue import FairQueue
-from parallel_processor.running.queueing.rank import Rank
-from parallel_processor.running.queueing.tenant_flow import Turn
+from parallel_processor.queueing.fair_queue import FairQueue
+from parallel_processor.queueing.rank import Rank
+from parallel_processor.queueing.tenant_flow import Turn
 
 __all__ = ["OnTurn", "Rank", "Slots"]
 

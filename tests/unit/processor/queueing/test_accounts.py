@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from parallel_processor.running.queueing.accounts import MOST_BEHIND, Accounts
-from parallel_processor.running.queueing.flow import FairOrder, Flow
+from parallel_processor.queueing.accounts import MOST_BEHIND, Accounts
+from parallel_processor.queueing.flow import FairOrder, Flow
 
 
 def _anybody(_tenant: str) -> bool:

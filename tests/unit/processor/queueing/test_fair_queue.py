@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parallel_processor.jobs.job import Priority
 from parallel_processor.jobs.terms import Terms
-from parallel_processor.running.queueing.fair_queue import FairQueue
-from parallel_processor.running.queueing.flow import URGENT_LEAD
-from parallel_processor.running.queueing.rank import AGING_S, Rank
-from parallel_processor.running.queueing.tenant_flow import URGENT_IN_A_ROW, Turn
+from parallel_processor.queueing.fair_queue import FairQueue
+from parallel_processor.queueing.flow import URGENT_LEAD
+from parallel_processor.queueing.rank import AGING_S, Rank
+from parallel_processor.queueing.tenant_flow import URGENT_IN_A_ROW, Turn
 
 from tests.unit.processor.samples import NOW, job
 

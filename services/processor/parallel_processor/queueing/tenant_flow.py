@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from parallel_processor.jobs.job import Priority
-from parallel_processor.running.queueing.flow import IDLE_KEPT, FairOrder, Flow
-from parallel_processor.running.queueing.rank import AGING_S, Rank
+from parallel_processor.queueing.flow import IDLE_KEPT, FairOrder, Flow
+from parallel_processor.queueing.rank import AGING_S, Rank
 
 URGENT_IN_A_ROW = 15
 """The most turns in a row that a tenant's urgent work gets while other work of it waits."""

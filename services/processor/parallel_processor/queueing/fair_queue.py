@@ -19,10 +19,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from parallel_processor.jobs.job import Priority
-from parallel_processor.running.queueing.accounts import Accounts
-from parallel_processor.running.queueing.flow import BRIEF_S, IDLE_KEPT, URGENT_LEAD, FairOrder
-from parallel_processor.running.queueing.rank import Rank
-from parallel_processor.running.queueing.tenant_flow import URGENT, JobFlow, TenantFlow, Turn
+from parallel_processor.queueing.accounts import Accounts
+from parallel_processor.queueing.flow import BRIEF_S, IDLE_KEPT, URGENT_LEAD, FairOrder
+from parallel_processor.queueing.rank import Rank
+from parallel_processor.queueing.tenant_flow import URGENT, JobFlow, TenantFlow, Turn
 
 _FIRST_RATIO = 0.5
 _SMOOTHING = 0.1

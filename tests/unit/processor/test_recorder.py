@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from parallel_processor.estimating.measure import Kind
-from parallel_processor.estimating.recorder import Recorder
+from parallel_processor.recorder import Recorder
 from parallel_processor.repository import SCHEMA, MeasureRepository
 from parallel_processor.repository.measures import MAX_KINDS
 from service_common.clock import ManualClock

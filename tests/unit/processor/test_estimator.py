@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from parallel_processor.estimating.estimator import Estimator
 from parallel_processor.estimating.measure import Kind, Measures, MeasureTally
 from parallel_processor.estimating.sample import WHOLE_CHUNKS
+from parallel_processor.estimator import Estimator
 from parallel_processor.jobs.item import Dependency, Item
 from parallel_processor.jobs.job import Job
 from parallel_processor.jobs.piece import PieceSpec, Sampling

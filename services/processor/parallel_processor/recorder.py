@@ -17,7 +17,7 @@ from parallel_processor.running.calls import Answer
 from parallel_processor.running.order import Order
 from parallel_processor.running.ports import Owner
 
-_log = structlog.get_logger("parallel_processor.estimating.recorder")
+_log = structlog.get_logger("parallel_processor.recorder")
 _MAX_KINDS = 10_000
 """Kinds of calls that are kept in mind between two writes, over all tenants; others are not measured."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from parallel_processor.running.queueing.rank import Rank
+from parallel_processor.queueing.rank import Rank
 
 
 class Queue(Protocol):

@@ -6,12 +6,12 @@ import random
 from datetime import UTC, datetime
 
 from parallel_processor.jobs.job import JobState, Priority
+from parallel_processor.queueing.fair_queue import FairQueue
+from parallel_processor.queueing.rank import Rank
+from parallel_processor.queueing.standing import Standing, Standings
 from parallel_processor.running.backlog import Backlog
 from parallel_processor.running.ports import Owner
 from parallel_processor.running.queue_news import QueueNews
-from parallel_processor.running.queueing.fair_queue import FairQueue
-from parallel_processor.running.queueing.rank import Rank
-from parallel_processor.running.queueing.standing import Standing, Standings
 from parallel_processor.running.reporting import Report, Reporter
 from service_common.clock import ManualClock
 

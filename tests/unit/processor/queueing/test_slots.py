@@ -10,8 +10,8 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parallel_processor.jobs.job import Priority
-from parallel_processor.running.queueing.tenant_flow import Turn
-from parallel_processor.running.slots import Rank, Slots
+from parallel_processor.queueing.slots import Rank, Slots
+from parallel_processor.queueing.tenant_flow import Turn
 
 from tests.unit.processor.samples import NOW
 

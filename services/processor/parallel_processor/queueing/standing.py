@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from parallel_processor.jobs.job import Priority
-from parallel_processor.running.queueing.queue import Queue
+from parallel_processor.queueing.queue import Queue
 
 _MOST_REMEMBERED = 10_000
 

@@ -72,7 +72,7 @@ def generate(
     spec = pb.PieceSpec(
         model=model,
         variation=variation,
-        cache_policy=pb.CachePolicy.Value(f"CACHE_POLICY_{cache_policy.value.upper()}"),
+        cache_policy=cache_policy.in_contract,
         fallback_models=fallback or [],
     )
     spec.handlers.extend(handler or [])
@@ -130,6 +130,8 @@ async def _stream(settings: Settings, request: pb.StreamGenerateRequest) -> int:
 def _facts(piece: pb.Piece) -> str:
     version = f"{piece.template_id}@{piece.template_version}" if piece.template_id else "prompt"
     how = "cached" if piece.cached else figures.duration(piece.generate_duration.ToTimedelta())
+    if piece.HasField("similarity"):
+        how = f"the answer to a prompt that says the same, similarity {piece.similarity:.2f}"
     parts = [
         piece.model,
         version,

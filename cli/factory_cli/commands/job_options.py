@@ -39,6 +39,12 @@ class Policy(str, Enum):  # noqa: UP042 - typer shows the values of this form
     USE = "use"
     REFRESH = "refresh"
     BYPASS = "bypass"
+    USE_SIMILAR = "use-similar"
+
+    @property
+    def in_contract(self) -> pb.CachePolicy.ValueType:
+        """It in the contract's terms."""
+        return pb.CachePolicy.Value(f"CACHE_POLICY_{self.name}")
 
 
 InputPath = Annotated[
@@ -56,7 +62,9 @@ Model = Annotated[str, typer.Option(help="The model to ask, instead of the proce
 PolicyOption = Annotated[
     Policy,
     typer.Option(
-        help="refresh: generate anew and replace; bypass: neither read nor store.", case_sensitive=False
+        help="refresh: generate anew and replace; bypass: neither read nor store; use-similar: also take the "
+        "answer to another prompt that says the same, where the cache runs with CACHE_SEMANTIC=on.",
+        case_sensitive=False,
     ),
 ]
 SkipBadLines = Annotated[
@@ -104,7 +112,7 @@ def job_options(
         priority=pb.JobPriority.Value(f"JOB_PRIORITY_{priority.value.upper()}"),
         labels=pairs(labels or [], option="--label"),
         model=model,
-        cache_policy=pb.CachePolicy.Value(f"CACHE_POLICY_{policy.value.upper()}"),
+        cache_policy=policy.in_contract,
         terms=terms,
     )
 

@@ -109,6 +109,12 @@ def _row(version: pb.ContentVersion) -> tuple[str, ...]:
         f"{piece.template_id} {piece.template_version}" if piece.template_id else "-",
         piece.model,
         figures.quality(piece.quality if piece.HasField("quality") else None),
-        "cached" if piece.cached else figures.money(piece.cost_micros),
+        _paid(piece),
         f"{created:%Y-%m-%d %H:%M}",
     )
+
+
+def _paid(piece: pb.Piece) -> str:
+    if piece.HasField("similarity"):
+        return "similar"
+    return "cached" if piece.cached else figures.money(piece.cost_micros)

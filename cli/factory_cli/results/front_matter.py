@@ -18,6 +18,7 @@ def to_markdown(result: pb.ItemResult, *, job_id: str) -> str:
 def facts(result: pb.ItemResult, *, job_id: str) -> dict[str, str | int | float | bool | None]:
     """Return how a piece came to be, in the order of the front matter."""
     piece = result.piece
+    similarity = {"similarity": round(piece.similarity, 3)} if piece.HasField("similarity") else {}
     return {
         "topic": result.labels.get("topic", ""),
         "content_type": piece.content_type,
@@ -29,6 +30,7 @@ def facts(result: pb.ItemResult, *, job_id: str) -> dict[str, str | int | float 
         "output_tokens": piece.output_tokens,
         "cost": piece.cost_micros / _MICROS,
         "cached": piece.cached,
+        **similarity,
         "truncated": piece.truncated,
         "cache_key": piece.cache_key,
         "job_id": job_id,

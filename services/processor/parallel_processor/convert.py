@@ -43,6 +43,7 @@ _POLICIES = {
     pb.CACHE_POLICY_USE: CachePolicy.USE,
     pb.CACHE_POLICY_REFRESH: CachePolicy.REFRESH,
     pb.CACHE_POLICY_BYPASS: CachePolicy.BYPASS,
+    pb.CACHE_POLICY_USE_SIMILAR: CachePolicy.USE_SIMILAR,
 }
 _POLICY_NUMBERS = {policy: number for number, policy in _POLICIES.items()}
 _JOB_STATES = {state: pb.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
@@ -255,6 +256,7 @@ def piece(made: Piece) -> pb.Piece:
         cost_micros=shown.cost_micros,
         quality=shown.quality,
         generate_duration=duration(shown.generate_s),
+        similarity=shown.similarity,
     )
 
 

@@ -20,7 +20,7 @@ from parallel_processor.estimating.measure import Kind, Measures
 from parallel_processor.estimating.sample import Sampled, chosen, sampled
 from parallel_processor.jobs.item import Item
 from parallel_processor.jobs.job import Job
-from parallel_processor.jobs.piece import CachePolicy, PieceSpec
+from parallel_processor.jobs.piece import PieceSpec
 from parallel_processor.model.prices import PriceUnknownError
 from parallel_processor.running.calls import ModelCalls
 from parallel_processor.running.order import Order
@@ -215,7 +215,7 @@ class Estimator:
         self, owner: Owner, orders: Sequence[tuple[Item, Order]], draft: _Draft
     ) -> dict[str, str]:
         """Return the cached contents there are, by key."""
-        keys = sorted({each.key for _, each in orders if each.spec.cache_policy is CachePolicy.USE})
+        keys = sorted({each.key for _, each in orders if each.policy.reads})
         found: dict[str, str] = {}
         for start in range(0, len(keys), _PEEKED_AT_ONCE):
             part = keys[start : start + _PEEKED_AT_ONCE]
@@ -240,7 +240,7 @@ class Estimator:
     ) -> None:
         """Take in one item: it is cached, equal to another one, or takes a call."""
         draft.items[order.prompt.content_type] += 1
-        usable = order.spec.cache_policy is CachePolicy.USE
+        usable = order.policy.reads
         if usable and (content := entries.get(order.key)) is not None:
             draft.cached += 1
             draft.contents[item.item_id] = content

@@ -150,7 +150,7 @@ class Interactive:
         if refusal := self._shop.post_processing.refusal(order.handlers):
             raise failed_precondition(refusal.reason, refusal.message)
         policy = spec.cache_policy or CachePolicy.USE
-        if policy is CachePolicy.USE:
+        if policy.reads:
             entries = await self._shop.content.lookup(owner, [order.key])
             if entry := entries.get(order.key):
                 if piece := acceptable(piece_of(entry, order.prompt, order.key), order.contract):

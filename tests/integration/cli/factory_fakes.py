@@ -157,6 +157,7 @@ class FakeProcessor(_PROCESSOR):  # type: ignore[misc]  # as said above
             output_tokens=20,
             cost_micros=0 if cached else 25,
             quality=0.75,
+            similarity=0.93 if spec.cache_policy == pb.CACHE_POLICY_USE_SIMILAR else None,
         )
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:

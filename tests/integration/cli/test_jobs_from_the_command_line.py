@@ -180,6 +180,17 @@ async def test_generate_separates_content_and_facts(factory: Run, environ: dict[
     assert (ended.code, raw.code, unknown.code, neither.code) == (0, 0, 1, 1)
 
 
+async def test_generate_says_whose_answer_it_is(factory: Run, environ: dict[str, str]) -> None:
+    """An answer to another prompt is asked for by policy, and called what it is."""
+    async with serving(environ, FakeProcessor()):
+        topic = ("generate", "faq", "--var", "topic=Tides", "--cache-policy")
+        similar = await factory(*topic, "use-similar")
+        unknown = await factory(*topic, "similar")
+    assert "the answer to a prompt that says the same, similarity 0.93" in similar.err
+    assert "use-similar" in unknown.err
+    assert (similar.code, unknown.code) == (0, 1)
+
+
 async def test_generate_prints_as_it_is_written(factory: Run, environ: dict[str, str]) -> None:
     """Text is printed as it comes; where it begins anew is said; one that breaks off is an error."""
     async with serving(environ, FakeProcessor()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,11 +107,12 @@ class Client:
 
 @dataclass(frozen=True)
 class Factory:
-    """A processor with a mock endpoint, and perhaps its neighbours."""
+    """A processor with a mock endpoint, and perhaps its neighbours, by name."""
 
     processor: ServiceProcess
     mock: MockProcess
     stack: ExitStack
+    neighbours: Mapping[str, ServiceProcess]
 
     def client(self, tenant: str = "acme") -> Client:
         """Return a client that calls as this tenant."""
@@ -150,18 +151,19 @@ def tokens_file(directory: Path) -> Path:
 
 @contextmanager
 def a_factory(database: Database, *names: str, **environment: str) -> Iterator[Factory]:
-    """Run a processor with these neighbours."""
+    """Run a processor with these neighbours; what the environment says of the cache is for the cache, too."""
     directory = database.directory
     with ExitStack() as stack:
         mock = stack.enter_context(mock_endpoint(keep=50))
         auth = {"AUTH_TOKENS_FILE": str(tokens_file(directory)), "DRAIN_GRACE_S": "1"}
+        auth |= {name: value for name, value in environment.items() if name.startswith("CACHE_")}
         neighbours = {
             name: stack.enter_context(running_service(name, auth | database.env(name), directory=directory))
             for name in names
         }
         env = configured(directory, mock, neighbours=neighbours) | database.env("processor") | environment
         processor = stack.enter_context(running_service("processor", env, directory=directory))
-        yield Factory(processor, mock, stack)
+        yield Factory(processor, mock, stack, neighbours)
 
 
 @pytest.fixture(scope="session")
@@ -223,7 +225,12 @@ def kind_and_reason(error: ServiceError) -> tuple[str, str]:
 
 def scraped(factory: Factory, name: str, **labels: str) -> float:
     """Return a metric of the processor as Prometheus would scrape it; 0 if it has no such labels yet."""
-    url = f"http://127.0.0.1:{factory.processor.metrics_port}/metrics"
+    return scraped_from(factory.processor, name, **labels)
+
+
+def scraped_from(service: ServiceProcess, name: str, **labels: str) -> float:
+    """Return a metric of any service likewise."""
+    url = f"http://127.0.0.1:{service.metrics_port}/metrics"
     with urlopen(url, timeout=10) as response:
         families = list(text_string_to_metric_families(response.read().decode()))
     values = [

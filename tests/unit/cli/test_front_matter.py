@@ -59,6 +59,12 @@ def test_front_matter_says_how_a_piece_came_to_be() -> None:
     assert body == "\n# FAQ\n"
 
 
+def test_a_similar_prompts_answer_says_so() -> None:
+    """Who reads the file sees that it was written for another prompt, and how similar that was."""
+    facts, _ = _split(to_markdown(_result(cached=True, similarity=0.93217), job_id="J"))
+    assert facts["similarity"] == 0.932
+
+
 def test_an_unscored_piece_has_no_quality() -> None:
     """Not scored is null, which is not zero."""
     assert _split(to_markdown(_result(), job_id="J"))[0]["quality"] is None

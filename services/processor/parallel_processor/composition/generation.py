@@ -27,6 +27,7 @@ from parallel_processor.running.making import Making
 from parallel_processor.running.outcomes import Outcomes
 from parallel_processor.running.prompts import Prompts
 from parallel_processor.running.retry_budget import RetryBudgets
+from parallel_processor.running.similar import SimilarAnswers
 from parallel_processor.running.versions import ActiveVersions
 from parallel_processor.running.workshop import Workshop
 
@@ -70,7 +71,11 @@ async def open_generation(base: Base) -> Generation:
     show(metrics.OUTCOMES_DROPPED, lambda: outcomes.dropped)
     versions = ActiveVersions(base.stores.versions, neighbours.optimizer, all_tenants=neighbours.acts_for_all)
     await versions.load()
-    content = Content(neighbours.cache, keep_cut=settings.processor_cache_truncated)
+    content = Content(
+        neighbours.cache,
+        similar=SimilarAnswers(neighbours.similar, clock=base.clock),
+        keep_cut=settings.processor_cache_truncated,
+    )
     recorder = Recorder(base.stores.measures, interval_s=_MEASURES_S)
     making = _making(base, lanes, calls, content=content, outcomes=outcomes, recorder=recorder)
     prompts = Prompts(neighbours.optimizer, versions, rng=base.rng)

@@ -19,6 +19,12 @@ class CachePolicy(Enum):
     USE = "USE"
     REFRESH = "REFRESH"
     BYPASS = "BYPASS"
+    USE_SIMILAR = "USE_SIMILAR"
+
+    @property
+    def reads(self) -> bool:
+        """Whether it takes what is there."""
+        return self is CachePolicy.USE or self is CachePolicy.USE_SIMILAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,7 @@ class Piece:
         model: The model that wrote it.
         template_id: Empty for a raw prompt.
         template_version: 0 for a raw prompt.
-        cache_key: The key it is cached under.
+        cache_key: The key it is cached under; another prompt's when it is that one's answer.
         cached: Whether no model was called for it.
         truncated: Whether it ended because max_tokens was reached.
         prompt_tokens: As the endpoint counted when it was generated.
@@ -99,6 +105,7 @@ class Piece:
         cost_micros: What generating it cost, in micros of US dollars, whoever paid.
         quality: Its score, 0 to 1; None when it was not scored.
         generate_s: How long the model took, in seconds; 0 when cached.
+        similarity: Of the prompt whose answer it is, up to 1; None when it was made for its own.
     """
 
     content: str
@@ -114,6 +121,7 @@ class Piece:
     cost_micros: int
     quality: float | None
     generate_s: float
+    similarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

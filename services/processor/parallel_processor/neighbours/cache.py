@@ -5,25 +5,20 @@ Hot requests are made of fields, not of messages: see `Fields`.
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
-from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
+from contentfactory.cache.v1 import cache_pb2
 from service_common.errors import ServiceError
-from service_common.rpc.client import ClientPool
 from service_common.rpc.fields import Fields
 from service_common.rpc.status import from_status
 from service_common.rpc.times import duration
 
-from parallel_processor.neighbours.acting import Acting
+from parallel_processor.neighbours.replicas import CacheReplicas
 from parallel_processor.running.ports import Acquired, Acquisition, Entry, Fill, Owner
 
-Pool: TypeAlias = "ClientPool[cache_pb2_grpc.CacheServiceAsyncStub]"
 ResultT = TypeVar("ResultT")
-_TIMEOUT_S = 5.0
 _ACQUIRE_S = 2.0
 """Who acquires holds a slot: neither a long wait nor a second try is worth what it could make meanwhile."""
 
@@ -42,9 +37,8 @@ _ACQUIRED = {
 class CacheNeighbour:
     """Calls the cache; see `CachePort`."""
 
-    def __init__(self, pool: Pool, acting: Acting) -> None:
-        self._pool = pool
-        self._acting = acting
+    def __init__(self, replicas: CacheReplicas) -> None:
+        self._replicas = replicas
 
     async def get(self, owner: Owner, keys: Sequence[str]) -> list[Entry | None]:
         """Return one entry or None per key."""
@@ -52,10 +46,10 @@ class CacheNeighbour:
         async def ask(part: Sequence[str]) -> list[Entry | Exception | None]:
             fields: Fields = {"requests": [{"key": key} for key in part]}
             request = cache_pb2.BatchGetRequest(**fields)
-            response = await self._call(owner, part[0], lambda stub: stub.BatchGet, request)
+            response = await self._replicas.call(owner, part[0], lambda stub: stub.BatchGet, request)
             return [_looked_up(each) for each in response.results]
 
-        found = await self._split(keys, keys, lambda part: _in_full(part, ask))
+        found = await self._replicas.split(keys, keys, lambda part: _in_full(part, ask))
         return [None if isinstance(each, Exception) else each for each in found]
 
     async def peek(self, owner: Owner, keys: Sequence[str]) -> list[Entry | None]:
@@ -64,10 +58,10 @@ class CacheNeighbour:
         async def ask(part: Sequence[str]) -> list[Entry | Exception | None]:
             peeks = [cache_pb2.BatchPeekRequest.PeekRequest(key=key) for key in part]
             request = cache_pb2.BatchPeekRequest(requests=peeks, with_entries=True)
-            response = await self._call(owner, part[0], lambda stub: stub.BatchPeek, request)
+            response = await self._replicas.call(owner, part[0], lambda stub: stub.BatchPeek, request)
             return [_looked_up(each) for each in response.results]
 
-        found = await self._split(keys, keys, lambda part: _in_full(part, ask))
+        found = await self._replicas.split(keys, keys, lambda part: _in_full(part, ask))
         return [None if isinstance(each, Exception) else each for each in found]
 
     async def acquire(
@@ -80,28 +74,25 @@ class CacheNeighbour:
             request = cache_pb2.BatchAcquireRequest(
                 holder=holder, holder_epoch=epoch, lease_ttl=_LEASE_TTL, **fields
             )
-            response = await self._call(
+            response = await self._replicas.call(
                 owner, part[0], lambda stub: stub.BatchAcquire, request, timeout_s=_ACQUIRE_S, again=False
             )
             return [_acquisition(each) for each in response.results]
 
-        return await self._split(keys, keys, lambda part: _in_full(part, ask))
+        return await self._replicas.split(keys, keys, lambda part: _in_full(part, ask))
 
     async def await_entries(
         self, owner: Owner, keys: Sequence[str], *, timeout_s: float
     ) -> AsyncIterator[tuple[str, Entry | None]]:
         """Yield each key once, with its entry or None for a lost lease; the keys belong to one replica."""
-        stream = self._pool.stream(
-            lambda stub: stub.AwaitEntries,
-            cache_pb2.AwaitEntriesRequest(keys=keys),
-            timeout_s=timeout_s,
-            key=keys[0].encode(),
-            act_as=self._acting.as_owner(owner),
+        request = cache_pb2.AwaitEntriesRequest(keys=keys)
+        stream = self._replicas.stream(
+            owner, keys[0], lambda stub: stub.AwaitEntries, request, timeout_s=timeout_s
         )
         async with aclosing(stream) as frames:
             async for frame in frames:
                 for each in frame.entries:
-                    yield each.key, _entry(each.entry) if each.HasField("entry") else None
+                    yield each.key, entry_of(each.entry) if each.HasField("entry") else None
 
     async def fill(self, owner: Owner, fills: Sequence[Fill]) -> None:
         """Store generated content under leases."""
@@ -118,10 +109,10 @@ class CacheNeighbour:
             ]
             fields: Fields = {"requests": requests}
             request = cache_pb2.BatchFillRequest(**fields)
-            await self._call(owner, part[0].key, lambda stub: stub.BatchFill, request)
+            await self._replicas.call(owner, part[0].key, lambda stub: stub.BatchFill, request)
             return [None] * len(part)
 
-        await self._split([each.key for each in fills], fills, ask)
+        await self._replicas.split([each.key for each in fills], fills, ask)
 
     async def replace(self, owner: Owner, fills: Sequence[Fill]) -> None:
         """Store content in place of what is there."""
@@ -130,10 +121,10 @@ class CacheNeighbour:
             requests = [{"key": each.key, "content": _content(each)} for each in part]
             fields: Fields = {"requests": requests}
             request = cache_pb2.BatchSetRequest(**fields)
-            await self._call(owner, part[0].key, lambda stub: stub.BatchSet, request)
+            await self._replicas.call(owner, part[0].key, lambda stub: stub.BatchSet, request)
             return [None] * len(part)
 
-        await self._split([each.key for each in fills], fills, ask)
+        await self._replicas.split([each.key for each in fills], fills, ask)
 
     async def renew(self, owner: Owner, leases: Sequence[tuple[str, str]]) -> None:
         """Extend leases, given as pairs of key and token."""
@@ -144,10 +135,10 @@ class CacheNeighbour:
                 for key, token in part
             ]
             request = cache_pb2.BatchRenewLeasesRequest(lease_ttl=_LEASE_TTL, requests=renewals)
-            await self._call(owner, part[0][0], lambda stub: stub.BatchRenewLeases, request)
+            await self._replicas.call(owner, part[0][0], lambda stub: stub.BatchRenewLeases, request)
             return [None] * len(part)
 
-        await self._split([key for key, _ in leases], leases, ask)
+        await self._replicas.split([key for key, _ in leases], leases, ask)
 
     async def release(self, owner: Owner, leases: Sequence[tuple[str, str]]) -> None:
         """Give leases back, given as pairs of key and token."""
@@ -158,53 +149,14 @@ class CacheNeighbour:
                 for key, token in part
             ]
             request = cache_pb2.BatchReleaseRequest(requests=releases)
-            await self._call(owner, part[0][0], lambda stub: stub.BatchRelease, request)
+            await self._replicas.call(owner, part[0][0], lambda stub: stub.BatchRelease, request)
             return [None] * len(part)
 
-        await self._split([key for key, _ in leases], leases, ask)
+        await self._replicas.split([key for key, _ in leases], leases, ask)
 
     def replica_of(self, key: str) -> str:
         """Return a name for the replica a key belongs to."""
-        return self._pool.target_for(key.encode()) if self._pool.targets else ""
-
-    async def _call(
-        self,
-        owner: Owner,
-        key: str,
-        method: Callable[[Any], Any],
-        request: Any,
-        *,
-        timeout_s: float = _TIMEOUT_S,
-        again: bool = True,
-    ) -> Any:
-        return await self._pool.call(
-            method,
-            request,
-            timeout_s=timeout_s,
-            key=key.encode(),
-            act_as=self._acting.as_owner(owner),
-            idempotent=again,
-        )
-
-    async def _split(
-        self,
-        keys: Sequence[str],
-        requests: Sequence[Any],
-        ask: Callable[[Sequence[Any]], Awaitable[list[ResultT]]],
-    ) -> list[ResultT]:
-        """Ask each replica for its part of a batch, and put the results back in order."""
-        if len(self._pool.targets) < 2:  # noqa: PLR2004 - nothing to split
-            return await ask(requests)
-        parts: dict[str, list[int]] = defaultdict(list)
-        for index, key in enumerate(keys):
-            parts[self.replica_of(key)].append(index)
-        answers = await asyncio.gather(*(ask([requests[i] for i in part]) for part in parts.values()))
-        by_index = {
-            index: result
-            for part, results in zip(parts.values(), answers, strict=True)
-            for index, result in zip(part, results, strict=True)
-        }
-        return [by_index[index] for index in range(len(requests))]
+        return self._replicas.of(key)
 
 
 async def _in_full(
@@ -230,11 +182,11 @@ def _looked_up(
 ) -> Entry | Exception | None:
     if result.HasField("error"):
         return from_status(result.error)
-    return _entry(result.value.entry) if result.value.HasField("entry") else None
+    return entry_of(result.value.entry) if result.value.HasField("entry") else None
 
 
-def _entry(message: cache_pb2.Entry) -> Entry | None:
-    """Return an entry; None for one that is no text, which only a client of the cache can have stored."""
+def entry_of(message: cache_pb2.Entry) -> Entry | None:
+    """Read an entry; None for one that is no text, which only a client of the cache can have stored."""
     try:
         text = message.value.decode()
     except UnicodeDecodeError:
@@ -268,5 +220,5 @@ def _acquisition(result: cache_pb2.BatchAcquireResponse.Result) -> Acquisition |
         return Acquisition(Acquired.LEASED, lease_token=value.lease.token)
     if outcome is not Acquired.HIT:
         return Acquisition(outcome, lease_token=value.lease.token)
-    entry = _entry(value.entry)
+    entry = entry_of(value.entry)
     return Acquisition(Acquired.HIT, entry) if entry else Acquisition(Acquired.LEASED)

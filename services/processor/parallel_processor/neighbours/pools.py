@@ -17,6 +17,8 @@ from parallel_processor.config import Settings
 from parallel_processor.neighbours.acting import Acting
 from parallel_processor.neighbours.cache import CacheNeighbour
 from parallel_processor.neighbours.optimizer import OptimizerNeighbour
+from parallel_processor.neighbours.replicas import CacheReplicas
+from parallel_processor.neighbours.similar import SimilarNeighbour
 from parallel_processor.neighbours.tracker import TrackerNeighbour
 
 
@@ -26,6 +28,7 @@ class Neighbours:
 
     Attributes:
         cache: The content cache.
+        similar: Its semantic tier.
         optimizer: The prompt optimizer.
         tracker: The progress tracker.
         pools: Their connections.
@@ -33,6 +36,7 @@ class Neighbours:
     """
 
     cache: CacheNeighbour
+    similar: SimilarNeighbour
     optimizer: OptimizerNeighbour
     tracker: TrackerNeighbour
     pools: tuple[
@@ -79,8 +83,10 @@ def open_neighbours(settings: Settings, lifecycle: Lifecycle, *, clock: Clock) -
     )
     for pool in (cache, optimizer, tracker):
         lifecycle.push(pool.name, pool.close)
+    replicas = CacheReplicas(cache, acting)
     return Neighbours(
-        cache=CacheNeighbour(cache, acting),
+        cache=CacheNeighbour(replicas),
+        similar=SimilarNeighbour(replicas),
         optimizer=OptimizerNeighbour(optimizer, acting),
         tracker=TrackerNeighbour(tracker, acting),
         pools=(cache, optimizer, tracker),

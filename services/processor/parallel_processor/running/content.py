@@ -15,6 +15,7 @@ from parallel_processor.running.batching import Batcher
 from parallel_processor.running.entries import is_whole
 from parallel_processor.running.outages import is_outage
 from parallel_processor.running.ports import Acquired, Acquisition, CachePort, Entry, Fill, Owner
+from parallel_processor.running.similar import SimilarAnswers
 
 _log = structlog.get_logger("parallel_processor.running.content")
 _LOOKUP_KEYS = 200
@@ -25,15 +26,22 @@ class Content:
     """Access to cached content.
 
     Its mutable state: the leases held by calls in flight, which are renewed until given up.
+
+    Attributes:
+        similar: Answers to other prompts that say the same; None where nobody is to be asked.
     """
 
-    def __init__(self, cache: CachePort, *, keep_cut: bool = False) -> None:
+    def __init__(
+        self, cache: CachePort, *, similar: SimilarAnswers | None = None, keep_cut: bool = False
+    ) -> None:
         """Prepare access.
 
         Args:
             cache: The cache.
+            similar: Its semantic tier.
             keep_cut: Whether texts that were cut at their limit of tokens are stored like whole ones.
         """
+        self.similar = similar
         self._cache = cache
         self._keep_cut = keep_cut
         self._held: dict[tuple[Owner, str], str] = {}
@@ -100,6 +108,8 @@ class Content:
     async def flushed(self) -> None:
         """Wait until everything to be stored or given back is sent."""
         await asyncio.gather(self._filling.flushed(), self._replacing.flushed(), self._releasing.flushed())
+        if self.similar is not None:
+            await self.similar.flushed()
 
     async def keep_leases(self, every_s: float) -> None:
         """Renew the leases of calls in flight, for ever."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parallel_processor.jobs.piece import Piece
-from parallel_processor.running.ports import Entry, Prompt
+from parallel_processor.running.ports import Entry, Prompt, Source
 
 _MEDIA_TYPE = "text/markdown; charset=utf-8"
 
@@ -25,8 +25,8 @@ def entry_of(piece: Piece, *, holder: str, item_id: str) -> Entry:
     return Entry(piece.content, _MEDIA_TYPE, piece.cost_micros, facts)
 
 
-def piece_of(entry: Entry, prompt: Prompt, key: str) -> Piece:
-    """Return a cached piece, as the answer to a prompt."""
+def piece_of(entry: Entry, prompt: Prompt, key: str, source: Source | None = None) -> Piece:
+    """Return a cached piece, as the answer to a prompt; with a source, another prompt's."""
     facts = entry.facts
     return Piece(
         content=entry.value,
@@ -34,7 +34,7 @@ def piece_of(entry: Entry, prompt: Prompt, key: str) -> Piece:
         model=facts.get("model", prompt.model),
         template_id=prompt.template_id,
         template_version=prompt.template_version,
-        cache_key=key,
+        cache_key=source.key if source else key,
         cached=True,
         truncated=facts.get("truncated") == "true",
         prompt_tokens=_number(facts.get("prompt_tokens")),
@@ -42,6 +42,7 @@ def piece_of(entry: Entry, prompt: Prompt, key: str) -> Piece:
         cost_micros=entry.cost_micros,
         quality=_score(facts.get("quality")),
         generate_s=0.0,
+        similarity=source.similarity if source else None,
     )
 
 

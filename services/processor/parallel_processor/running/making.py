@@ -33,7 +33,7 @@ from parallel_processor.running.made import generated, report
 from parallel_processor.running.order import Anew, Done, Order, Work, replacing
 from parallel_processor.running.outages import Backoff
 from parallel_processor.running.outcomes import Outcomes
-from parallel_processor.running.ports import Acquired, Acquisition, Fill, Owner
+from parallel_processor.running.ports import Acquired, Acquisition, Fill, Owner, Similar
 from parallel_processor.running.retry_budget import RetryBudgets
 from parallel_processor.running.treatment import Again, Effort, Treating
 
@@ -100,7 +100,7 @@ class Making:
         while True:
             if order.before is None and (model := chain.choose()) != order.request.model:
                 order = own if model == own.request.model else own.instead(model, work.owner.tenant)
-            leased = work.policy is CachePolicy.USE and self._clock.monotonic() < give_up_waiting_at
+            leased = work.policy.reads and self._clock.monotonic() < give_up_waiting_at
             result = await self._attempt(order, work, effort, backoff, chain, use_lease=leased)
             if isinstance(result, Anew):
                 work.withdraw()
@@ -141,14 +141,14 @@ class Making:
         async with self._lanes.hold(order.request.model, work.rank, tokens_bound(order.request)) as slot:
             effort.spend("wait", self._clock.monotonic() - began)
             if use_lease:
-                acquisition = await self._content.acquire(work.owner, work.holder, work.epoch, order.key)
+                acquisition = await self._acquire(order, work)
             if acquisition.outcome is Acquired.BUSY:
                 work.withdraw()
                 slot.used = 0
                 return Again(busy=True)
             if acquisition.entry is not None:
                 slot.used = 0
-                piece = piece_of(acquisition.entry, order.prompt, order.key)
+                piece = piece_of(acquisition.entry, order.prompt, order.key, acquisition.source)
                 return acceptable(piece, order.contract) or Anew(order, replacing=True)
             try:
                 refused = await refusal_of(work.announce(worst_case), persistent=work.persistent)
@@ -163,7 +163,26 @@ class Making:
         if not isinstance(answer, Answer):
             effort.committed = False
             return answer
-        return await self._finish(order, work, effort, answer, acquisition.lease_token)
+        piece = await self._finish(order, work, effort, answer, acquisition.lease_token)
+        if acquisition.ticket and (similar := self._content.similar):
+            similar.learn(work.owner, order.key, acquisition.ticket)
+        return piece
+
+    async def _acquire(self, order: Order, work: Work) -> Acquisition:
+        """Take the key's lease or learn what else to do; the answer to a similar prompt may do instead."""
+        acquisition = await self._content.acquire(work.owner, work.holder, work.epoch, order.key)
+        similar = self._content.similar if work.policy is CachePolicy.USE_SIMILAR else None
+        if similar is None or acquisition.outcome is not Acquired.LEASED or order.before is not None:
+            return acquisition
+        found: Similar | None = None
+        try:
+            found = await similar.find(work.owner, order)
+        finally:
+            if found is None or found.entry is not None:
+                self._content.release(work.owner, order.key, acquisition.lease_token)
+        if found.entry is None:
+            return replace(acquisition, ticket=found.ticket)
+        return Acquisition(Acquired.HIT, found.entry, source=found.source)
 
     async def _generate(
         self, order: Order, work: Work, effort: Effort, backoff: Backoff, chain: Chain

@@ -78,7 +78,7 @@ class Work:
     hedged: bool = False
 
 
-Want: TypeAlias = tuple[str, OutputContract | None, tuple[str, ...]]
+Want: TypeAlias = tuple[str, OutputContract | None, tuple[str, ...], CachePolicy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,14 @@ class Order:
     stands_in: bool = False
 
     @property
+    def policy(self) -> CachePolicy:
+        """How it uses the cache."""
+        return self.spec.cache_policy or CachePolicy.USE
+
+    @property
     def want(self) -> Want:
         """What equal items have in common, so that one of them is made for all."""
-        return self.key, self.contract, self.spec.fallback_models
+        return self.key, self.contract, self.spec.fallback_models, self.policy
 
     def instead(self, model: str, tenant: str) -> Order:
         """Return the order for the same of another model, whose answer is kept under a key of its own."""
@@ -127,4 +132,4 @@ class Anew:
 
 def replacing(work: Work) -> Work:
     """Return the work as it goes on when what is cached will not do."""
-    return replace(work, policy=CachePolicy.REFRESH) if work.policy is CachePolicy.USE else work
+    return replace(work, policy=CachePolicy.REFRESH) if work.policy.reads else work

@@ -67,12 +67,30 @@ class Acquired(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Whose answer is used for another prompt: the key it is stored under, and how similar they are, to 1."""
+
+    key: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Acquisition:
-    """What to do about a key: use the entry, generate under the lease, or wait."""
+    """What to do about a key: use the entry, generate under the lease, or wait.
+
+    Attributes:
+        outcome: Which of them.
+        entry: What to use.
+        lease_token: Shows whose lease it is.
+        source: Whose answer the entry is; None when it is the key's own.
+        ticket: To be ended once an answer is stored; empty unless similar ones were asked for.
+    """
 
     outcome: Acquired
     entry: Entry | None = None
     lease_token: str = ""
+    source: Source | None = None
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +110,34 @@ class Fill:
     tags: tuple[str, ...]
     lease_token: str = ""
     keep: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt, taken apart to find others that say the same.
+
+    Attributes:
+        key: Under which its own answer is or will be stored.
+        model: The model that answers.
+        instructions: What is asked for, apart from the text; equal for prompts that may share an answer.
+        parameters: How to sample; equal as well.
+        text: What it is about, in words that may differ.
+    """
+
+    key: str
+    model: str
+    instructions: str
+    parameters: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """What there is for a question: another one's answer to use, or a ticket for its own."""
+
+    entry: Entry | None = None
+    source: Source | None = None
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,4 +223,16 @@ class CachePort(Protocol):
 
     async def release(self, owner: Owner, leases: Sequence[tuple[str, str]]) -> None:
         """Give leases back, given as pairs of key and token."""
+        ...
+
+
+class SimilarPort(Protocol):
+    """The content cache's semantic tier. Every method raises ServiceError as the neighbour answered."""
+
+    async def find(self, owner: Owner, questions: Sequence[Question]) -> list[Similar | Exception]:
+        """Return what there is for each question."""
+        ...
+
+    async def learn(self, owner: Owner, tickets: Sequence[tuple[str, str]]) -> None:
+        """End tickets, given as pairs of key and ticket, whose answers are stored."""
         ...

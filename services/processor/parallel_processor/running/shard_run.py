@@ -213,7 +213,7 @@ class ShardRun:
         )
 
     async def _lookup(self, orders: dict[int, Order]) -> dict[str, Entry]:
-        keys = {order.key for order in orders.values() if order.spec.cache_policy is CachePolicy.USE}
+        keys = {order.key for order in orders.values() if order.policy.reads}
         return await self._shop.content.lookup(self._owner, sorted(keys)) if keys else {}
 
     def _set_out(self, index: int, order: Order, entry: Entry | None) -> None:
@@ -222,7 +222,7 @@ class ShardRun:
             self._account_inherited(index)
             self._finish(index, ItemState.FAILED, error=refusal)
             return
-        if order.spec.cache_policy is not CachePolicy.USE:
+        if not order.policy.reads:
             self._account_inherited(index)
             self._spawn([index], self._make(index, order))
             return
@@ -259,7 +259,7 @@ class ShardRun:
 
     async def _make(self, index: int, order: Order, *, replacing: bool = False) -> None:
         effort = self._efforts[index]
-        policy = CachePolicy.REFRESH if replacing else order.spec.cache_policy or CachePolicy.USE
+        policy = CachePolicy.REFRESH if replacing else order.policy
         urgent = self._rank.priority.name == "URGENT"
         work = Work(
             owner=self._owner,

@@ -8,6 +8,7 @@ import pytest
 from contentfactory.cache.v1 import cache_pb2
 from parallel_processor.neighbours.acting import Acting
 from parallel_processor.neighbours.cache import CacheNeighbour
+from parallel_processor.neighbours.replicas import CacheReplicas
 from parallel_processor.running.ports import Acquired, Acquisition, Entry, Fill, Owner
 from service_common.errors import resource_exhausted
 from service_common.rpc.status import to_status
@@ -53,7 +54,8 @@ class SmallMessages:
 
 def neighbour(pool: SmallMessages | OneAnswer) -> CacheNeighbour:
     """Return a neighbour over the pool."""
-    return CacheNeighbour(pool, Acting(has_credential=False))  # type: ignore[arg-type]  # a pool's part that is used
+    acting = Acting(has_credential=False)
+    return CacheNeighbour(CacheReplicas(pool, acting))  # type: ignore[arg-type]  # a pool's part that is used
 
 
 async def test_a_cache_that_is_away_holds_up_no_slot() -> None:

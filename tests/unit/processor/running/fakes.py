@@ -18,6 +18,8 @@ from parallel_processor.running.ports import (
     OutcomeReport,
     Owner,
     Prompt,
+    Question,
+    Similar,
 )
 from parallel_processor.running.spending import Spending
 from parallel_processor.spending.account import Account, Standing
@@ -129,6 +131,40 @@ class FakeCache:
         for key, _ in leases:
             self.released.append(key)
             self.leases.pop(key, None)
+
+
+@dataclass
+class FakeSimilar:
+    """A semantic tier that answers what it is told.
+
+    Attributes:
+        answers: What each text gets; any other gets a ticket of its own.
+        failing: What it raises instead.
+        gate: Waited for before every answer.
+        asked: The questions, in order.
+        learned: Pairs of key and ticket that were ended.
+    """
+
+    answers: dict[str, Similar] = field(default_factory=dict)
+    failing: ServiceError | None = None
+    gate: Callable[[], Awaitable[object]] | None = None
+    asked: list[Question] = field(default_factory=list)
+    learned: list[tuple[str, str]] = field(default_factory=list)
+
+    async def find(self, owner: Owner, questions: Sequence[Question]) -> list[Similar | Exception]:
+        """Return what was told."""
+        self.asked += questions
+        if self.gate is not None:
+            await self.gate()
+        if self.failing is not None:
+            raise self.failing
+        return [self.answers.get(each.text, Similar(ticket=f"ticket of {each.key}")) for each in questions]
+
+    async def learn(self, owner: Owner, tickets: Sequence[tuple[str, str]]) -> None:
+        """Take note."""
+        if self.failing is not None:
+            raise self.failing
+        self.learned += tickets
 
 
 @dataclass

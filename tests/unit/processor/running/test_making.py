@@ -21,6 +21,7 @@ from parallel_processor.running.entries import entry_of, piece_of
 from parallel_processor.running.making import Making
 from parallel_processor.running.order import Order, Work
 from parallel_processor.running.outcomes import Outcomes
+from parallel_processor.running.similar import SimilarAnswers
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import order_of
 from service_common.clock import ManualClock
@@ -30,6 +31,7 @@ from tests.unit.processor.running.fakes import (
     FakeCache,
     FakeEndpoint,
     FakeOptimizer,
+    FakeSimilar,
     failure,
     prompt,
     settle,
@@ -61,6 +63,7 @@ class Bench:
 
     endpoint: FakeEndpoint = field(default_factory=FakeEndpoint)
     cache: FakeCache = field(default_factory=FakeCache)
+    tier: FakeSimilar = field(default_factory=FakeSimilar)
     optimizer: FakeOptimizer = field(default_factory=FakeOptimizer)
     clock: ManualClock = field(default_factory=ManualClock)
     effort: Effort = field(default_factory=Effort)
@@ -80,7 +83,7 @@ class Bench:
         prices = PriceTable({"m": MICRO_A_TOKEN, "other": MICRO_A_TOKEN, "third": MICRO_A_TOKEN})
         self.calls = ModelCalls(self.endpoint, prices=prices, breakers=breakers, lanes=self.heard)
         self.breaker = breakers.of("m")
-        self.content = Content(self.cache)
+        self.content = Content(self.cache, similar=SimilarAnswers(self.tier, clock=self.clock))
         self.making = Making(
             content=self.content,
             calls=self.calls,

@@ -157,6 +157,10 @@ class _CachePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CachePoli
     """Generate anew and replace what is there."""
     CACHE_POLICY_BYPASS: _CachePolicy.ValueType  # 3
     """Neither read nor store."""
+    CACHE_POLICY_USE_SIMILAR: _CachePolicy.ValueType  # 4
+    """As USE; and where nothing is stored for the very prompt, take another prompt's answer that is known to say the
+    same, with the error bound that the cache runs with (CACHE_SEMANTIC_ERROR). Where its semantic tier is off, as USE.
+    """
 
 class CachePolicy(_CachePolicy, metaclass=_CachePolicyEnumTypeWrapper):
     """How a piece uses the cache."""
@@ -169,6 +173,10 @@ CACHE_POLICY_REFRESH: CachePolicy.ValueType  # 2
 """Generate anew and replace what is there."""
 CACHE_POLICY_BYPASS: CachePolicy.ValueType  # 3
 """Neither read nor store."""
+CACHE_POLICY_USE_SIMILAR: CachePolicy.ValueType  # 4
+"""As USE; and where nothing is stored for the very prompt, take another prompt's answer that is known to say the
+same, with the error bound that the cache runs with (CACHE_SEMANTIC_ERROR). Where its semantic tier is off, as USE.
+"""
 Global___CachePolicy: _TypeAlias = CachePolicy  # noqa: Y015
 
 class _ContentVersionOrder:
@@ -1174,6 +1182,7 @@ class Piece(_message.Message):
     COST_MICROS_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     GENERATE_DURATION_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
     content: _builtins.str
     """The content."""
     content_type: _builtins.str
@@ -1185,7 +1194,7 @@ class Piece(_message.Message):
     template_version: _builtins.int
     """The version of that template; 0 for a raw prompt."""
     cache_key: _builtins.str
-    """The key it is cached under; see protos/README.md."""
+    """The key it is cached under; see protos/README.md. With a similarity, the other prompt's key."""
     cached: _builtins.bool
     """Whether no model was called for it: it came from the cache or from an equal item."""
     truncated: _builtins.bool
@@ -1198,6 +1207,10 @@ class Piece(_message.Message):
     """What this piece cost now, in micros of US dollars; 0 when cached."""
     quality: _builtins.float
     """Its quality score, 0 to 1. Unset when it was not scored."""
+    similarity: _builtins.float
+    """How similar the prompt was whose answer this is, more than 0 to 1. Unset unless it was made for another prompt;
+    see CACHE_POLICY_USE_SIMILAR.
+    """
     @_builtins.property
     def generate_duration(self) -> _duration_pb2.Duration:
         """How long the model took; zero when cached."""
@@ -1218,14 +1231,20 @@ class Piece(_message.Message):
         cost_micros: _builtins.int = ...,
         quality: _builtins.float | None = ...,
         generate_duration: _duration_pb2.Duration | None = ...,
+        similarity: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "generate_duration", b"generate_duration", "quality", b"quality"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "_similarity", b"_similarity", "generate_duration", b"generate_duration", "quality", b"quality", "similarity", b"similarity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "cache_key", b"cache_key", "cached", b"cached", "content", b"content", "content_type", b"content_type", "cost_micros", b"cost_micros", "generate_duration", b"generate_duration", "model", b"model", "output_tokens", b"output_tokens", "prompt_tokens", b"prompt_tokens", "quality", b"quality", "template_id", b"template_id", "template_version", b"template_version", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "_similarity", b"_similarity", "cache_key", b"cache_key", "cached", b"cached", "content", b"content", "content_type", b"content_type", "cost_micros", b"cost_micros", "generate_duration", b"generate_duration", "model", b"model", "output_tokens", b"output_tokens", "prompt_tokens", b"prompt_tokens", "quality", b"quality", "similarity", b"similarity", "template_id", b"template_id", "template_version", b"template_version", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
     _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
+    _WhichOneofReturnType__similarity: _TypeAlias = _typing.Literal["similarity"]  # noqa: Y015
+    _WhichOneofArgType__similarity: _TypeAlias = _typing.Literal["_similarity", b"_similarity"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality) -> _WhichOneofReturnType__quality | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__similarity) -> _WhichOneofReturnType__similarity | None: ...
 
 Global___Piece: _TypeAlias = Piece  # noqa: Y015
 

@@ -9,6 +9,7 @@ time until it is full say how much. An endpoint that says nothing of rates is bo
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 
 from parallel_processor.model.rate_headers import Allowance, RateHints
@@ -69,7 +70,7 @@ class Rates:
         self._requests: Bucket | None = None
         self._tokens: Bucket | None = None
         self._tokens_per_call = 0.0
-        self._begun_at: list[float] = []
+        self._begun_at = array("d")
         self._forgotten_at = -math.inf
 
     @property

@@ -101,10 +101,6 @@ class Slots:
         """Forget how a job was changed, once none of its items can come any more."""
         self._queue.forget_change(tenant, job_id)
 
-    async def take(self, rank: Rank, bound: int = 1) -> Turn:
-        """Take the turn to prepare a call, to be given back."""
-        return await self.wait(self.join(rank, bound))
-
     def join(self, rank: Rank, bound: int = 1) -> Turn:
         """Stand in line; `wait` must follow."""
         turn = self._queue.join(rank, bound, now=self._now())

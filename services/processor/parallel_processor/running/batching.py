@@ -7,7 +7,7 @@ go out together a little later, so batches grow with load and latency stays near
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -141,6 +141,22 @@ class Batcher(Generic[LaneT, RequestT, ResultT]):
                 future.cancel()  # only those that a cancelled delivery left undecided
             state.under_way -= 1
             self._gather(lane, state)
+
+
+def by_size(
+    requests: Iterable[RequestT], size: Callable[[RequestT], int], *, most: int
+) -> Iterator[list[RequestT]]:
+    """Cut requests into parts of so many bytes at most; one that is larger is a part of its own."""
+    part: list[RequestT] = []
+    total = 0
+    for request in requests:
+        if part and total + size(request) > most:
+            yield part
+            part, total = [], 0
+        part.append(request)
+        total += size(request)
+    if part:
+        yield part
 
 
 def _forget(future: asyncio.Future[ResultT]) -> None:

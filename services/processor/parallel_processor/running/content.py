@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
 import structlog
 from service_common.errors import ServiceError
 
 from parallel_processor.running.awaiting import Awaiter
-from parallel_processor.running.batching import Batcher
+from parallel_processor.running.batching import Batcher, by_size
 from parallel_processor.running.entries import is_whole
 from parallel_processor.running.outages import is_outage
 from parallel_processor.running.ports import Acquired, Acquisition, CachePort, Entry, Fill, Owner
@@ -19,6 +19,8 @@ from parallel_processor.running.similar import SimilarAnswers
 
 _log = structlog.get_logger("parallel_processor.running.content")
 _LOOKUP_KEYS = 200
+_FILL_BYTES = 2_000_000
+"""Well under the cache's largest message."""
 WITHOUT_LEASE = Acquisition(Acquired.LEASED)
 
 
@@ -138,35 +140,18 @@ class Content:
         return await self._cache.acquire(owner, holder, epoch, keys)
 
     async def _send_fill(self, owner: Owner, fills: list[Fill]) -> Sequence[None]:
-        for part in _by_size(fills):
+        for part in by_size(fills, lambda fill: len(fill.entry.value), most=_FILL_BYTES):
             await self._ignoring_outage("fill", self._cache.fill(owner, part))
         return [None] * len(fills)
 
     async def _send_replace(self, owner: Owner, fills: list[Fill]) -> Sequence[None]:
-        for part in _by_size(fills):
+        for part in by_size(fills, lambda fill: len(fill.entry.value), most=_FILL_BYTES):
             await self._ignoring_outage("replace", self._cache.replace(owner, part))
         return [None] * len(fills)
 
     async def _send_release(self, owner: Owner, leases: list[tuple[str, str]]) -> Sequence[None]:
         await self._ignoring_outage("release", self._cache.release(owner, leases))
         return [None] * len(leases)
-
-
-_FILL_BYTES = 2_000_000
-
-
-def _by_size(fills: Iterable[Fill]) -> Iterable[list[Fill]]:
-    """Cut fills into parts well under the cache's largest message."""
-    part: list[Fill] = []
-    size = 0
-    for fill in fills:
-        if part and size + len(fill.entry.value) > _FILL_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(fill)
-        size += len(fill.entry.value)
-    if part:
-        yield part
 
 
 def _pass_outage(error: ServiceError, what: str) -> None:

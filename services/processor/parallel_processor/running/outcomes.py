@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import structlog
 from service_common.errors import ServiceError
 
-from parallel_processor.running.batching import Batcher
+from parallel_processor.running.batching import Batcher, by_size
 from parallel_processor.running.outages import is_outage
 from parallel_processor.running.ports import OptimizerPort, OutcomeReport, Owner, Prompt
 
@@ -21,6 +21,7 @@ _RETRY_S = 5.0
 _DELIVERY_S = 3.0
 _BATCH = 100
 _BATCH_BYTES = 2_000_000
+"""Well under the optimizer's largest message."""
 
 
 @dataclass(slots=True)
@@ -78,7 +79,9 @@ class Outcomes:
                 self._backlog.popleft()
 
     async def _send(self, owner: Owner, reports: list[OutcomeReport]) -> Sequence[float | None]:
-        parts = [_Batch(owner, uuid4().hex, tuple(part)) for part in _by_size(reports)]
+        parts = [
+            _Batch(owner, uuid4().hex, tuple(part)) for part in by_size(reports, _weight, most=_BATCH_BYTES)
+        ]
         return [score for part in parts for score in await self._scores(part)]
 
     async def _scores(self, batch: _Batch) -> Sequence[float | None]:
@@ -118,21 +121,6 @@ class Outcomes:
         if len(self._backlog) >= _BACKLOG_BATCHES:
             self.dropped += len(self._backlog.popleft().reports)
         self._backlog.append(batch)
-
-
-def _by_size(reports: Iterable[OutcomeReport]) -> Iterator[list[OutcomeReport]]:
-    """Cut reports into parts well under the optimizer's largest message."""
-    part: list[OutcomeReport] = []
-    size = 0
-    for report in reports:
-        weight = _weight(report)
-        if part and size + weight > _BATCH_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(report)
-        size += weight
-    if part:
-        yield part
 
 
 def _weight(report: OutcomeReport) -> int:

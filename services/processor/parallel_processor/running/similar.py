@@ -13,7 +13,7 @@ import structlog
 from service_common.clock import Clock
 from service_common.errors import ServiceError
 
-from parallel_processor.running.batching import Batcher
+from parallel_processor.running.batching import Batcher, by_size
 from parallel_processor.running.order import Order
 from parallel_processor.running.outages import is_outage
 from parallel_processor.running.ports import Owner, Question, Similar, SimilarPort
@@ -21,6 +21,7 @@ from parallel_processor.running.ports import Owner, Question, Similar, SimilarPo
 _log = structlog.get_logger("parallel_processor.running.similar")
 _MAX_BATCH = 100
 _MAX_TEXT_BYTES, _MAX_INSTRUCTIONS_BYTES, _MAX_PARAMETERS_BYTES = 32 << 10, 256 << 10, 4 << 10
+_MAX_REQUEST_BYTES = 2_000_000
 _OFF_S = 60.0
 """So long a cache whose semantic tier is off is not asked again."""
 _NOTHING = Similar()
@@ -67,6 +68,12 @@ class SimilarAnswers:
             _log.warning("cache_refused", call="find_similar", reason=error.reason, message=error.message)
 
     async def _send_find(self, owner: Owner, questions: list[Question]) -> Sequence[Similar]:
+        found: list[Similar] = []
+        for part in by_size(questions, _size, most=_MAX_REQUEST_BYTES):
+            found += await self._ask(owner, part)
+        return found
+
+    async def _ask(self, owner: Owner, questions: list[Question]) -> list[Similar]:
         try:
             found = await self._cache.find(owner, questions)
         except ServiceError as error:
@@ -108,6 +115,10 @@ def question_of(order: Order) -> Question | None:
         text.strip(),
     )
     return question if _fits(question) else None
+
+
+def _size(question: Question) -> int:
+    return len(question.text) + len(question.instructions) + len(question.parameters)
 
 
 def _fits(question: Question) -> bool:

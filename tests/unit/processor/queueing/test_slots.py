@@ -41,7 +41,7 @@ class Holder:
         self.task = asyncio.create_task(self._run(slots, order, name, where))
 
     async def _run(self, slots: Slots, order: list[str], name: str, where: Rank) -> None:
-        turn = await slots.take(where)
+        turn = await slots.wait(slots.join(where))
         try:
             self.preparing = True
             await self.prepared.wait()
@@ -126,7 +126,7 @@ async def test_what_a_call_took_is_charged_and_not_what_it_might_have_taken() ->
 
     async def work(tenant: str, used: int) -> None:
         for _ in range(100):
-            turn = await slots.take(Rank.of(Priority.NORMAL, NOW, tenant=tenant), 1_000)
+            turn = await slots.wait(slots.join(Rank.of(Priority.NORMAL, NOW, tenant=tenant), 1_000))
             calls[tenant] += 1
             await asyncio.sleep(0)
             if calls.total() == 110:
@@ -234,18 +234,18 @@ def test_the_limit_holds_for_calls_and_with_those_ahead_for_turns(
         slots = Slots(limit)
         slots.ahead = ahead
         most = [0, 0]
-        begin, take = slots.begin, slots.take
+        begin, wait = slots.begin, slots.wait
 
         async def counted_begin() -> None:
             await begin()
             most[0] = max(most[0], slots.calling)
 
-        async def counted_take(where: Rank, bound: int = 1) -> Turn:
-            turn = await take(where, bound)
+        async def counted_wait(turn: Turn) -> Turn:
+            await wait(turn)
             most[1] = max(most[1], slots.active)
             return turn
 
-        slots.begin, slots.take = counted_begin, counted_take  # type: ignore[method-assign,assignment]  # watched
+        slots.begin, slots.wait = counted_begin, counted_wait  # type: ignore[method-assign]  # watched
         await _live(slots, fixed)
         assert most[0] <= limit
         assert most[1] <= limit + ahead

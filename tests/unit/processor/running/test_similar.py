@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceSpec, RawPrompt, Sampling
 from parallel_processor.model.failures import FailureClass
 from parallel_processor.running.order import Order
-from parallel_processor.running.ports import Entry, Similar, Source
+from parallel_processor.running.ports import Entry, Owner, Question, Similar, Source
 from parallel_processor.running.similar import question_of
 from parallel_processor.running.workshop import order_of
 from service_common.errors import failed_precondition
@@ -17,6 +18,7 @@ from service_common.output_contract import OutputContract
 
 from tests.unit.processor.running.fakes import AWAY, failure, prompt, settle
 from tests.unit.processor.running.test_making import Bench, _Naps
+from tests.unit.processor.samples import OWNER
 
 USE, SIMILAR = CachePolicy.USE, CachePolicy.USE_SIMILAR
 OTHER = Entry("the other's answer", "text/markdown", 9)
@@ -123,9 +125,9 @@ async def test_a_piece_of_its_own_ends_its_ticket_once_it_is_stored(bench: Bench
     key = bench.order().key
     learn = bench.tier.learn
 
-    async def noting(owner: object, tickets: object) -> None:
+    async def noting(owner: Owner, tickets: Sequence[tuple[str, str]]) -> None:
         stored_when_told.append(key in bench.cache.entries)
-        await learn(owner, tickets)  # type: ignore[arg-type]  # passed on as they came
+        await learn(owner, tickets)
 
     bench.tier.learn = noting  # type: ignore[method-assign]  # what the fake does, and a look beside it
     made = await bench.make(SIMILAR)
@@ -181,6 +183,26 @@ async def test_a_tier_that_is_off_is_asked_again_after_a_minute(bench: Bench) ->
         made = await bench.making.make(bench.order(f"k1-{number}"), bench.work(SIMILAR), bench.effort)
         assert isinstance(made, Piece)
         assert len(bench.tier.asked) == asked
+
+
+async def test_many_long_questions_go_in_several_requests(bench: Bench) -> None:
+    """Together they would be larger than the cache's largest message."""
+    similar = bench.content.similar
+    assert similar is not None
+    long = ("system", "x" * 200_000)
+    orders = [order(of_messages(long, ("user", f"question {number}"))) for number in range(25)]
+    sizes: list[int] = []
+    find = bench.tier.find
+
+    async def noting(owner: Owner, questions: Sequence[Question]) -> list[Similar | Exception]:
+        sizes.append(sum(len(each.instructions) for each in questions))
+        return await find(owner, questions)
+
+    bench.tier.find = noting  # type: ignore[method-assign]  # what the fake does, and a look beside it
+    found = await asyncio.gather(*(similar.find(OWNER, each) for each in orders))
+    assert [each.ticket for each in found] == [f"ticket of {each.key}" for each in orders]
+    assert max(sizes) < 2_100_000
+    assert 3 <= len(sizes) <= 6
 
 
 async def test_a_try_that_failed_asks_anew(bench: Bench) -> None:

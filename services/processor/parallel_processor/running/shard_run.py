@@ -14,17 +14,17 @@ import structlog
 from service_common.errors import ServiceError
 from service_common.telemetry.tracing import span
 
-from parallel_processor.jobs.item import Item, ItemState, Outcome
+from parallel_processor.jobs.item import Item, Outcome
 from parallel_processor.jobs.job import Job, JobState, StateReason
 from parallel_processor.jobs.life import Ending, ending_of
 from parallel_processor.jobs.piece import CachePolicy, Piece, PieceError, PieceSpec, Usage
 from parallel_processor.queueing.slots import Rank
 from parallel_processor.running.accepting import acceptable
-from parallel_processor.running.dependencies import Dependencies, skipped_because_of
-from parallel_processor.running.entries import is_own_work, piece_of
+from parallel_processor.running.entries import piece_of
 from parallel_processor.running.journal import Journal
 from parallel_processor.running.order import Order, Want, Work
 from parallel_processor.running.ports import Entry, Owner
+from parallel_processor.running.shard_items import ShardItems
 from parallel_processor.running.treatment import Effort
 from parallel_processor.running.workshop import Workshop, order_of
 from parallel_processor.spending.refusal import UsedUp
@@ -35,11 +35,10 @@ _log = structlog.get_logger("parallel_processor.running.shard_run")
 class ShardRun:
     """Runs one claimed shard.
 
-    Its mutable state: the items' states, the tasks that work on them, and who leads which cache key.
+    Its mutable state: the items, the tasks that work on them, and who leads which cache key.
 
     Attributes:
         job: The job as last seen.
-        is_given_up: Whether what was left has been ended.
     """
 
     def __init__(
@@ -47,26 +46,26 @@ class ShardRun:
     ) -> None:
         self.job = job
         self.journal = journal
-        self._items = items
+        self._items = ShardItems(items, journal, workshop.clock)
         self._shop = workshop
         self._epoch = epoch
         self._owner = Owner(job.tenant, job.user)
         self._rank = Rank.of_job(job)
-        self._states = bytearray(journal.shard.states)
-        self._inherited = dict(journal.shard.intents)
-        self._dependencies = Dependencies(items)
         self._tasks: dict[asyncio.Task[None], list[int]] = {}
-        self._efforts: dict[int, Effort] = {}
         self._leaders: dict[Want, dict[int, Order]] = {}
         self._stopping = False
         self._loop = asyncio.get_running_loop()
-        self.is_given_up = False
         self._trouble: StateReason | None = None
 
     @property
     def unfinished(self) -> int:
         """Items that are not finished."""
-        return sum(state < ItemState.SUCCEEDED for state in self._states)
+        return self._items.unfinished
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether what was left has been ended."""
+        return self._items.given_up
 
     @property
     def unprepared(self) -> int:
@@ -88,7 +87,7 @@ class ShardRun:
             ServiceError: ABORTED, reason LEASE_LOST, when the shard was taken over.
         """
         with span("shard.run", parent=self.job.traceparent, attributes={"items": len(self._items)}):
-            self._resume(committed)
+            self._begin(self._items.resume(committed))
             try:
                 await self.journal.run()
             finally:
@@ -106,12 +105,9 @@ class ShardRun:
 
     async def give_up(self, ending: Ending) -> None:
         """Finish what is left, all alike; calls in flight are cut off and count as of unknown fate."""
-        self.is_given_up = True
+        self._items.given_up = True
         await self._stop_tasks()
-        for index, state in enumerate(bytes(self._states)):
-            if state < ItemState.SUCCEEDED:
-                self._account_inherited(index)
-                self._finish(index, ending.state, error=ending.error)
+        self._items.end_all(ending)
 
     async def drain(self, grace_s: float | None) -> None:
         """Let calls in flight come back, commit, and stop; the rest is for the next epoch.
@@ -121,38 +117,20 @@ class ShardRun:
         """
         self._stopping, self._trouble = True, None
         for task, indexes in self._tasks.items():
-            if not any(self._efforts[index].committed for index in indexes):
+            if not any(self._items.effort(index).committed for index in indexes):
                 task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
         await self._stop_tasks()
-        self._account_efforts()
+        self._items.account_efforts()
         self.journal.close()
-
-    def _account_efforts(self) -> None:
-        """Commit what unfinished items have spent, so that the next epoch need not assume the worst."""
-        for index, effort in self._efforts.items():
-            if self._terminal(index) or index in self._inherited:
-                continue  # what an earlier epoch announced stays announced
-            self.journal.account(index, effort.usage)
-
-    def _resume(self, committed: Sequence[tuple[int, Outcome]]) -> None:
-        """Begin where the shard stands."""
-        for index, outcome in committed:
-            if outcome.piece is not None:
-                self._dependencies.succeeded(index, outcome.piece.content)
-        for index, state in enumerate(bytes(self._states)):
-            if state > ItemState.SUCCEEDED:
-                self._skip_dependants(index)
-        self._begin(list(self._dependencies.free(self._states)))
 
     def _begin(self, indexes: list[int]) -> None:
         """Prepare items that became free together, together."""
         if self._stopping or not indexes:
             return
         for index in indexes:
-            self._states[index] = ItemState.RUNNING
-            self._efforts[index] = Effort()
+            self._items.begin(index)
         self._spawn(indexes, self._prepare(indexes))
 
     def _spawn(self, indexes: list[int], work: Coroutine[Any, Any, None]) -> None:
@@ -166,7 +144,7 @@ class ShardRun:
             return
         problem = self._problem(error)
         for index in indexes:
-            self._finish(index, ItemState.FAILED, error=problem)
+            self._items.fail(index, problem)
 
     def _problem(self, error: BaseException) -> PieceError:
         if isinstance(error, ServiceError):
@@ -183,8 +161,8 @@ class ShardRun:
         orders: dict[int, Order] = {}
         for index, spec, prompt in zip(indexes, specs, prompts, strict=True):
             if isinstance(prompt, ServiceError):
-                self._account_inherited(index)
-                self._finish(index, ItemState.FAILED, error=PieceError(prompt.reason, prompt.message))
+                self._items.account_inherited(index)
+                self._items.fail(index, PieceError(prompt.reason, prompt.message))
             else:
                 orders[index] = order_of(
                     spec,
@@ -197,11 +175,11 @@ class ShardRun:
         entries = await self._lookup(orders)
         self._spend(orders, "cache", began)
         for index, order in orders.items():
-            if not self._terminal(index):
+            if not self._items.ended(index):
                 self._set_out(index, order, entries.get(order.key))
 
     def _spec(self, index: int) -> PieceSpec:
-        spec = self._dependencies.spec(index)
+        spec = self._items.spec(index)
         fallbacks = spec.fallback_models or self.job.terms.fallback_models
         if spec.model and spec.cache_policy and fallbacks == spec.fallback_models:
             return spec
@@ -219,46 +197,26 @@ class ShardRun:
     def _set_out(self, index: int, order: Order, entry: Entry | None) -> None:
         """Take the cached entry, follow an equal item that is being made, or make the piece."""
         if order.handlers and (refusal := self._shop.post_processing.refusal(order.handlers)):
-            self._account_inherited(index)
-            self._finish(index, ItemState.FAILED, error=refusal)
+            self._items.account_inherited(index)
+            self._items.fail(index, refusal)
             return
         if not order.policy.reads:
-            self._account_inherited(index)
+            self._items.account_inherited(index)
             self._spawn([index], self._make(index, order))
             return
         piece = acceptable(piece_of(entry, order.prompt, order.key), order.contract) if entry else None
         if entry is not None and piece is not None:
-            self._take_entry(index, order, entry, piece)
+            self._hand_on(index, order, self._items.taken(index, entry, piece))
         elif (followers := self._leaders.get(order.want)) is not None:
-            self._account_inherited(index)
+            self._items.account_inherited(index)
             followers[index] = order
         else:
-            self._account_inherited(index)
+            self._items.account_inherited(index)
             self._leaders[order.want] = {}
             self._spawn([index], self._make(index, order, replacing=entry is not None))
 
-    def _take_entry(self, index: int, order: Order, entry: Entry, piece: Piece) -> None:
-        item_id = self._items[index].item_id
-        if index in self._inherited and is_own_work(entry, holder=self.journal.shard.holder, item_id=item_id):
-            # The earlier epoch's call came back after all: it was paid once, and here is what it bought.
-            self._inherited.pop(index)
-            self._efforts[index].attempts += 1
-            self._efforts[index].usage += Usage(
-                piece.prompt_tokens, piece.output_tokens, 1, piece.cost_micros
-            )
-            piece = replace(piece, cached=False)
-        else:
-            self._account_inherited(index)
-        self._hand_on(index, order, piece)
-
-    def _account_inherited(self, index: int) -> None:
-        """Count a call that an earlier epoch announced, and nobody knows the fate of, as spent (law 5)."""
-        worst_case = self._inherited.pop(index, None)
-        if worst_case is not None:
-            self.journal.account(index, Usage(uncertain_calls=1, uncertain_spend_micros=worst_case))
-
     async def _make(self, index: int, order: Order, *, replacing: bool = False) -> None:
-        effort = self._efforts[index]
+        effort = self._items.effort(index)
         policy = CachePolicy.REFRESH if replacing else order.policy
         urgent = self._rank.priority.name == "URGENT"
         work = Work(
@@ -266,7 +224,7 @@ class ShardRun:
             rank=self._rank,
             holder=self.journal.shard.holder,
             epoch=self._epoch,
-            item_id=self._items[index].item_id,
+            item_id=self._items.item_id(index),
             policy=policy,
             patience_s=self._shop.urgent_patience_s if urgent else self._shop.patience_s,
             expect=lambda worst_case: self.journal.expect(index, worst_case),
@@ -297,14 +255,14 @@ class ShardRun:
     async def _handle(self, index: int, order: Order, made: Piece | PieceError) -> None:
         """Send what was made through its handlers, if it has any, to the item's end."""
         if isinstance(made, Piece) and order.handlers:
-            self._efforts[index].committed = not made.cached  # what is paid for is not given up
+            self._items.effort(index).committed = not made.cached  # what is paid for is not given up
             began = self._shop.clock.monotonic()
             made = await self._shop.post_processing.process(made, order.handlers)
             self._spend([index], "handle", began)
         if isinstance(made, Piece):
             self._succeed(index, made)
         else:
-            self._finish(index, ItemState.FAILED, error=made)
+            self._items.fail(index, made)
 
     def _announce(self, index: int, model: str, worst_case: int) -> Awaitable[None]:
         """Announce a call, unless it could not be answered before the job's deadline."""
@@ -333,7 +291,7 @@ class ShardRun:
         for follower, its in self._leaders.pop(order.want, {}).items():
             prompt = its.prompt
             if isinstance(made, PieceError):
-                self._finish(follower, ItemState.FAILED, error=made)
+                self._items.fail(follower, made)
                 continue
             piece = replace(
                 made,
@@ -348,47 +306,10 @@ class ShardRun:
     def _succeed(self, index: int, piece: Piece) -> None:
         if piece.generate_s:
             self._shop.latencies.observe(piece.model, piece.generate_s)
-        self._finish(index, ItemState.SUCCEEDED, piece=piece)
-        self._begin(self._dependencies.succeeded(index, piece.content))
-
-    def _finish(
-        self, index: int, state: ItemState, *, piece: Piece | None = None, error: PieceError | None = None
-    ) -> None:
-        """End an item, once, and skip what can no longer begin."""
-        if self._terminal(index):
-            return
-        self._states[index] = state
-        effort = self._efforts.get(index) or Effort()
-        usage = effort.usage
-        if piece is not None and piece.cached:
-            usage += Usage(saved_micros=piece.cost_micros)
-        outcome = Outcome(
-            item_id=self._items[index].item_id,
-            state=state,
-            finish_time=self._shop.clock.now(),
-            piece=piece,
-            error=error,
-            attempts=effort.attempts,
-            stages=dict(effort.stages),
-            usage=usage,
-            labels=self._items[index].labels,
-        )
-        self.journal.finish(index, outcome)
-        if piece is None and not self.is_given_up:
-            self._skip_dependants(index)
-
-    def _terminal(self, index: int) -> bool:
-        return self._states[index] >= ItemState.SUCCEEDED
-
-    def _skip_dependants(self, index: int) -> None:
-        because = skipped_because_of(self._items[index], ItemState(self._states[index]))
-        for dependant in self._dependencies.failed(index):
-            self._finish(dependant, ItemState.SKIPPED, error=because)
+        self._begin(self._items.succeed(index, piece))
 
     def _spend(self, indexes: Iterable[int], stage: str, began: float) -> None:
-        seconds = self._shop.clock.monotonic() - began
-        for index in indexes:
-            self._efforts[index].spend(stage, seconds)
+        self._items.spend(indexes, stage, self._shop.clock.monotonic() - began)
 
     async def _stop_tasks(self) -> None:
         self._stopping = True

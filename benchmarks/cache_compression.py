@@ -34,7 +34,7 @@ from content_cache.compression.parts import Compression, put_together
 from content_cache.entry import Entry
 from content_cache.eviction import Lru
 from content_cache.live import LiveCache
-from content_cache.repository.entries import SCHEMA
+from content_cache.repository.schema import SCHEMA
 from contentfactory.cache.v1 import cache_pb2, cache_pb2_grpc
 from service_common.clock import SystemClock
 from service_common.storage.memory import MemoryStore

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 TERRAFORM = Path("iac/modules/firestore/indexes.tf")
 PAGE = Path("docs/firestore-indexes.md")
 SCHEMA_MODULES = (
-    "content_cache.repository.entries",
+    "content_cache.repository.schema",
     "prompt_optimizer.repository.schema",
     "parallel_processor.repository.schema",
     "progress_tracker.repository",

@@ -13,7 +13,8 @@ from content_cache.compression.dictionary import prepare
 from content_cache.compression.opening import Opening
 from content_cache.compression.repository import DictionaryRepository
 from content_cache.entry import Entry
-from content_cache.repository.entries import SCHEMA, EntryRepository
+from content_cache.repository.entries import EntryRepository
+from content_cache.repository.schema import SCHEMA
 from contentfactory.cache.v1 import cache_pb2
 from service_common.clock import SystemClock
 from service_common.storage.opening import open_store

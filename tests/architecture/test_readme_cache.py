@@ -22,7 +22,8 @@ from content_cache.metrics import (
     CompressionCollector,
     SemanticCollector,
 )
-from content_cache.repository.entries import SCHEMA, EntryRepository
+from content_cache.repository.entries import EntryRepository
+from content_cache.repository.schema import SCHEMA
 from content_cache.semantic.port import Counts
 from contentfactory.cache.v1 import cache_pb2
 from service_common.clock import ManualClock

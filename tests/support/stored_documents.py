@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from content_cache.repository.entries import SCHEMA as CACHE
+from content_cache.repository.schema import SCHEMA as CACHE
 from parallel_processor.repository import SCHEMA as PROCESSOR
 from progress_tracker.repository import SCHEMA as TRACKER
 from prompt_optimizer.repository import SCHEMA as OPTIMIZER

@@ -8,7 +8,7 @@ from service_common.process import run_service
 
 from content_cache.app import serve
 from content_cache.config import Settings
-from content_cache.repository.entries import SCHEMA
+from content_cache.repository.schema import SCHEMA
 
 
 def main() -> int:

@@ -43,9 +43,10 @@ from content_cache.memory.guard import MemoryGuard
 from content_cache.memory.readings import ProcessMemory, return_free_memory
 from content_cache.memory.watch import MemoryWatch
 from content_cache.metrics import CacheCollector, CompressionCollector, SemanticCollector, observer
-from content_cache.repository.entries import SCHEMA, EntryRepository
+from content_cache.repository.entries import EntryRepository
 from content_cache.repository.heat import HeatRepository
 from content_cache.repository.purges import PurgeRepository
+from content_cache.repository.schema import SCHEMA
 from content_cache.repository.segments import PLACE_BYTES
 from content_cache.semantic.port import Semantic
 from content_cache.servicer import CacheServicer

@@ -14,8 +14,9 @@ from content_cache.durability.write_behind import WriteBehind
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
 from content_cache.live import LiveCache
-from content_cache.repository.entries import SCHEMA, EntryRepository
+from content_cache.repository.entries import EntryRepository
 from content_cache.repository.purges import PurgeRepository
+from content_cache.repository.schema import SCHEMA
 from service_common.clock import ManualClock
 from service_common.errors import unavailable
 from service_common.storage.documents import Decision, Document, Key, Write

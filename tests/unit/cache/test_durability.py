@@ -14,7 +14,9 @@ from content_cache.durability.loading import Loader
 from content_cache.durability.write_behind import WriteBehind
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
-from content_cache.repository.entries import PART_BYTES, PARTS, SCHEMA, Change, EntryRepository
+from content_cache.repository.entries import Change, EntryRepository
+from content_cache.repository.schema import PARTS, SCHEMA
+from content_cache.repository.segment_documents import PART_BYTES
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError, invalid_field, unavailable
 from service_common.storage.documents import Delete, Key, Set, Update, Write

@@ -14,7 +14,8 @@ from content_cache.insight.insight import Insight, StoreHealth
 from content_cache.insight.latencies import Latencies
 from content_cache.learning.accesses import Accesses
 from content_cache.learning.use_sample import TagUse
-from content_cache.repository.entries import SCHEMA, Change, EntryRepository
+from content_cache.repository.entries import Change, EntryRepository
+from content_cache.repository.schema import SCHEMA
 from content_cache.sampling import PARTS
 from service_common.clock import ManualClock
 from service_common.storage.documents import Write

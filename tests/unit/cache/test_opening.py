@@ -9,7 +9,7 @@ from content_cache.entry import Address
 from content_cache.insight.insight import Insight, StoreHealth
 from content_cache.insight.latencies import Latencies
 from content_cache.learning.recency_stack import RecencyStack
-from content_cache.repository.entries import SCHEMA
+from content_cache.repository.schema import SCHEMA
 from content_cache.semantic.port import Match, Outcome
 from service_common.clock import ManualClock
 from service_common.storage.memory import MemoryStore

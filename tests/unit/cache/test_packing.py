@@ -10,7 +10,7 @@ from content_cache.compression.samples import FIRST_AT
 from content_cache.entry import Address, Entry
 from content_cache.leasing.leases import Lease
 from content_cache.leasing.outcomes import Stale
-from content_cache.repository.entries import SCHEMA
+from content_cache.repository.schema import SCHEMA
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError
 from service_common.storage.documents import Delete, Key

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from content_cache.compression.samples import FIRST_AT
 from content_cache.entry import Address
 from content_cache.holding.rules import Kind, Mode, Selector
-from content_cache.repository.entries import SCHEMA
+from content_cache.repository.schema import SCHEMA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from service_common.clock import ManualClock

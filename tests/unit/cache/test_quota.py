@@ -11,7 +11,8 @@ from content_cache.durability.write_behind import WriteBehind
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
 from content_cache.eviction.quota import Quota
-from content_cache.repository.entries import SCHEMA, EntryRepository
+from content_cache.repository.entries import EntryRepository
+from content_cache.repository.schema import SCHEMA
 from hypothesis import given
 from hypothesis import strategies as st
 from service_common.clock import ManualClock

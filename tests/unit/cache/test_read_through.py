@@ -10,7 +10,7 @@ import pytest
 from content_cache.durability.read_through import ReadThrough
 from content_cache.entry import Address, Entry
 from content_cache.holding.rules import Kind, Mode, Selector
-from content_cache.repository.entries import SCHEMA, SEGMENTS
+from content_cache.repository.schema import SCHEMA, SEGMENTS
 from service_common.clock import ManualClock
 from service_common.errors import unavailable
 from service_common.storage.documents import Document, Key, Update

@@ -14,8 +14,9 @@ from content_cache.durability.loading import Loader
 from content_cache.durability.write_behind import WriteBehind
 from content_cache.entry import Address, Entry
 from content_cache.eviction import Lru
-from content_cache.repository.entries import SCHEMA, Change, EntryRepository
+from content_cache.repository.entries import Change, EntryRepository
 from content_cache.repository.record import NEVER
+from content_cache.repository.schema import SCHEMA
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from content_cache.entry import Address
-from content_cache.repository.entries import SCHEMA
+from content_cache.repository.schema import SCHEMA
 from service_common.clock import ManualClock
 from service_common.errors import ServiceError
 from service_common.storage.documents import Write

@@ -10,49 +10,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from hashlib import sha256
-from typing import Any
 
 from service_common.clock import Clock
 from service_common.errors import ErrorKind, ServiceError
 from service_common.frozen import dataclass
-from service_common.storage.documents import SAFE_COMMIT_BYTES, Delete, Document, Key, Set, Write
-from service_common.storage.shapes import Collection, Direction, Order, Query, QueryShape, Schema
+from service_common.storage.documents import SAFE_COMMIT_BYTES, Delete, Document, Key, Write
+from service_common.storage.shapes import Query
 from service_common.storage.store import DocumentStore
 
-from content_cache.compression.repository import DICTIONARIES, NEWEST_DICTIONARIES, TENANT_DICTIONARIES
 from content_cache.entry import Address, Entry
 from content_cache.holding.rules import PurgeRules
 from content_cache.insight.diagnosis import STORE_COMMIT, STORE_READ
 from content_cache.moments import micros, moment
-from content_cache.repository.heat import HEAT
-from content_cache.repository.purges import NEWEST_PURGES, PURGES, SIGNALS
-from content_cache.repository.record import NEVER, Record, Stamp, encode, frame, parse
+from content_cache.repository.record import NEVER, Record, Stamp, encode, frame
+from content_cache.repository.schema import NEWEST
+from content_cache.repository.segment_documents import part_key, records_of, segment_key, sizes, writes_of
 from content_cache.repository.segments import Directory, Framed, Segment, pack_segments
-
-SEGMENTS = "segments"
-PARTS = "segment_parts"
-NEWEST = QueryShape(
-    "newest_segments",
-    collection=SEGMENTS,
-    order=(Order("create_time", Direction.DESCENDING),),
-    all_tenants=True,
-)
-SCHEMA = Schema(
-    name="cache",
-    collections=(
-        Collection(SEGMENTS, ttl_field="expire_time"),
-        Collection(PARTS, ttl_field="expire_time"),
-        PURGES,
-        SIGNALS,
-        DICTIONARIES,
-        HEAT,
-    ),
-    shapes=(NEWEST, NEWEST_PURGES, NEWEST_DICTIONARIES, TENANT_DICTIONARIES),
-)
-
-PART_BYTES = 896 * 1024
-"""Record bytes in one document of a record that takes two."""
 
 PAGE_SIZE = 16
 
@@ -176,7 +149,7 @@ class EntryRepository:
         damaged = reached = 0
         parts = await self._parts(page.documents)
         for each in page.documents:
-            found, lost = _records(each, parts.get(each.key.id))
+            found, lost = records_of(each, parts.get(each.key.id))
             records += [framed.record for framed in reversed(found)]
             damaged += lost
             reached = micros(each.data["create_time"])  # type: ignore[arg-type] # the query's order is by it
@@ -200,7 +173,7 @@ class EntryRepository:
         records: list[Record] = []
         damaged = 0
         for each in present:
-            found, lost = _records(each, parts.get(each.key.id))
+            found, lost = records_of(each, parts.get(each.key.id))
             newest = (framed.record for framed in found if self.directory.holds(framed.record))
             records += newest
             damaged += lost
@@ -241,7 +214,7 @@ class EntryRepository:
             kept += self._needed(document, parts.get(source.key.id))
             gone.append(source.key)
             removals.append(Delete(source.key, if_version=document.version))
-            removals += [Delete(_part_key(source.key))] if source.continued else []
+            removals += [Delete(part_key(source.key))] if source.continued else []
         return len(gone) if await self._replace(gone, kept, stamp=stamp, removals=removals) else 0
 
     async def sweep_expired(self) -> int:
@@ -280,11 +253,11 @@ class EntryRepository:
         writes: list[Write] = []
         learned: list[tuple[Segment, list[Record]]] = []
         for number, each in enumerate(pack_segments(records)):
-            key = _segment_key(each[0].record.address.tenant, stamp, number)
+            key = segment_key(each[0].record.address.tenant, stamp, number)
             covers = max(framed.record.covers for framed in each)
-            made = _writes(key, each, create=stamp.micros, covers=covers)
+            made = writes_of(key, each, create=stamp.micros, covers=covers)
             writes += made
-            segment = Segment(key, _sizes(each), covers, continued=len(made) > 1)
+            segment = Segment(key, sizes(each), covers, continued=len(made) > 1)
             learned.append((segment, [framed.record for framed in each]))
         if writes or others:
             await self._store.commit([*writes, *others])
@@ -303,7 +276,7 @@ class EntryRepository:
     def _needed(self, document: Document, part: Document | None) -> list[Framed]:
         kept: list[Framed] = []
         now = micros(self._clock.now())
-        for each in _records(document, part)[0]:
+        for each in records_of(document, part)[0]:
             record = each.record
             purged = record.entry is not None and self._rules.deletes(record.entry)
             need = self.directory.needs(record.address, record.stamp, now=now, purged=purged)
@@ -321,11 +294,11 @@ class EntryRepository:
         expire = document.data.get("expire_time")
         ends = NEVER if expire is None else micros(expire)  # type: ignore[arg-type] # a TTL field is a time
         continued = bool(document.data.get("continued"))
-        segment = Segment(document.key, _sizes(found), ends, continued=continued)
+        segment = Segment(document.key, sizes(found), ends, continued=continued)
         self.directory.learn(segment, [each.record for each in found])
 
     async def _parts(self, documents: Iterable[Document]) -> dict[str, Document]:
-        keys = [_part_key(each.key) for each in documents if each.data.get("continued")]
+        keys = [part_key(each.key) for each in documents if each.data.get("continued")]
         parts = await self._store.get_many(keys) if keys else []
         return {each.key.id: each for each in parts if each is not None}
 
@@ -333,43 +306,3 @@ class EntryRepository:
 def fits_one_commit(count: int, size: int) -> bool:
     """Tell whether so many changes with so many encoded bytes can be written at once."""
     return count <= _COMMIT_CHANGES and size <= SAFE_COMMIT_BYTES
-
-
-def _segment_key(tenant: str, stamp: Stamp, number: int) -> Key:
-    # Hashed: neighbouring ids would all be written to one place.
-    name = f"{stamp.writer}.{stamp.micros}.{number}"
-    return Key(SEGMENTS, tenant, sha256(name.encode()).hexdigest()[:32])
-
-
-def _part_key(segment: Key) -> Key:
-    return Key(PARTS, segment.tenant, segment.id)
-
-
-def _sizes(records: Iterable[Framed]) -> tuple[tuple[Address, Stamp, int], ...]:
-    return tuple((each.record.address, each.record.stamp, len(each.framed)) for each in records)
-
-
-def _writes(key: Key, records: Sequence[Framed], *, create: int, covers: int) -> list[Write]:
-    framed = [each.framed for each in records]
-    continued = len(framed[0]) > PART_BYTES
-    expiry: dict[str, Any] = {} if covers >= NEVER else {"expire_time": moment(covers)}
-    held = [framed[0][:PART_BYTES]] if continued else framed
-    head = {"create_time": moment(create), "continued": continued, "records": held, **expiry}
-    writes: list[Write] = [Set(key, head)]
-    if continued:
-        writes.append(Set(_part_key(key), {"rest": framed[0][PART_BYTES:], **expiry}))
-    return writes
-
-
-def _records(document: Document, part: Document | None) -> tuple[list[Framed], int]:
-    """Return a segment's intact records and how many were damaged."""
-    held = document.data.get("records")
-    if not isinstance(held, list):
-        return [], 1
-    if document.data.get("continued"):
-        rest = part.data.get("rest") if part else None
-        held = [held[0] + rest] if held and isinstance(held[0], bytes) and isinstance(rest, bytes) else [b""]
-    framed = [each if isinstance(each, bytes) else b"" for each in held]
-    parsed = [(parse(document.key.tenant, each), each) for each in framed]
-    intact = [Framed(record, each) for record, each in parsed if record is not None]
-    return intact, len(parsed) - len(intact)

@@ -79,7 +79,7 @@ class Factory:
         for each in self.services.values():
             if each.popen.poll() is None:
                 each.popen.send_signal(signal.SIGCONT)  # a paused process cannot hear SIGTERM
-                each.popen.terminate()
+                each.ask_to_stop()
         for each in self.services.values():
             end_service(each)
 

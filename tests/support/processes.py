@@ -46,6 +46,7 @@ class ServiceProcess:
         log_start: Where in the file this run begins.
         port: Its RPC port on loopback.
         metrics_port: Its metrics port on loopback.
+        asked_to_stop: Whether it was sent SIGTERM.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ServiceProcess:
     log_start: int
     port: int = 0
     metrics_port: int = 0
+    asked_to_stop: bool = False
 
     @property
     def address(self) -> str:
@@ -69,8 +71,14 @@ class ServiceProcess:
         lines = (line for line in self.log().splitlines() if line.startswith("{") and line.endswith("}"))
         return [each for each in map(json.loads, lines) if each.get("event") == event]
 
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM, once: a second one would end it at once, with nothing drained or flushed."""
+        if not self.asked_to_stop:
+            self.asked_to_stop = True
+            self.popen.terminate()
+
     def stop(self, timeout_s: float = _STOP_TIMEOUT_S) -> int:
-        """Ask it to stop with SIGTERM, and wait.
+        """Ask it to stop with SIGTERM, unless it was, and wait.
 
         Returns:
             The exit code.
@@ -78,7 +86,7 @@ class ServiceProcess:
         Raises:
             subprocess.TimeoutExpired: If it does not end in time.
         """
-        self.popen.terminate()
+        self.ask_to_stop()
         return self.popen.wait(timeout_s)
 
     def kill(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
@@ -57,6 +58,7 @@ def test_a_breaker_opens_with_its_neighbour_gone_and_closes_by_itself(
     client = factory.client()
 
     def breaker_after_a_job() -> str:
+        time.sleep(0.1)  # jobs are traffic here, not a load that would hold the neighbour up once it is back
         results = client.results(client.submit(raw_items(2, f"traffic without {name}")))
         assert {each.state for each in results} == {pb.ITEM_STATE_SUCCEEDED}
         return client.breakers()[name]

@@ -291,7 +291,7 @@ async def test_a_slow_store_holds_up_nobody(
         follow(cache, writes)
         await asyncio.sleep(0.001)
         assert cache.get(Address("a", f"k{number}")) is not None
-        assert len(writes) <= 5
+        assert len(writes) <= 5 + 1  # that wait, and that is on its way
     assert writes.counts.dropped == 12 - 5 - 1
     gate.set()
     async with asyncio.timeout(10):

@@ -74,10 +74,12 @@ class WriteBehind:
         self._max_pending = max_pending
         # Changed keys, oldest first, and whether what left was served: only such a removal must be written.
         self._pending: dict[Address, bool] = {}
+        self._under_way = 0
         self._noted = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._pending)
+        """Return how many changes the store does not have yet, those on their way included."""
+        return len(self._pending) + self._under_way
 
     def note(self, address: Address, before: Entry | None) -> None:
         """Queue a key whose entry changed; `before` is what was there."""
@@ -116,11 +118,14 @@ class WriteBehind:
         while count > 0 and self._pending:
             changes = self._take(count)
             count -= len(changes)
+            self._under_way += len(changes)
             try:
                 await self._write(changes)
             except BaseException:
                 self._put_back(changes)
                 raise
+            finally:
+                self._under_way -= len(changes)
         if not self._pending:
             self._noted.clear()
 

@@ -140,12 +140,12 @@ class Content:
         return await self._cache.acquire(owner, holder, epoch, keys)
 
     async def _send_fill(self, owner: Owner, fills: list[Fill]) -> Sequence[None]:
-        for part in by_size(fills, lambda fill: len(fill.entry.value), most=_FILL_BYTES):
+        for part in by_size(fills, lambda fill: len(fill.entry.value.encode()), most=_FILL_BYTES):
             await self._ignoring_outage("fill", self._cache.fill(owner, part))
         return [None] * len(fills)
 
     async def _send_replace(self, owner: Owner, fills: list[Fill]) -> Sequence[None]:
-        for part in by_size(fills, lambda fill: len(fill.entry.value), most=_FILL_BYTES):
+        for part in by_size(fills, lambda fill: len(fill.entry.value.encode()), most=_FILL_BYTES):
             await self._ignoring_outage("replace", self._cache.replace(owner, part))
         return [None] * len(fills)
 

@@ -118,7 +118,7 @@ def question_of(order: Order) -> Question | None:
 
 
 def _size(question: Question) -> int:
-    return len(question.text) + len(question.instructions) + len(question.parameters)
+    return sum(len(each.encode()) for each in (question.text, question.instructions, question.parameters))
 
 
 def _fits(question: Question) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -15,7 +15,7 @@ from parallel_processor.running.awaiting import Awaiter
 from parallel_processor.running.content import Content
 from parallel_processor.running.outages import is_outage
 from parallel_processor.running.outcomes import Outcomes
-from parallel_processor.running.ports import Acquired, Entry, OutcomeReport, Owner, Prompt
+from parallel_processor.running.ports import Acquired, Entry, Fill, OutcomeReport, Owner, Prompt
 from parallel_processor.running.prompts import Prompts
 from parallel_processor.running.versions import ActiveVersions, VersionsChanged
 from service_common.errors import ServiceError, invalid_field, unavailable
@@ -302,6 +302,26 @@ async def test_lookups_are_bounded_and_complete() -> None:
     cache = FakeCache(entries=dict.fromkeys(keys[::2], ENTRY))
     assert await Content(cache).lookup(OWNER, keys) == cache.entries
     assert max(map(len, cache.asked)) == 200
+
+
+async def test_fills_stay_below_the_largest_message() -> None:
+    """They are sent in parts bounded in bytes, as UTF-8 counts them: four bytes a character at the most."""
+    cache = FakeCache()
+    sizes: list[int] = []
+    fill = cache.fill
+
+    async def noting(owner: Owner, fills: Sequence[Fill]) -> None:
+        sizes.append(sum(len(each.entry.value.encode()) for each in fills))
+        await fill(owner, fills)
+
+    cache.fill = noting  # type: ignore[method-assign]  # what the fake does, and a look beside it
+    content = Content(cache)
+    long = Entry("川" * 150_000, "text/plain", 1)
+    for number in range(12):
+        content.fill(OWNER, Fill(f"k{number}", long, ()))
+    await content.flushed()
+    assert len(cache.entries) == 12
+    assert max(sizes) <= 2_000_000
 
 
 async def test_keys_awaited_together_share_a_stream_per_replica() -> None:
